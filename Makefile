@@ -1,0 +1,72 @@
+# Two commands do everything on a fresh machine: `make lab` and `make test`. Both can be run again after an interruption.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.ONESHELL:
+
+VENV := .venv
+BIN := $(VENV)/bin
+INVENTORY := inventories/lab
+PYTHON ?= $(shell for p in python3.13 python3.14 python3.12 python3 $$(ls -d $$HOME/.pyenv/versions/3.1[2-9]*/bin/python 2>/dev/null); do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && { command -v $$p; break; }; done)
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Ansible's own temporary files and output look the same on every machine.
+export ANSIBLE_FORCE_COLOR ?= 0
+export PY_COLORS ?= 0
+
+# $(call step,NAME,COMMAND): say what runs, run it, say how long it took.
+step = @echo "==> $(1)"; begin=$$(date +%s); { $(2); }; echo "==> $(1): $$(( $$(date +%s) - begin )) s"
+
+help: ## What can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+
+# ---- the lab ----
+lab: $(VENV)/.ready ## Three nodes, the cluster, two demo courses and a demo LMS on this machine
+	@lab/lab up
+	$(call step,site.yml on the lab,ansible-playbook -i $(INVENTORY) site.yml)
+	$(call step,demo LMS,ansible-playbook -i $(INVENTORY) lab/lms.yml)
+
+lab-status: ## What of the lab is up
+	@lab/lab status
+
+lab-down: ## Remove the lab and put the machine's settings back
+	@lab/lab down
+
+# ---- tests ----
+test: lint unit sanity e2e ## Everything, as CI runs it (the lab's nodes are made anew)
+
+test-full: lint unit sanity ## As test, with what takes too long for CI
+	$(call step,molecule with all tests,E2E_MARKERS='full or not full' molecule test --destroy never)
+
+lint: $(VENV)/.ready ## ansible-lint, yamllint, ruff, mypy, shellcheck, changelog
+	$(call step,yamllint,yamllint .)
+	$(call step,ruff,ruff check . && ruff format --check .)
+	$(call step,mypy,tests/mypy)
+	$(call step,shellcheck,git ls-files -z lab tests .ci | xargs -0 grep -lZE '^#!(/usr/bin/env bash|/bin/bash|/bin/sh)' | xargs -0 shellcheck -x)
+	$(call step,ansible-lint,ansible-lint)
+	$(call step,changelog fragments,antsibull-changelog lint)
+
+unit: $(VENV)/.ready ## Unit and chart tests
+	$(call step,unit tests,pytest -q tests/unit)
+
+sanity: $(VENV)/.ready ## ansible-test sanity and the docs build, on a copy of what git tracks
+	$(call step,ansible-test sanity and docs,tests/sanity/run)
+
+e2e: $(VENV)/.ready ## The lab end to end: check, kill, apply, apply, check, then launches and the rest
+	$(call step,molecule,molecule test --destroy never)
+
+bench: $(VENV)/.ready ## Benchmarks, each beside what it is compared to
+	@tests/bench/run
+
+# ---- tools ----
+$(VENV)/.ready: requirements-dev.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.12 or newer is needed, none was found; set PYTHON=/path/to/python3.13" >&2; exit 1; }
+	$(call step,Python environment,$(PYTHON) -m venv $(VENV) && $(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.txt && touch $@)
+
+requirements: $(VENV)/.ready ## Lock requirements-dev.in anew
+	@pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-trusted-host -o requirements-dev.txt requirements-dev.in
+
+clean: ## Remove what was built in the checkout (the lab stays)
+	@rm -rf build $(VENV) .ansible .mypy_cache .ruff_cache .pytest_cache tests/output
+
+.PHONY: help lab lab-status lab-down test test-full lint unit sanity e2e bench requirements clean
