@@ -1,0 +1,172 @@
+"""The authenticator of a course: who has a valid launch for this course comes in, nobody else."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from jupyterhub.auth import Authenticator
+from traitlets import Bool, Dict, Set, TraitError, Unicode, default, validate
+
+from .errors import LaunchRefused
+from .handlers import JwksHandler, LaunchFirstHandler, Lti11LaunchHandler, Lti13CallbackHandler, Lti13LoginHandler
+from .identity import USER_NAME
+from .keyset import KeySet
+from .launch import Launch, require_context
+from .lti13 import Platform
+from .replay import ReplayStore
+from .settings import origin
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+class CourseAuthenticator(Authenticator):  # type: ignore[misc] # JupyterHub has no type information
+    """LTI 1.1 and LTI 1.3 for one course."""
+
+    course_id = Unicode(config=True, help="Id of the course, for the log.")
+    course_title = Unicode(config=True, help="Title of the course, for people.")
+    lms_url = Unicode(config=True, help="Where people open the course in the LMS; may be empty.")
+    issuer = Unicode(
+        config=True,
+        help="""Identity of the LMS that user names are made from, for both LTI versions. Empty: the issuer of
+        `lti13_platform`, else the LMS's `tool_consumer_instance_guid`, else its consumer key.""",
+    )
+    lti13_platform = Dict(
+        config=True,
+        help="""LTI 1.3 registration: issuer, client_id, deployment_id, authorization_endpoint, token_endpoint,
+        jwks_uri. Empty: no LTI 1.3.""",
+    )
+    lti11_consumer_dir = Unicode(
+        config=True, help="Directory with the files consumer_key and shared_secret. Empty: no LTI 1.1."
+    )
+    tool_jwks_file = Unicode(config=True, help="File with the tool's public key set, served at /hub/lti13/jwks.")
+    context_ids = Set(
+        Unicode(),
+        config=True,
+        help="""Ids of the LMS courses that may launch. Empty: all that have the registration, so set it where one LMS
+        registration is offered to several courses.""",
+    )
+    check_origin = Bool(
+        True,
+        config=True,
+        help="""Refuse LTI 1.1 launches whose browser says that the form came from elsewhere than the LMS, as far as
+        `issuer` or `lms_url` tell where that is.""",
+    )
+    replay_database = Unicode(
+        "lti-replay.sqlite",
+        config=True,
+        help="SQLite file for the nonces that were used; must survive a restart of the hub.",
+    )
+
+    @default("allow_all")
+    def _allow_all(self) -> bool:
+        # A valid launch for this course is the permission; JupyterHub >= 5 lets nobody in by default.
+        return True
+
+    @default("manage_groups")
+    def _manage_groups(self) -> bool:
+        return True
+
+    @default("enable_auth_state")
+    def _enable_auth_state(self) -> bool:
+        return True
+
+    @validate("lms_url")
+    def _valid_lms_url(self, proposal: Any) -> str:  # noqa: ANN401 - traitlets' Bunch
+        url = str(proposal["value"]).strip()
+        if url and not origin(url):
+            raise TraitError(f"lms_url is {url!r}, wanted an http or https URL, or nothing")
+        return url
+
+    @validate("lti13_platform")
+    def _valid_platform(self, proposal: Any) -> dict[str, Any]:  # noqa: ANN401 - traitlets' Bunch
+        values: dict[str, Any] = proposal["value"]
+        if values:
+            try:
+                Platform.from_dict(values)
+            except ValueError as error:
+                raise TraitError(str(error)) from error
+        return values
+
+    @property
+    def platform(self) -> Platform | None:
+        """The LTI 1.3 registration, if there is one."""
+        return Platform.from_dict(self.lti13_platform) if self.lti13_platform else None
+
+    def required_platform(self) -> Platform:
+        """Give the LTI 1.3 registration.
+
+        :raises LaunchRefused: 404, if there is none.
+        """
+        if self.platform is None:
+            raise LaunchRefused(404, "This course does not use LTI 1.3.")
+        return self.platform
+
+    @property
+    def authorize_url(self) -> str:
+        """Name that ltiauthenticator's login handler reads the authorization endpoint by."""
+        return self.required_platform().authorization_endpoint
+
+    @property
+    def identity_of_lms(self) -> str:
+        """What user names are made from; '' if only the launch knows (LTI 1.1)."""
+        return self.issuer or (self.platform.issuer if self.platform else "")
+
+    @property
+    def lms_origins(self) -> set[str]:
+        """Web origins of the LMS, as far as they are known."""
+        return {found for found in (origin(self.lms_url), origin(self.identity_of_lms)) if found}
+
+    @cached_property
+    def keys(self) -> KeySet:
+        """The platform's keys."""
+        return KeySet(self.required_platform().jwks_uri)
+
+    @cached_property
+    def replay(self) -> ReplayStore:
+        """The launches that were used."""
+        return ReplayStore(self.replay_database)
+
+    def check_context(self, launch: Launch) -> None:
+        """Refuse a launch from another course of the LMS.
+
+        :raises LaunchRefused: 403.
+        """
+        require_context(launch, self.context_ids)
+
+    def validate_username(self, username: str) -> bool:
+        """Accept only names that `user_name` makes, so that nobody is ever called like a service."""
+        return USER_NAME.fullmatch(username) is not None and bool(super().validate_username(username))
+
+    def get_handlers(self, app: Any) -> list[tuple[str, type]]:  # noqa: ANN401 - JupyterHub
+        """Register the pages, and the templates that they need.
+
+        JupyterHub calls this once, at its start, which is also the time to find out that launches cannot be remembered.
+        """
+        if not self.lti13_platform and not self.lti11_consumer_dir:
+            self.log.error("Course %r has neither LTI 1.3 nor LTI 1.1: nobody can come in.", self.course_id)
+        _ = self.replay
+        if str(TEMPLATES) not in app.template_paths:
+            app.template_paths.append(str(TEMPLATES))
+        app.template_vars.setdefault("course_title", self.course_title)
+        app.template_vars.setdefault("lms_url", self.lms_url)
+        return [
+            ("/login", LaunchFirstHandler),
+            ("/lti11/launch", Lti11LaunchHandler),
+            ("/lti13/oauth_login", Lti13LoginHandler),
+            ("/lti13/oauth_callback", Lti13CallbackHandler),
+            ("/lti13/jwks", JwksHandler),
+        ]
+
+    async def authenticate(self, handler: Any, data: Any) -> dict[str, Any] | None:  # noqa: ANN401 - JupyterHub's signature
+        """Turn a verified launch into a login.
+
+        :param data: `{"launch": Launch}` from this package's handlers. Nothing that comes over the network can hold a
+            Launch, so passwords posted to any other page or to the API lead nowhere.
+        :returns: JupyterHub's authentication model; nobody is an admin by an LMS's word.
+        """
+        launch = data.get("launch") if isinstance(data, dict) else None
+        if not isinstance(launch, Launch):
+            return None
+        return {"name": launch.user_name, "admin": False, "groups": [launch.role], "auth_state": launch.auth_state}

@@ -1,0 +1,372 @@
+"""The hub's pages for launches and for those who come without one."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import secrets
+import uuid
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from jupyterhub.handlers.base import BaseHandler
+from jupyterhub.utils import get_browser_protocol, url_path_join
+from ltiauthenticator.lti13.handlers import LTI13LoginInitHandler
+
+from . import lti11, lti13
+from .errors import LaunchRefused
+from .launch import Launch, launch_from_claims, launch_from_form
+from .settings import origin
+
+if TYPE_CHECKING:
+    from .authenticator import CourseAuthenticator
+
+MAX_BODY = 256 * 1024
+STATE_SECONDS = 600
+JWKS_CACHE_SECONDS = 300
+POLL_SECONDS = 5
+# Everything else in a JWK (`d`, `p`, `q` ...) is the private key.
+PUBLIC_JWK_MEMBERS = ("kty", "kid", "use", "alg", "n", "e")
+
+
+class CoursePage(BaseHandler):  # type: ignore[misc] # JupyterHub has no type information
+    """What all pages here have in common."""
+
+    authenticator: CourseAuthenticator
+
+    @property
+    def public_origin(self) -> str:
+        """Scheme and host as people's browsers see them."""
+        public_url = self.settings.get("public_url")
+        if public_url:
+            return origin(public_url.geturl())
+        return origin(f"{get_browser_protocol(self.request)}://{self.request.host}")
+
+    async def show(self, template: str, status: int, **context: str) -> None:
+        """Answer with a page that no cache may keep."""
+        self.set_status(status)
+        self.set_header("Cache-Control", "no-store")
+        self.finish(await self.render_template(template, **context))
+
+    async def show_way_in(self) -> None:
+        """Tell people who come without a launch where the course is."""
+        await self.show("open_from_lms.html", 403)
+
+
+class LaunchHandler(CoursePage):
+    """A page that an LMS sends people to."""
+
+    def check_xsrf_cookie(self) -> None:
+        """Skip the hub's check: launches come from another site, and prove themselves otherwise."""
+
+    async def guarded(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Run a step of a login; turn a refusal into a page."""
+        try:
+            if len(self.request.body) > MAX_BODY:
+                raise LaunchRefused(413, "The launch is too large.")
+            await step()
+        except LaunchRefused as refusal:
+            self.log.warning("Launch refused (%s) on %s: %s", refusal.status, self.request.path, refusal.reason)
+            await self.show("launch_refused.html", refusal.status, reason=refusal.reason)
+
+    async def get(self) -> None:
+        """Answer a direct visit."""
+        await self.show_way_in()
+
+    def launch_arguments(self) -> dict[str, str]:
+        """Read query and form, one value each.
+
+        :raises LaunchRefused: 400 for a parameter with several values or not in UTF-8.
+        """
+        arguments = {}
+        for name, values in self.request.arguments.items():
+            if len(set(values)) != 1:
+                raise LaunchRefused(400, f"The launch gives {name[:64]!r} twice.")
+            try:
+                arguments[name] = values[0].decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise LaunchRefused(400, "The launch is malformed.") from error
+        return arguments
+
+    async def enter(self, launch: Launch) -> None:
+        """Sign in who was launched, and go on to JupyterLab."""
+        user = await self.login_user({"launch": launch})
+        if user is None:
+            raise LaunchRefused(403, "You may not enter this course's hub.")
+        self.set_header("Cache-Control", "no-store")
+        self.redirect(await self.next_page(user, launch), status=303)
+
+    def set_login_cookie(self, user: Any) -> None:  # noqa: ANN401 - JupyterHub's User
+        """Start a session of its own for each person: lab computers are shared.
+
+        JupyterHub would keep the session id, and with it the last person's access to the last person's server.
+        """
+        last = self.get_current_user_cookie()
+        if last is None or last.name != user.name:
+            self.clear_login_cookie()
+            if last is not None:
+                options = {
+                    key: value
+                    for key, value in self.settings.get("cookie_options", {}).items()
+                    if key in {"secure", "samesite"}
+                }
+                path = url_path_join(self.base_url, "user", last.escaped_name, "/")
+                self.clear_cookie(f"jupyterhub-user-{last.escaped_name}", path=path, **options)
+            self._session_id = uuid.uuid4().hex
+            self._set_cookie("jupyterhub-session-id", self._session_id, encrypted=False, path=self.base_url)
+        super().set_login_cookie(user)
+
+    async def next_page(self, user: Any, launch: Launch) -> str:  # noqa: ANN401 - JupyterHub's User
+        """Find where a launch leads: to the running server, else to its start, or to a place in it."""
+        wanted = deep_link(self.base_url, self.hub.base_url, launch.target)
+        if wanted:
+            return wanted
+        spawner = user.spawner
+        if spawner.ready:
+            # A server may have died a moment ago; the hub's own check runs twice a minute.
+            try:
+                await asyncio.wait_for(spawner.poll_and_notify(), POLL_SECONDS)
+            except Exception as error:
+                self.log.warning("Cannot ask for the state of %s's server: %s", user.name, error)
+        return str(user.url if spawner.ready else url_path_join(self.hub.base_url, "spawn"))
+
+
+class Lti11LaunchHandler(LaunchHandler):
+    """`/hub/lti11/launch`: the whole of LTI 1.1."""
+
+    async def post(self) -> None:
+        """Verify the form and sign in."""
+        await self.guarded(self._launch)
+
+    async def _launch(self) -> None:
+        authenticator = self.authenticator
+        if not authenticator.lti11_consumer_dir:
+            raise LaunchRefused(404, "This course does not use LTI 1.1.")
+        consumer = lti11.Consumer.from_directory(authenticator.lti11_consumer_dir)
+        content_type = self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if content_type != "application/x-www-form-urlencoded":
+            # OAuth 1.0 signs no other body (RFC 5849, 3.4.1.3.1).
+            raise LaunchRefused(400, "The launch is not a form.")
+        try:
+            body = self.request.body.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise LaunchRefused(400, "The launch form is malformed.") from error
+        form = lti11.verify_form(self.public_origin + self.request.path, self.request.query, body, consumer=consumer)
+        self._check_origin()
+        launch = launch_from_form(form, issuer=authenticator.identity_of_lms)
+        authenticator.check_context(launch)
+        if not authenticator.replay.spend("lti11", consumer.key, form["oauth_timestamp"], form["oauth_nonce"]):
+            raise LaunchRefused(401, "This launch was used before. Please open the course again from your LMS.")
+        await self.enter(launch)
+
+    def _check_origin(self) -> None:
+        """Refuse a genuine launch that another site has put into this browser.
+
+        LTI 1.1 has no state: whoever has an account in the LMS could sign others in as himself, and read what they
+        write. A browser says where a form comes from, so that site must be the LMS, if it is known.
+        """
+        sender = self.request.headers.get("Origin")
+        known = self.authenticator.lms_origins
+        if self.authenticator.check_origin and sender and known and sender not in {*known, self.public_origin}:
+            raise LaunchRefused(
+                403,
+                f"The launch was sent by {sender[:200]}, which is not this course's LMS ({', '.join(sorted(known))}).",
+            )
+
+
+class Lti13LoginHandler(LaunchHandler, LTI13LoginInitHandler):  # type: ignore[misc] # the same
+    """`/hub/lti13/oauth_login`: the LMS announces somebody; we ask the LMS who it is."""
+
+    async def get(self) -> None:
+        """Start a login, or answer a direct visit."""
+        if self.request.arguments:
+            await self.guarded(self._ask)
+        else:
+            await self.show_way_in()
+
+    async def post(self) -> None:
+        """Start a login."""
+        await self.guarded(self._ask)
+
+    async def _ask(self) -> None:
+        platform = self.authenticator.required_platform()
+        arguments = self.launch_arguments()
+        lti13.check_login_initiation(arguments, platform)
+        # The browser keeps the secret, the LMS sees its hashes; who brings back a launch must also have the secret.
+        secret = secrets.token_hex(32)
+        state = derived(secret, "state")
+        # No SameSite over http: the answer is a POST from another site, which a browser sends Lax cookies with only
+        # in the first two minutes, and only if Lax was not asked for.
+        options = {"samesite": "None", "secure": True} if self._over_https else {"samesite": None}
+        self._set_cookie(
+            self.state_cookie(state),
+            secret,
+            encrypted=True,
+            path=self.state_path,
+            max_age=STATE_SECONDS,
+            expires_days=None,
+            **options,
+        )
+        self.set_header("Cache-Control", "no-store")
+        self.authorize_redirect(
+            client_id=platform.client_id,
+            login_hint=arguments["login_hint"],
+            lti_message_hint=arguments.get("lti_message_hint"),
+            nonce=derived(secret, "nonce"),
+            redirect_uri=self.public_origin + url_path_join(self.hub.base_url, "lti13/oauth_callback"),
+            state=state,
+        )
+
+    @property
+    def _over_https(self) -> bool:
+        return self.public_origin.startswith("https:")
+
+    @property
+    def state_path(self) -> str:
+        """Path of the state cookies."""
+        return "/" if self._over_https else str(url_path_join(self.hub.base_url, "lti13"))
+
+    def state_cookie(self, state: str) -> str:
+        """Name the cookie that belongs to a state.
+
+        One of sixteen, so that launches in several tabs do not meet, and nobody can fill the browser with cookies.
+        `__Host-` keeps neighbours in the same domain from planting theirs.
+        """
+        return f"{'__Host-' if self._over_https else ''}lti13-state-{state[:1]}"
+
+
+class Lti13CallbackHandler(Lti13LoginHandler):
+    """`/hub/lti13/oauth_callback`: the LMS's answer, which is the launch."""
+
+    async def get(self) -> None:
+        """Answer a direct visit; launches come as POST."""
+        await self.show_way_in()
+
+    async def post(self) -> None:
+        """Verify the id_token and sign in."""
+        await self.guarded(self._launch)
+
+    async def _launch(self) -> None:
+        authenticator = self.authenticator
+        platform = authenticator.required_platform()
+        arguments = self.launch_arguments()
+        secret = self._take_secret(arguments.get("state", ""))
+        if arguments.get("error"):
+            raise LaunchRefused(401, f"Your LMS has answered with an error ({arguments['error'][:64]}).")
+        nonce = derived(secret, "nonce")
+        token = arguments.get("id_token", "")
+        claims = await lti13.verify_id_token(token, platform=platform, keys=authenticator.keys, nonce=nonce)
+        launch = launch_from_claims(claims, issuer=authenticator.identity_of_lms)
+        authenticator.check_context(launch)
+        if not authenticator.replay.spend("lti13", platform.issuer, nonce):
+            raise LaunchRefused(401, "This launch was used before. Please open the course again from your LMS.")
+        await self.enter(launch)
+
+    def _take_secret(self, state: str) -> str:
+        """Get the secret that this browser was given with the login request.
+
+        :raises LaunchRefused: 400, if the state is not from this browser or older than ten minutes.
+        """
+        if not state:
+            raise LaunchRefused(400, "The launch is incomplete (state is missing).")
+        name = self.state_cookie(state) if state[:1] in "0123456789abcdef" else ""
+        # Read from the header's own cookie only: a signed value that comes as a parameter proves nothing about the
+        # browser.
+        secret = ((name and self.get_secure_cookie(name, max_age_days=STATE_SECONDS / 86400)) or b"").decode(
+            "ascii", "replace"
+        )
+        if not secret or not hmac.compare_digest(state.encode(), derived(secret, "state").encode()):
+            raise LaunchRefused(
+                400,
+                "Your browser did not bring back the cookie of this login. The login took more than ten minutes, or the "
+                "browser blocks cookies inside the LMS's page: open the course again, in a new window.",
+            )
+        options = {"samesite": "None", "secure": True} if self._over_https else {}
+        self.clear_cookie(name, path=self.state_path, **options)
+        return secret
+
+
+class JwksHandler(CoursePage):
+    """`/hub/lti13/jwks`: the tool's public keys, for the LMS."""
+
+    def get_content_type(self) -> str:
+        """Return JSON's media type."""
+        return "application/json"
+
+    async def get(self) -> None:
+        """Answer with the file's content of now: a rotated key must be there at once."""
+        try:
+            document = public_jwks(Path(self.authenticator.tool_jwks_file).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            self.log.error("Cannot serve the tool's key set from %r: %s", self.authenticator.tool_jwks_file, error)
+            self.set_status(503)
+            self.set_header("Cache-Control", "no-store")
+            self.finish(json.dumps({"error": "The tool's key set is not available."}))
+            return
+        self.set_header("Cache-Control", f"public, max-age={JWKS_CACHE_SECONDS}")
+        self.finish(document)
+
+    head = get
+
+
+class LaunchFirstHandler(CoursePage):
+    """`/hub/login`: no password form, only the way to the LMS."""
+
+    def check_xsrf_cookie(self) -> None:
+        """Skip the hub's check: nothing is changed here."""
+
+    async def get(self) -> None:
+        """Send people who are signed in to where they want to go, and others to the LMS."""
+        user = self.current_user
+        if user is None:
+            await self.show_way_in()
+            return
+        # As JupyterHub does: the server's cookie may have been cleared.
+        self.set_login_cookie(user)
+        self.redirect(self.get_next_url(user))
+
+    async def post(self) -> None:
+        """Answer programs that try passwords."""
+        await self.show_way_in()
+
+
+def derived(secret: str, purpose: str) -> str:
+    """Derive the public half of a secret for one purpose (`state` or `nonce`)."""
+    return hashlib.sha256(f"{purpose}:{secret}".encode()).hexdigest()
+
+
+def deep_link(base_url: str, hub_url: str, target: str) -> str:
+    """Turn the URL that a verified launch asks for into a path of this hub, or ''.
+
+    Only `user-redirect/...` is followed (a notebook, a git-pull link, in the person's own server); the rest, such as
+    the launch URL itself, means the course as such. The host of the target is never used, so no launch leads elsewhere.
+
+    :param base_url: the hub's base, `/` or `/course/`.
+    :param hub_url: base of the hub's own pages, `/hub/` or `/course/hub/`.
+    :param target: `target_link_uri` of LTI 1.3, `custom_next` of LTI 1.1.
+    """
+    try:
+        parts = urlsplit(target)
+    except ValueError:
+        return ""
+    for prefix in (url_path_join(hub_url, "user-redirect/"), url_path_join(base_url, "user-redirect/")):
+        rest = parts.path.removeprefix(prefix)
+        if rest != parts.path and target.isprintable() and not any(bad in unquote(rest) for bad in ("..", "\\", "//")):
+            return f"{url_path_join(hub_url, 'user-redirect/')}{rest}" + (f"?{parts.query}" if parts.query else "")
+    return ""
+
+
+def public_jwks(document: str) -> str:
+    """Reduce a key set to its public members.
+
+    :raises ValueError: if it is no key set.
+    """
+    content = json.loads(document)
+    keys = content.get("keys") if isinstance(content, dict) else None
+    if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
+        raise ValueError("not a JSON Web Key Set")
+    return json.dumps({"keys": [{name: key[name] for name in PUBLIC_JWK_MEMBERS if name in key} for key in keys]})

@@ -1,0 +1,51 @@
+"""Who somebody is: one name per person and LMS, the same for LTI 1.1, LTI 1.3, the roster and the grades."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+
+from .errors import LaunchRefused
+
+_SCHEME = re.compile(r"^https?://", re.IGNORECASE)
+USER_NAME = re.compile(r"u[a-z2-7]{16}")
+# OpenID Connect Core 1.0, section 2: `sub` must not exceed 255 characters.
+MAX_SUBJECT = 255
+
+
+def normalise_issuer(issuer: str) -> str:
+    """Strip scheme and trailing slash, so that LTI 1.1's bare host name equals LTI 1.3's issuer URL.
+
+    :param issuer: `iss` of LTI 1.3 or `tool_consumer_instance_guid` of LTI 1.1.
+    :returns: for example `moodle.example.edu` for `https://moodle.example.edu/`.
+    """
+    return _SCHEME.sub("", issuer.strip()).rstrip("/")
+
+
+def user_name(issuer: str, subject: str) -> str:
+    """Make the hub's user name: `u` and 16 characters of base32, a DNS label that no service name can equal.
+
+    Only what the LMS never changes goes in; e-mail, login and display name may change.
+
+    :param issuer: identity of the LMS, with or without scheme.
+    :param subject: `sub` of LTI 1.3, `user_id` of LTI 1.1, `user_id` of a roster entry (NRPS).
+    :returns: 17 characters, 80 bits of SHA-256.
+    """
+    digest = hashlib.sha256(f"{normalise_issuer(issuer)}\n{subject}".encode()).digest()
+    return "u" + base64.b32encode(digest[:10]).decode("ascii").lower()
+
+
+def checked_identifier(value: object, what: str) -> str:
+    """Accept an opaque identifier that can be hashed without ambiguity.
+
+    :param value: what the launch says.
+    :param what: the field's name for the message.
+    :raises LaunchRefused: 400, if it is not a string of 1 to 255 characters, or holds control characters
+        (a line feed separates issuer and subject in `user_name`) or half a surrogate pair.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise LaunchRefused(400, f"The launch does not say who you are ({what} is missing).")
+    if len(value) > MAX_SUBJECT or not value.isprintable():
+        raise LaunchRefused(400, f"The launch holds an unusable {what}.")
+    return value

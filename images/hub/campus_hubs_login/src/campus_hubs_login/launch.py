@@ -1,0 +1,182 @@
+"""A launch that was verified: who comes in, in which role, and what later work (roster, grades) needs to know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import LaunchRefused
+from .identity import checked_identifier, user_name
+from .roles import COURSE_ROLES, CourseRole, course_role
+
+LTI = "https://purl.imsglobal.org/spec/lti/claim/"
+NRPS = "https://purl.imsglobal.org/spec/lti-nrps/claim/namesroleservice"
+AGS = "https://purl.imsglobal.org/spec/lti-ags/claim/endpoint"
+
+MAX_TEXT = 512
+MAX_URL = 2048
+# `$(X)` is expanded by Kubernetes and `{x}` by KubeSpawner, wherever a person's name becomes an environment variable.
+_UNWANTED_IN_NAMES = str.maketrans("", "", "${}")
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A verified launch.
+
+    :param issuer: identity of the LMS that the user name is made from.
+    :param subject: the LMS's identifier of the person.
+    :param role: the role in this course.
+    :param details: the rest of the auth state (JSON types only, no token).
+    :param target: the URL that the launch asks for, or ''.
+    """
+
+    issuer: str
+    subject: str
+    role: CourseRole
+    details: Mapping[str, Any]
+    target: str
+
+    @property
+    def user_name(self) -> str:
+        """The hub's name for the person."""
+        return user_name(self.issuer, self.subject)
+
+    @property
+    def auth_state(self) -> dict[str, Any]:
+        """What the hub stores, encrypted, with the user."""
+        return {"issuer": self.issuer, "sub": self.subject, "course_role": self.role, **self.details}
+
+
+def launch_from_claims(claims: Mapping[str, Any], *, issuer: str) -> Launch:
+    """Read the verified claims of an LTI 1.3 id_token.
+
+    :param claims: payload of the id_token.
+    :param issuer: identity of the LMS for user names.
+    :raises LaunchRefused: 400 without a usable `sub`, 403 without a role in the course.
+    """
+    subject = checked_identifier(claims.get("sub"), "sub")
+    context = _mapping(claims.get(LTI + "context"))
+    nrps = _mapping(claims.get(NRPS))
+    ags = _mapping(claims.get(AGS))
+    details = {
+        "lti_version": "1.3",
+        "client_id": _first(claims.get("azp"), claims.get("aud")),
+        "deployment_id": text(claims.get(LTI + "deployment_id")),
+        "context_id": text(context.get("id")),
+        "context_title": text(context.get("title")),
+        "resource_link_id": text(_mapping(claims.get(LTI + "resource_link")).get("id")),
+        "full_name": text(claims.get("name")),
+        "given_name": text(claims.get("given_name")),
+        "family_name": text(claims.get("family_name")),
+        "email": text(claims.get("email")),
+        # Moodle sends the login name in `ext`, and only if the tool's privacy settings allow it.
+        "login": _first(claims.get("preferred_username"), _mapping(claims.get(LTI + "ext")).get("user_username")),
+        "nrps": {
+            "context_memberships_url": _url(nrps.get("context_memberships_url")),
+            "service_versions": _texts(nrps.get("service_versions")),
+        },
+        "ags": {
+            "scope": _texts(ags.get("scope")),
+            "lineitems": _url(ags.get("lineitems")),
+            "lineitem": _url(ags.get("lineitem")),
+        },
+    }
+    role = course_role(_texts(claims.get(LTI + "roles")))
+    return Launch(issuer, subject, role, details, _url(claims.get(LTI + "target_link_uri")))
+
+
+def launch_from_form(form: Mapping[str, str], *, issuer: str) -> Launch:
+    """Read the verified parameters of an LTI 1.1 launch.
+
+    :param form: launch parameters, one value each.
+    :param issuer: configured identity of the LMS; if empty, the launch's `tool_consumer_instance_guid`, else its
+        consumer key.
+    :raises LaunchRefused: 400 without a usable `user_id`, 403 without a role in the course.
+    """
+    subject = checked_identifier(form.get("user_id"), "user_id")
+    lms = issuer or form.get("tool_consumer_instance_guid") or form["oauth_consumer_key"]
+    details = {
+        "lti_version": "1.1",
+        "consumer_key": text(form["oauth_consumer_key"]),
+        "context_id": text(form.get("context_id")),
+        "context_title": text(form.get("context_title")),
+        "resource_link_id": text(form.get("resource_link_id")),
+        "full_name": text(form.get("lis_person_name_full")),
+        "given_name": text(form.get("lis_person_name_given")),
+        "family_name": text(form.get("lis_person_name_family")),
+        "email": text(form.get("lis_person_contact_email_primary")),
+        "login": _first(form.get("ext_user_username"), form.get("custom_canvas_user_login_id")),
+        # Basic Outcomes, LTI 1.1's only way to give a score back.
+        "outcomes": {
+            "service_url": _url(form.get("lis_outcome_service_url")),
+            "result_sourcedid": text(form.get("lis_result_sourcedid"), limit=4 * MAX_TEXT),
+        },
+    }
+    role = course_role(form.get("roles", "").split(","))
+    return Launch(
+        checked_identifier(lms, "tool_consumer_instance_guid"),
+        subject,
+        role,
+        details,
+        form.get("custom_next") or form.get("next", ""),
+    )
+
+
+def spawn_environment(auth_state: Mapping[str, Any] | None) -> dict[str, str]:
+    """Make the environment of the single-user server.
+
+    It tells programs in the server who works there; it protects nothing, since people control their own environment.
+
+    :param auth_state: as stored by the login; None (crypt key lost) means a student, the role that may do least.
+    :returns: COURSE_ROLE, COURSE_CONTEXT_ID, COURSE_USER_FULL_NAME, COURSE_USER_EMAIL.
+    """
+    state = auth_state or {}
+    role = state.get("course_role")
+    full_name = (
+        text(state.get("full_name")) or f"{text(state.get('given_name'))} {text(state.get('family_name'))}".strip()
+    )
+    return {
+        "COURSE_ROLE": role if role in COURSE_ROLES else "student",
+        "COURSE_CONTEXT_ID": text(state.get("context_id")).translate(_UNWANTED_IN_NAMES),
+        "COURSE_USER_FULL_NAME": full_name.translate(_UNWANTED_IN_NAMES),
+        "COURSE_USER_EMAIL": text(state.get("email")).translate(_UNWANTED_IN_NAMES),
+    }
+
+
+def text(value: object, limit: int = MAX_TEXT) -> str:
+    """Make a string that can be stored, shown and put into an environment: no control characters, no surrogates."""
+    if not isinstance(value, str):
+        return ""
+    return "".join(char for char in value if char.isprintable()).strip()[:limit]
+
+
+def _first(*values: object) -> str:
+    """Return the first value that has text; of a list (`aud`), its first entry."""
+    return next(
+        (found for value in values if (found := text(value[0] if isinstance(value, list) and value else value))), ""
+    )
+
+
+def _texts(value: object) -> list[str]:
+    return [text(entry) for entry in value if isinstance(entry, str)] if isinstance(value, list) else []
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _url(value: object) -> str:
+    url = text(value, limit=MAX_URL + 1)
+    return url if url.startswith(("https://", "http://")) and len(url) <= MAX_URL else ""
+
+
+def require_context(launch: Launch, allowed: Iterable[str]) -> None:
+    """Refuse launches from other courses of the same LMS registration.
+
+    :param allowed: LMS context (course) ids; none means any.
+    :raises LaunchRefused: 403.
+    """
+    contexts = set(allowed)
+    if contexts and launch.details["context_id"] not in contexts:
+        raise LaunchRefused(403, "This link belongs to another course of your LMS.")
