@@ -1,0 +1,253 @@
+# Copyright (c) The campus.hubs developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What must hold between the nodes of a cluster and their networks."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import (
+    CONTROL_PLANE,
+    COURSES,
+    GROUPS,
+    IMAGE_BUILDERS,
+    WORKERS,
+    Host,
+    Inventory,
+    Mistake,
+    did_you_mean,
+    show,
+)
+
+ENDPOINT, NODE_IP = "kubeadm_control_plane_endpoint", "kubeadm_node_ip"
+POD_SUBNET, SERVICE_SUBNET = "kubeadm_pod_subnet", "kubeadm_service_subnet"
+VERSIONS = ("kubeadm_version", "containerd_version")
+POOL, POOL_PROVIDER = "load_balancer_addresses", "load_balancer_provider"
+RANGE_FORM = "ranges such as 192.0.2.200-192.0.2.220 or 192.0.2.192/27"
+# The controller manager hands every node a /24 of the pod subnet (--node-cidr-mask-size).
+NODE_MASK = 24
+# kube-apiserver refuses service networks with more than 20 bits for hosts.
+LARGEST_SERVICE_MASK = 12
+
+type Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+@dataclass(frozen=True)
+class Range:
+    """Consecutive addresses, both ends included, and how the inventory writes them."""
+
+    first: Address
+    last: Address
+    text: str
+
+    def __contains__(self, address: Address) -> bool:
+        """Tell whether an address is in the range."""
+        return address.version == self.first.version and int(self.first) <= int(address) <= int(self.last)
+
+    def overlaps(self, other: Range) -> bool:
+        """Tell whether two ranges have an address in common."""
+        return other.first in self or self.first in other
+
+    def size(self) -> int:
+        """Return the number of addresses."""
+        return int(self.last) - int(self.first) + 1
+
+
+def parse_address(text: object) -> Address | None:
+    """Return an IP address; None if it is none."""
+    try:
+        return ipaddress.ip_address(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
+def parse_range(text: object) -> Range | None:
+    """Read `first-last` or a CIDR, as MetalLB's IPAddressPool has them.
+
+    Returns:
+        None if it is neither, or if the ends are in the wrong order.
+    """
+    if not isinstance(text, str):
+        return None
+    if "/" in text:
+        network = parse_network(text)
+        return Range(network[0], network[-1], text) if network else None
+    first, _dash, last = (parse_address(part.strip()) for part in text.partition("-"))
+    if first is None or last is None or first.version != last.version or int(first) > int(last):
+        return None
+    return Range(first, last, text)
+
+
+def parse_network(text: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    """Return a network in CIDR form; None if it is none, or has bits set behind the prefix."""
+    try:
+        return ipaddress.ip_network(text) if isinstance(text, str) and "/" in text else None
+    except ValueError:
+        return None
+
+
+def check_cluster(inventory: Inventory) -> Iterator[Mistake]:
+    """Find what is wrong with groups, nodes and networks."""
+    yield from _check_groups(inventory)
+    yield from _check_control_planes(inventory)
+    yield from _check_addresses(inventory)
+    yield from _check_versions(inventory)
+    head = inventory.first_control_plane()
+    if head:
+        yield from _check_networks(inventory, head)
+
+
+def _check_groups(inventory: Inventory) -> Iterator[Mistake]:
+    for name in inventory.group_names:
+        hint = did_you_mean(name, GROUPS)
+        if name not in GROUPS and hint:
+            yield Mistake("all", f"group {name}", "unknown", f"one of {', '.join(GROUPS)}", hint)
+    for host in inventory.cluster():
+        both = host.groups & {CONTROL_PLANE, WORKERS}
+        if len(both) == 2:
+            cure = "Remove it from one; a control plane runs pods only if you remove its taint."
+            yield Mistake(host.name, "groups", "control_plane and workers", "one of the two", cure)
+        elif not both:
+            yield Mistake(
+                host.name, "groups", "cluster alone", "control_plane or workers", "Move it into one of the two."
+            )
+        if COURSES in host.groups:
+            yield Mistake(host.name, "groups", "cluster and courses", "one of the two", "A course is no server.")
+    for host in inventory.group(IMAGE_BUILDERS):
+        if COURSES in host.groups:
+            yield Mistake(host.name, "groups", "image_builders and courses", "one of the two", "A course is no server.")
+
+
+def _check_control_planes(inventory: Inventory) -> Iterator[Mistake]:
+    planes = inventory.group(CONTROL_PLANE)
+    names = ", ".join(host.name for host in planes)
+    if not planes:
+        yield Mistake("all", f"group {CONTROL_PLANE}", "empty", "one server, or an odd number", "Put a server into it.")
+        return
+    if len(planes) % 2 == 0:
+        cure = "An even number survives no more failures than one less and is more likely to fail."
+        yield Mistake("all", f"group {CONTROL_PLANE}", f"{len(planes)} servers ({names})", "an odd number", cure)
+    if len(planes) > 1 and not planes[0].value(ENDPOINT):
+        cure = "Without it the cluster fails with its first control plane, and it cannot be changed later."
+        yield Mistake(
+            planes[0].name, ENDPOINT, "empty", "a name or virtual address of all control planes, and a port", cure
+        )
+    for name in (ENDPOINT, POD_SUBNET, SERVICE_SUBNET):
+        values = {str(host.value(name)) for host in planes}
+        if len(values) > 1:
+            yield Mistake(
+                "all", name, " and ".join(sorted(values)), "one value on all control planes", "Set it in group_vars."
+            )
+
+
+def node_addresses(inventory: Inventory) -> Iterator[tuple[Host, str, Address]]:
+    """Return every node's known addresses, with the variables that say so."""
+    for host in inventory.cluster():
+        found: dict[str, Address] = {}
+        for name, value in ((NODE_IP, host.value(NODE_IP)), ("ansible_host", host.address())):
+            address = parse_address(value)
+            if address and address not in found.values():
+                found[name] = address
+        yield from ((host, name, address) for name, address in found.items())
+
+
+def _check_addresses(inventory: Inventory) -> Iterator[Mistake]:
+    taken: dict[str, Host] = {}
+    for host in inventory.cluster():
+        other = taken.setdefault(host.address(), host)
+        if other is not host:
+            got = f'"{host.address()}", also that of {other.name}'
+            yield Mistake(host.name, "ansible_host", got, "an address of its own", "Two names would be one server.")
+    nodes: dict[Address, Host] = {}
+    for host in inventory.cluster():
+        value = host.value(NODE_IP)
+        if value is None:
+            continue
+        address = parse_address(value)
+        if address is None:
+            yield Mistake(host.name, NODE_IP, show(NODE_IP, value), "an IP address of the node")
+        elif nodes.setdefault(address, host) is not host:
+            yield Mistake(host.name, NODE_IP, f'"{value}", also that of {nodes[address].name}', "an address of its own")
+
+
+def _check_versions(inventory: Inventory) -> Iterator[Mistake]:
+    for host in inventory.cluster():
+        for name in VERSIONS:
+            value = host.given.get(name)
+            if isinstance(value, (str, int, float)) and not re.fullmatch(r"\d+\.\d+\.\d+", str(value)):
+                cure = "" if isinstance(value, str) else "Put it in quotes."
+                yield Mistake(host.name, name, show(name, value), 'three numbers without a v, such as "1.36.3"', cure)
+
+
+def _check_networks(inventory: Inventory, head: Host) -> Iterator[Mistake]:
+    endpoint = head.value(ENDPOINT)
+    if endpoint and not re.fullmatch(r"([-.A-Za-z0-9]+|\[[:0-9a-fA-F]+\])(:\d{1,5})?", str(endpoint)):
+        wanted = "a name or address and a port, such as api.example.edu:6443"
+        yield Mistake(head.name, ENDPOINT, show(ENDPOINT, endpoint), wanted, "It is no URL.")
+    ranges: list[tuple[str, Range]] = []
+    for name in (POD_SUBNET, SERVICE_SUBNET):
+        network = parse_network(head.value(name))
+        if network is None:
+            wanted = "a network such as 10.244.0.0/16, with nothing behind the prefix"
+            yield Mistake(head.name, name, show(name, head.value(name)), wanted)
+            continue
+        ranges.append((name, Range(network[0], network[-1], str(network))))
+        nodes = len(inventory.cluster())
+        if name == POD_SUBNET and network.version == 4 and 2 ** max(NODE_MASK - network.prefixlen, -1) < nodes:
+            wanted = f"room for a /{NODE_MASK} on each of {nodes} nodes"
+            yield Mistake(head.name, name, f'"{network}"', wanted, "Take a larger one, such as a /16.")
+        if name == SERVICE_SUBNET and network.version == 4 and not LARGEST_SERVICE_MASK <= network.prefixlen <= 28:
+            wanted = f"a prefix from /{LARGEST_SERVICE_MASK} to /28"
+            yield Mistake(head.name, name, f'"{network}"', wanted, "The API server takes no other.")
+    yield from _check_pool(head)
+    ranges += [(POOL, part) for part in pool(inventory)]
+    yield from _check_overlaps(inventory, head, ranges)
+
+
+def pool(inventory: Inventory) -> list[Range]:
+    """Return the load balancer's addresses, as far as they are well formed."""
+    head = inventory.first_control_plane()
+    values = head.value(POOL) if head else None
+    parsed = [parse_range(value) for value in values] if isinstance(values, list) else []
+    return [part for part in parsed if part]
+
+
+def has_pool(inventory: Inventory) -> bool:
+    """Tell whether addresses of courses come from the pool."""
+    head = inventory.first_control_plane()
+    return bool(head and head.value(POOL_PROVIDER) == "metallb")
+
+
+def _check_pool(head: Host) -> Iterator[Mistake]:
+    values = head.value(POOL)
+    if not isinstance(values, list):
+        return  # its type is the argument spec's business
+    if head.value(POOL_PROVIDER) == "metallb" and not values:
+        cure = "Free addresses of the servers' network, outside of DHCP: each course gets one."
+        yield Mistake(head.name, POOL, "empty", RANGE_FORM, cure)
+    for value in values:
+        if parse_range(value) is None:
+            yield Mistake(head.name, POOL, show(POOL, value), f"{RANGE_FORM}, lower address first")
+
+
+def _check_overlaps(inventory: Inventory, head: Host, ranges: list[tuple[str, Range]]) -> Iterator[Mistake]:
+    for index, (name, part) in enumerate(ranges):
+        for other_name, other in ranges[:index]:
+            if part.overlaps(other):
+                wanted = f"nothing of {other_name} ({other.text})"
+                yield Mistake(head.name, name, f'"{part.text}"', wanted, "Every address has one use.")
+        for host, variable, address in node_addresses(inventory):
+            if address in part:
+                wanted = f"not the address of a node ({host.name}, {variable} {address})"
+                yield Mistake(head.name, name, f'"{part.text}"', wanted, "Every address has one use.")
+    endpoint = parse_address(re.sub(r":\d+$", "", str(head.value(ENDPOINT) or "")))
+    for name, part in ranges:
+        if endpoint and endpoint in part:
+            wanted = f"an address outside of {name} ({part.text})"
+            cure = "The cluster needs it before it can give out that address."
+            yield Mistake(head.name, ENDPOINT, f'"{head.value(ENDPOINT)}"', wanted, cure)

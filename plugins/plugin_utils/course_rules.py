@@ -1,0 +1,238 @@
+# Copyright (c) The campus.hubs developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What must hold for a course, and between courses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from ansible_collections.campus.hubs.plugins.plugin_utils.cluster_rules import (
+    Address,
+    has_pool,
+    node_addresses,
+    parse_address,
+    pool,
+)
+from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import (
+    COURSES,
+    Host,
+    Inventory,
+    Mistake,
+    did_you_mean,
+    show,
+)
+from ansible_collections.campus.hubs.plugins.plugin_utils.quantities import BYTES_FORM, CPU_FORM, parse_bytes, parse_cpu
+
+ADDRESS, SERVICE_TYPE, URL, LMS_URL = (
+    "course_hub_address",
+    "course_hub_service_type",
+    "course_hub_url",
+    "course_hub_lms_url",
+)
+PLATFORMS, PLATFORM = "course_hub_lti_platforms", "course_hub_lti13_platform"
+CLIENT_ID, DEPLOYMENT_ID = "course_hub_lti13_client_id", "course_hub_lti13_deployment_id"
+MEMORY, CPU, HOME_SIZE, CULL = "course_hub_memory", "course_hub_cpu", "course_hub_home_size", "course_hub_cull"
+PLATFORM_FIELDS = ("issuer", "authorization_endpoint", "token_endpoint", "jwks_uri")
+
+# The id becomes namespace (course-ID), release and label; 40 leaves room for what is put before and behind it.
+_COURSE_ID = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
+_MIB = 1024**2
+# Least sizes that can work; anything under them is a forgotten unit.
+LEAST_MEMORY, LEAST_HOME = 64 * _MIB, 10 * _MIB
+
+
+def check_courses(inventory: Inventory) -> Iterator[Mistake]:
+    """Find what is wrong with each course and between courses."""
+    for course in inventory.group(COURSES):
+        yield from _check_id(course)
+        yield from _check_limits(course, MEMORY, parse_bytes, BYTES_FORM, LEAST_MEMORY)
+        yield from _check_limits(course, CPU, parse_cpu, CPU_FORM, 0)
+        yield from _check_home(course)
+        yield from _check_cull(course)
+        yield from _check_platforms(course)
+        yield from _check_lti13(course)
+        yield from _check_urls(course)
+        yield from _check_address(inventory, course)
+    yield from _check_shared(inventory)
+
+
+def _check_id(course: Host) -> Iterator[Mistake]:
+    if not _COURSE_ID.fullmatch(course.name):
+        wanted = "a DNS label of at most 40 characters: a-z, 0-9 and '-', with a letter or digit at both ends"
+        better = re.sub(r"[^a-z0-9]+", "-", course.name.lower())[:40].strip("-")
+        cure = f"Perhaps {better}." if better else ""
+        yield Mistake(course.name, "course id (the host's name)", f'"{course.name}"', wanted, cure)
+
+
+def _check_limits(course: Host, name: str, parse: Callable[[object], Any], form: str, least: int) -> Iterator[Mistake]:
+    value = course.value(name)
+    if not isinstance(value, Mapping):
+        return  # its type is the argument spec's business
+    parsed = {}
+    for key in ("guarantee", "limit"):
+        if value.get(key) is None:
+            continue
+        parsed[key] = parse(value[key])
+        if parsed[key] is None:
+            yield Mistake(course.name, f"{name}.{key}", show(key, value[key]), form)
+        elif parsed[key] < least or (key == "limit" and parsed[key] == 0):
+            yield Mistake(course.name, f"{name}.{key}", show(key, value[key]), f"{form}, enough to start a server")
+    low, high = parsed.get("guarantee"), parsed.get("limit")
+    if low is not None and high is not None and low > high:
+        wanted = f"at least the guarantee ({value['guarantee']})"
+        yield Mistake(
+            course.name, f"{name}.limit", show(name, value["limit"]), wanted, "Raise it or lower the guarantee."
+        )
+
+
+def _check_home(course: Host) -> Iterator[Mistake]:
+    value = course.value(HOME_SIZE)
+    if value is None or isinstance(value, (Mapping, list)):
+        return
+    size = parse_bytes(value)
+    if size is None or size < LEAST_HOME:
+        yield Mistake(course.name, HOME_SIZE, show(HOME_SIZE, value), BYTES_FORM)
+
+
+def _check_cull(course: Host) -> Iterator[Mistake]:
+    value = course.value(CULL)
+    if not isinstance(value, Mapping):
+        return
+    numbers = {}
+    for name, option in value.items():
+        if isinstance(option, bool) or not str(option).lstrip("-").isdecimal():
+            continue  # its type is the argument spec's business
+        numbers[name] = int(option)
+        least = 0 if name == "maxAge" or name.startswith("max_age") else 1
+        if numbers[name] < least:
+            yield Mistake(course.name, f"{CULL}.{name}", str(option), f"{least} or more seconds")
+    every, timeout = numbers.get("every"), numbers.get("timeout")
+    if every and timeout and every > timeout > 0:
+        wanted = f"at most the timeout ({timeout})"
+        yield Mistake(course.name, f"{CULL}.every", str(every), wanted, "Idle servers would be found too late.")
+
+
+def _http_url(value: object) -> SplitResult | None:
+    if not isinstance(value, str) or re.search(r"\s", value):
+        return None
+    try:
+        parts = urlsplit(value)
+        port_is_right = parts.port is None or parts.port > 0
+    except ValueError:
+        return None
+    return parts if parts.scheme in ("http", "https") and parts.hostname and port_is_right else None
+
+
+def _check_platforms(course: Host) -> Iterator[Mistake]:
+    platforms = course.value(PLATFORMS)
+    if not isinstance(platforms, Mapping):
+        return
+    for platform, fields in platforms.items():
+        path = f"{PLATFORMS}.{platform}"
+        if not isinstance(fields, Mapping):
+            yield Mistake(course.name, path, show(path, fields), f"a dictionary with {', '.join(PLATFORM_FIELDS)}")
+            continue
+        for name in fields:
+            if name not in PLATFORM_FIELDS:
+                wanted = f"one of {', '.join(PLATFORM_FIELDS)}"
+                yield Mistake(
+                    course.name, f"{path}.{name}", "unknown", wanted, did_you_mean(str(name), PLATFORM_FIELDS)
+                )
+        for name in PLATFORM_FIELDS:
+            yield from _check_platform_field(course, f"{path}.{name}", name, fields.get(name))
+
+
+def _check_platform_field(course: Host, path: str, name: str, value: object) -> Iterator[Mistake]:
+    if value is None:
+        yield Mistake(course.name, path, "missing", "a URL", "The LMS shows it where the tool is set up.")
+        return
+    parts = _http_url(value)
+    if parts is None:
+        yield Mistake(course.name, path, show(name, value), "a URL with http:// or https://")
+    elif name == "issuer" and (parts.query or parts.fragment):
+        # OpenID Connect Core 1.0, section 2 (iss).
+        yield Mistake(course.name, path, show(name, value), "a URL without query and fragment")
+
+
+def _check_lti13(course: Host) -> Iterator[Mistake]:
+    platform, platforms = course.value(PLATFORM), course.value(PLATFORMS)
+    ids = {name: course.value(name) for name in (CLIENT_ID, DEPLOYMENT_ID)}
+    if not platform:
+        for name, value in ids.items():
+            if value:
+                cure = f"Set {PLATFORM}, or remove this to have an LTI 1.1 course."
+                yield Mistake(course.name, PLATFORM, "empty", f"the platform that {name} is of", cure)
+        return
+    known = list(platforms) if isinstance(platforms, Mapping) else []
+    if isinstance(platform, str) and platform not in known:
+        wanted = f"one of {PLATFORMS} ({', '.join(known) or 'there is none'})"
+        cure = did_you_mean(platform, known) or f"Define it in {PLATFORMS}."
+        yield Mistake(course.name, PLATFORM, show(PLATFORM, platform), wanted, cure)
+    for name, value in ids.items():
+        if value in (None, ""):
+            what = "client id" if name == CLIENT_ID else "deployment id"
+            cure = "The LMS shows it once the tool is set up there."
+            yield Mistake(course.name, name, "empty", f"the {what} that {platform} gave the course", cure)
+
+
+def _check_urls(course: Host) -> Iterator[Mistake]:
+    url, lms_url = course.value(URL), course.value(LMS_URL)
+    if url:
+        parts = _http_url(url)
+        if parts is None or parts.query or parts.fragment or parts.path not in ("", "/"):
+            wanted = "the address of the hub alone, such as https://python.hubs.example.edu"
+            yield Mistake(course.name, URL, show(URL, url), wanted)
+    if lms_url and _http_url(lms_url) is None:
+        yield Mistake(course.name, LMS_URL, show(LMS_URL, lms_url), "a URL with http:// or https://")
+
+
+def _check_address(inventory: Inventory, course: Host) -> Iterator[Mistake]:
+    value = course.value(ADDRESS)
+    if not value:
+        return
+    address = parse_address(value)
+    if address is None:
+        yield Mistake(
+            course.name, ADDRESS, show(ADDRESS, value), "an IP address", "Or remove it to get one of the pool."
+        )
+        return
+    if course.value(SERVICE_TYPE) == "ClusterIP":
+        wanted = f"empty while {SERVICE_TYPE} is ClusterIP"
+        yield Mistake(course.name, ADDRESS, f'"{value}"', wanted, "Only a LoadBalancer has an address of its own.")
+    for host, variable, taken in node_addresses(inventory):
+        if taken == address:
+            yield Mistake(course.name, ADDRESS, f'"{value}"', f"not a node's address ({host.name}, {variable})")
+            return
+    ranges = pool(inventory)
+    if has_pool(inventory) and ranges and not any(address in part for part in ranges):
+        wanted = f"an address of load_balancer_addresses ({', '.join(part.text for part in ranges)})"
+        yield Mistake(course.name, ADDRESS, f'"{value}"', wanted)
+
+
+def _check_shared(inventory: Inventory) -> Iterator[Mistake]:
+    """Find what two courses cannot have both."""
+    courses = inventory.group(COURSES)
+    addresses: dict[Address, Host] = {}
+    urls: dict[str, Host] = {}
+    for course in courses:
+        address, url = parse_address(course.value(ADDRESS)), course.value(URL)
+        if address and addresses.setdefault(address, course) is not course:
+            got = f'"{address}", also that of {addresses[address].name}'
+            yield Mistake(course.name, ADDRESS, got, "an address of its own", "Change or remove one of the two.")
+        key = url.rstrip("/").lower() if isinstance(url, str) else ""
+        if key and urls.setdefault(key, course) is not course:
+            got = f'"{url}", also that of {urls[key].name}'
+            yield Mistake(course.name, URL, got, "a URL of its own", "Each course has its own hub.")
+    ranges = pool(inventory)
+    wanting = [course for course in courses if course.value(SERVICE_TYPE) != "ClusterIP"]
+    there = sum(part.size() for part in ranges)
+    if has_pool(inventory) and ranges and len(wanting) > there:
+        head = inventory.first_control_plane()
+        wanted = f"an address for each of {len(wanting)} courses"
+        got = f"{there} addresses ({', '.join(part.text for part in ranges)})"
+        yield Mistake(head.name if head else "all", "load_balancer_addresses", got, wanted, "Add a range.")

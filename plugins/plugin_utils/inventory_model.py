@@ -1,0 +1,141 @@
+# Copyright (c) The campus.hubs developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The inventory as the checks see it, and what they report."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+CLUSTER, CONTROL_PLANE, WORKERS = "cluster", "control_plane", "workers"
+IMAGE_BUILDERS, COURSES = "image_builders", "courses"
+GROUPS = (CLUSTER, CONTROL_PLANE, WORKERS, IMAGE_BUILDERS, COURSES)
+
+_SECRET = re.compile(r"passw|passphrase|secret|token|private|credential|api_?key|auth_key", re.IGNORECASE)
+# Names that hold such a word, and no secret.
+_PUBLIC = re.compile(
+    r"_(url|endpoint|uri|file|path|dir|name|seconds|days|bytes|hours|show_secret)$|_show_secret|token_endpoint"
+)
+_USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
+
+
+@dataclass(frozen=True)
+class Host:
+    """One host of the inventory.
+
+    Attributes:
+        name: its inventory name; for a course its id.
+        groups: all groups it is in, directly or through children.
+        given: variables that the inventory or the command line sets, as far as their values are known by now.
+        names: all of those variables' names, and of those whose values depend on facts.
+        defaults: the roles' defaults, as far as their values are known by now.
+        extra: names of variables that come from the command line (-e).
+    """
+
+    name: str
+    groups: frozenset[str]
+    given: Mapping[str, Any] = field(default_factory=dict)
+    names: frozenset[str] = frozenset()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    extra: frozenset[str] = frozenset()
+
+    def value(self, name: str) -> Any:  # noqa: ANN401 (a variable can be anything)
+        """Return a variable's value, given or default; None if it has none or it is not known yet."""
+        if name in self.names:
+            return self.given.get(name)
+        return self.defaults.get(name)
+
+    def address(self) -> str:
+        """Return where Ansible finds the host."""
+        return str(self.given.get("ansible_host", self.name))
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """All hosts, in the inventory's order."""
+
+    hosts: tuple[Host, ...]
+    group_names: tuple[str, ...] = ()
+
+    def group(self, name: str) -> tuple[Host, ...]:
+        """Return the hosts of a group."""
+        return tuple(host for host in self.hosts if name in host.groups)
+
+    def cluster(self) -> tuple[Host, ...]:
+        """Return all nodes."""
+        return tuple(host for host in self.hosts if host.groups & {CLUSTER, CONTROL_PLANE, WORKERS})
+
+    def first_control_plane(self) -> Host | None:
+        """Return the host whose variables the roles for the whole cluster read."""
+        return next(iter(self.group(CONTROL_PLANE)), None)
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One thing that is wrong: where, what, and how to mend it."""
+
+    host: str
+    variable: str
+    got: str
+    wanted: str
+    cure: str = ""
+
+    def sentence(self) -> str:
+        """Return everything but the host."""
+        got = f" is {self.got}" if self.got else ""
+        cure = f" {self.cure}" if self.cure else ""
+        return f"{self.variable}{got}; wanted: {self.wanted}.{cure}"
+
+
+def is_secret(name: str) -> bool:
+    """Tell whether a variable's or option's name sounds like a value that must not be shown."""
+    return bool(_SECRET.search(name)) and not _PUBLIC.search(name)
+
+
+def show(name: str, value: object) -> str:
+    """Return a value for a message: short, on one line, and without secrets.
+
+    Args:
+        name: the variable's or option's name, dotted; decides whether the value may be shown.
+        value: anything from an inventory.
+    """
+    if any(is_secret(part) for part in name.split(".")):
+        return "(hidden)"
+    if isinstance(value, Mapping):
+        return "a dictionary with " + (", ".join(str(key) for key in value) or "nothing")
+    if isinstance(value, (list, tuple)):
+        inner = [show(name, item) for item in value]
+        text = f"[{', '.join(inner)}]"
+    elif isinstance(value, (str, int, float)) or value is None:
+        text = json.dumps(_USERINFO.sub("", value) if isinstance(value, str) else value, ensure_ascii=False)
+    else:
+        text = type(value).__name__
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a hint at the known name that is nearest, or nothing if none is near."""
+    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.75)
+    return f"Did you mean {near[0]}?" if near else ""
+
+
+def report(mistakes: Sequence[Mistake]) -> str:
+    """Return all mistakes as text, one line each; the same mistake of several hosts is one line."""
+    lines: dict[str, list[str]] = {}
+    for mistake in mistakes:
+        hosts = lines.setdefault(mistake.sentence(), [])
+        if mistake.host not in hosts:
+            hosts.append(mistake.host)
+    what = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
+    body = [f"- {_hosts(hosts)}: {sentence}" for sentence, hosts in lines.items()]
+    return "\n".join([f"The inventory has {what}:", *body, "Nothing was changed."])
+
+
+def _hosts(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:2])} and {len(names) - 2} more"

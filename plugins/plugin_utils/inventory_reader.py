@@ -1,0 +1,145 @@
+# Copyright (c) The campus.hubs developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""From Ansible's variables to the inventory that the checks see: the only part that templates and reads files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
+from ansible_collections.campus.hubs.plugins.plugin_utils.cluster_rules import check_cluster
+from ansible_collections.campus.hubs.plugins.plugin_utils.course_rules import check_courses
+from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import Host, Inventory, Mistake
+from ansible_collections.campus.hubs.plugins.plugin_utils.variable_specs import ROLE_GROUPS, RoleSpec, check_variables
+
+_WORD = re.compile(r"[A-Za-z_]\w*")
+# What exists only while the play runs: facts of the servers, and what roles publish.
+_LATER = re.compile(r"ansible_(?!host$|user$|port$|connection$)\w+|hostvars")
+
+
+def read_roles(roles_path: Path, loader: DataLoader) -> tuple[list[RoleSpec], dict[str, dict[str, Any]]]:
+    """Return the argument specs and the defaults (not templated) of all roles that have specs.
+
+    Args:
+        roles_path: folder of roles.
+        loader: reads the files, so that defaults count as trusted templates.
+    """
+    specs, defaults = [], {}
+    for path in sorted(roles_path.glob("*/meta/argument_specs.yml")):
+        role = path.parents[1]
+        spec = RoleSpec.parse(role.name, loader.load_from_file(str(path)))
+        defaults_path = role / "defaults" / "main.yml"
+        values: dict[str, Any] = {}
+        if defaults_path.exists():
+            values = loader.load_from_file(str(defaults_path), trusted_as_template=True) or {}
+        specs.append(RoleSpec(spec.name, spec.options, spec.required - set(values)))
+        defaults[role.name] = values
+    return specs, defaults
+
+
+class InventoryReader:
+    """Computes, for each host, the variables that belong to this collection."""
+
+    def __init__(
+        self, roles: Sequence[RoleSpec], defaults: Mapping[str, Mapping[str, Any]], loader: DataLoader
+    ) -> None:
+        """Take what `read_roles` returns and the loader for templates."""
+        self._roles, self._defaults, self._loader = roles, defaults, loader
+        names = "|".join(re.escape(role.name) for role in roles)
+        self._ours = re.compile(f"_?({names})_.*|ansible_host")
+        self.mistakes: list[Mistake] = []
+
+    def read_host(self, name: str, groups: Iterable[str], raw: Mapping[str, Any], extra: Iterable[str]) -> Host:
+        """Return one host; what cannot be computed is added to `mistakes`.
+
+        Args:
+            name: inventory name.
+            groups: all groups of the host.
+            raw: its variables, not templated, with `hostvars` and `groups`.
+            extra: names of variables from the command line.
+        """
+        groups = frozenset(groups)
+        names = frozenset(var for var in raw if self._ours.fullmatch(var))
+        defaults: dict[str, Any] = {}
+        for role, values in self._defaults.items():
+            if groups & ROLE_GROUPS.get(role, frozenset()):
+                defaults.update(values)
+        templar = Templar(loader=self._loader, variables={**defaults, **raw})
+        given = {}
+        for var in sorted(names):
+            known, value = self._compute(templar, var, raw[var], {**defaults, **raw}, name)
+            if known:
+                given[var] = value
+        effective = {}
+        for var in set(defaults) - names:
+            known, value = self._compute(templar, var, defaults[var], {**defaults, **raw}, None)
+            if known:
+                effective[var] = value
+        return Host(name, groups, given, names, effective, frozenset(extra))
+
+    def _compute(
+        self, templar: Templar, name: str, raw: object, variables: Mapping[str, Any], host: str | None
+    ) -> tuple[bool, object]:
+        try:
+            return True, templar.template(raw)
+        except AnsibleError as error:
+            if host is not None and not needs_facts(raw, variables):
+                why = re.sub(r"\s+", " ", str(error.message)).rstrip(".")
+                cure = f"Mend the expression ({why})."
+                self.mistakes.append(Mistake(host, name, "an expression that fails", "a value", cure))
+            return False, None
+
+
+def needs_facts(raw: object, variables: Mapping[str, Any], seen: frozenset[str] = frozenset()) -> bool:
+    """Tell whether a value depends, directly or through other variables, on what is known only later.
+
+    Args:
+        raw: the value, not templated.
+        variables: all variables of the host, not templated.
+        seen: names that were followed already.
+    """
+    try:
+        words = set(_WORD.findall(str(raw))) - seen
+    except AnsibleError:  # encrypted by ansible-vault, and the password is not there
+        return False
+    if any(_LATER.fullmatch(word) and word not in variables for word in words - {"ansible_facts", "hostvars"}):
+        return True
+    if words & {"ansible_facts", "hostvars"}:
+        return True
+    seen |= words
+    return any(word in variables and needs_facts(variables[word], variables, seen) for word in words)
+
+
+def find_mistakes(
+    groups: Mapping[str, Sequence[str]],
+    raw_variables: Callable[[str], Mapping[str, Any]],
+    *,
+    roles_path: Path,
+    loader: DataLoader,
+    extra: Iterable[str] = (),
+) -> list[Mistake]:
+    """Check a whole inventory.
+
+    Args:
+        groups: group to names of hosts, children included; `all` has all hosts.
+        raw_variables: a host's variables, not templated.
+        roles_path: folder of the collection's roles.
+        loader: reads the roles' files.
+        extra: names of variables from the command line.
+    """
+    specs, defaults = read_roles(roles_path, loader)
+    reader = InventoryReader(specs, defaults, loader)
+    of_host: dict[str, set[str]] = {host: set() for host in groups["all"]}
+    for group, members in groups.items():
+        for member in members:
+            of_host[member].add(group)
+    read = tuple(reader.read_host(host, names, raw_variables(host), extra) for host, names in of_host.items())
+    inventory = Inventory(read, tuple(groups))
+    return [*reader.mistakes, *check_variables(inventory, specs), *check_cluster(inventory), *check_courses(inventory)]

@@ -1,0 +1,204 @@
+# Copyright (c) The campus.hubs developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Variables against the roles' argument specs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.parameters import DEFAULT_TYPE_VALIDATORS
+from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import (
+    CLUSTER,
+    CONTROL_PLANE,
+    COURSES,
+    IMAGE_BUILDERS,
+    WORKERS,
+    Host,
+    Inventory,
+    Mistake,
+    did_you_mean,
+    show,
+)
+
+Spec = Mapping[str, Any]
+
+_NODES = frozenset({CLUSTER, CONTROL_PLANE, WORKERS})
+# Whose variables a role reads.
+ROLE_GROUPS: dict[str, frozenset[str]] = {
+    "node": _NODES,
+    "containerd": _NODES,
+    "kubeadm": _NODES,
+    "calico": frozenset({CONTROL_PLANE}),
+    "storage": frozenset({CONTROL_PLANE}),
+    "load_balancer": frozenset({CONTROL_PLANE}),
+    "course_images": frozenset({CONTROL_PLANE, IMAGE_BUILDERS}),
+    "course_hub": frozenset({COURSES}),
+}
+# These words begin other people's variables as well (node_exporter_version): only what looks like ours is refused.
+COMMON_WORDS = frozenset({"node", "storage"})
+# Old name to new name; an entry stays for one major release.
+RENAMED: dict[str, str] = {}
+# Decisions for one run. In a file they would be taken on every run.
+COMMAND_LINE_ONLY: dict[str, str] = {
+    "course_hub_delete_data": "it deletes people's work, on every run if it is in a file",
+    "course_hub_show_secret": "it prints shared secrets, on every run if it is in a file",
+}
+_TYPES = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "list": "a list",
+    "dict": "a dictionary",
+    "path": "a path",
+}
+
+
+@dataclass(frozen=True)
+class RoleSpec:
+    """One role's argument spec.
+
+    Attributes:
+        name: the role, without the collection's name.
+        options: variable to its spec, of all entry points.
+        required: variables without which the main entry point fails.
+    """
+
+    name: str
+    options: Mapping[str, Spec]
+    required: frozenset[str] = field(default_factory=frozenset)
+
+    @classmethod
+    def parse(cls, name: str, document: Mapping[str, Any]) -> RoleSpec:
+        """Read the content of a role's `meta/argument_specs.yml`."""
+        entries = document["argument_specs"]
+        options: dict[str, Spec] = {}
+        for entry in reversed(list(entries.values())):
+            options.update(entry.get("options") or {})
+        main = (entries.get("main") or {}).get("options") or {}
+        options.update(main)
+        return cls(name, options, frozenset(var for var, spec in main.items() if spec.get("required")))
+
+
+def check_variables(inventory: Inventory, roles: Iterable[RoleSpec]) -> Iterator[Mistake]:
+    """Find unknown, renamed, misplaced, missing and malformed variables of all hosts."""
+    specs = sorted(roles, key=lambda role: len(role.name), reverse=True)
+    for host in inventory.hosts:
+        for name in sorted(host.names):
+            yield from _check_variable(host, name, specs)
+        for role in specs:
+            if host.groups & ROLE_GROUPS.get(role.name, frozenset()):
+                for name in sorted(role.required - host.names - set(host.defaults)):
+                    wanted = _wanted(role.options[name])
+                    yield Mistake(host.name, name, "not set", wanted, f"Role {role.name} cannot do without.")
+
+
+def _check_variable(host: Host, name: str, specs: list[RoleSpec]) -> Iterator[Mistake]:
+    if name in RENAMED:
+        yield Mistake(host.name, name, "an old name", RENAMED[name], "Rename it.")
+        return
+    if name in COMMAND_LINE_ONLY and name not in host.extra and host.given.get(name) not in (False, None, ""):
+        why = COMMAND_LINE_ONLY[name]
+        yield Mistake(host.name, name, "set in the inventory", f"-e {name}=... on the command line, because {why}")
+    for role in specs:
+        if name in role.options:
+            if name in host.given:
+                yield from _check_value(host.name, name, host.given[name], role.options[name])
+            return
+    for role in specs:
+        if name.startswith(f"_{role.name}_"):
+            yield Mistake(host.name, name, "set", "not set", f"It is internal to role {role.name}.")
+            return
+        if name.startswith(f"{role.name}_"):
+            hint = did_you_mean(name, role.options)
+            if hint or role.name not in COMMON_WORDS:
+                cure = hint or f"See the variables of role {role.name} (ansible-doc -t role campus.hubs.{role.name})."
+                yield Mistake(host.name, name, "unknown", f"a variable of role {role.name}", cure)
+            return
+
+
+def _check_value(host: str, path: str, value: object, spec: Spec) -> Iterator[Mistake]:
+    found = list(_walk(host, path, value, spec))
+    yield from found
+    if found or "." in path:
+        return
+    # What the walk does not know (mutually_exclusive, required_if and the like) is left to Ansible's own validator.
+    result = ArgumentSpecValidator({path: dict(spec)}).validate({path: value}, validate_role_argument_spec=True)
+    for message in result.error_messages:
+        yield Mistake(host, path, "refused by Ansible", str(message).rstrip("."))
+
+
+def _walk(host: str, path: str, value: object, spec: Spec) -> Iterator[Mistake]:
+    kind = spec.get("type") or "str"
+    if value is None:
+        if not path.count(".") or spec.get("required"):
+            yield Mistake(host, path, "empty", _wanted(spec), "Give it a value or remove the line.")
+        return
+    if not _is_of_type(kind, value):
+        yield Mistake(host, path, show(path, value), _wanted(spec))
+        return
+    choices = spec.get("choices")
+    if choices and not _is_choice(kind, value, choices):
+        hint = did_you_mean(str(value), [str(choice) for choice in choices])
+        yield Mistake(host, path, show(path, value), _wanted(spec), hint)
+        return
+    options = spec.get("options")
+    if kind == "dict" and options and isinstance(value, Mapping):
+        yield from _walk_options(host, path, value, options)
+    if kind == "list" and isinstance(value, list):
+        item_spec = {**spec, "type": spec.get("elements") or "raw", "choices": None}
+        for index, item in enumerate(value):
+            yield from _walk(host, f"{path}[{index}]", item, item_spec)
+
+
+def _walk_options(host: str, path: str, value: Mapping[str, Any], options: Mapping[str, Spec]) -> Iterator[Mistake]:
+    known = {alias for name, option in options.items() for alias in (name, *(option.get("aliases") or ()))}
+    for name in value:
+        if name not in known:
+            hint = did_you_mean(str(name), known)
+            yield Mistake(host, f"{path}.{name}", "unknown", f"one of {', '.join(sorted(options))}", hint)
+    for name, option in options.items():
+        given = [alias for alias in (name, *(option.get("aliases") or ())) if alias in value]
+        if given:
+            yield from _walk(host, f"{path}.{given[0]}", value[given[0]], option)
+        elif option.get("required"):
+            yield Mistake(host, f"{path}.{name}", "missing", _wanted(option))
+
+
+def _is_of_type(kind: str, value: object) -> bool:
+    # Ansible's check turns lists and dictionaries into text without a word, and text that is no list into one.
+    if kind in ("str", "path") and isinstance(value, (list, tuple, Mapping)):
+        return False
+    if kind == "int" and isinstance(value, bool):
+        return False
+    if kind == "list":
+        return isinstance(value, (list, tuple))
+    if kind == "dict":
+        return isinstance(value, Mapping)
+    try:
+        DEFAULT_TYPE_VALIDATORS[kind](value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _is_choice(kind: str, value: object, choices: Iterable[object]) -> bool:
+    if kind == "list" and isinstance(value, list):
+        return all(item in list(choices) for item in value)
+    return DEFAULT_TYPE_VALIDATORS[kind](value) in list(choices)
+
+
+def _wanted(spec: Spec) -> str:
+    if spec.get("choices"):
+        return f"one of {', '.join(str(choice) for choice in spec['choices'])}"
+    kind = spec.get("type") or "str"
+    if kind == "list":
+        return "a list"
+    if kind == "dict" and spec.get("options"):
+        return f"a dictionary with {', '.join(spec['options'])}"
+    return _TYPES.get(kind, "a value")
