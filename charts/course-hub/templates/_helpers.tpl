@@ -1,0 +1,58 @@
+{{- /* Labels of every object. */ -}}
+{{- define "course-hub.labels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+campus.hubs/course: {{ .Release.Name }}
+{{- end }}
+
+{{- /* A reference with digest stands in name alone. */ -}}
+{{- define "course-hub.image" -}}
+{{ .name }}{{ with .tag }}:{{ . }}{{ end }}
+{{- end }}
+
+{{- /* Pod Security "restricted", for each pod of the chart. */ -}}
+{{- define "course-hub.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 1000
+runAsGroup: 1000
+fsGroup: 1000
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- define "course-hub.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{- /* What all pods of the chart have in common, below spec. A lost node's pod is replaced after half a minute. */ -}}
+{{- define "course-hub.pod" -}}
+enableServiceLinks: false
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+securityContext: {{- include "course-hub.podSecurity" . | nindent 2 }}
+tolerations:
+  - {key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 30}
+  - {key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 30}
+{{- end }}
+
+{{- /* "true" for a course that is entered by LTI 1.3, empty for LTI 1.1. */ -}}
+{{- define "course-hub.lti13" -}}
+{{- if dig "CourseAuthenticator" "lti13_platform" dict .Values.hub.config }}true{{ end }}
+{{- end }}
+
+{{- /* What jupyterhub_config.py reads. */ -}}
+{{- define "course-hub.config" -}}
+{{- $image := dict "image" (include "course-hub.image" .Values.singleuser.image) "pullPolicy" .Values.singleuser.image.pullPolicy }}
+{{- dict
+  "course" .Release.Name
+  "baseUrl" .Values.hub.baseUrl
+  "publicUrl" .Values.hub.publicUrl
+  "config" .Values.hub.config
+  "cull" .Values.cull
+  "singleuser" (merge (omit .Values.singleuser "image" "pdb" "networkPolicy") $image)
+  | toPrettyJson }}
+{{- end }}

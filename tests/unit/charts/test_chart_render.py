@@ -1,0 +1,261 @@
+"""What must hold for everything that the chart renders."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.unit.charts.conftest import Manifest, Template
+
+
+CHART = Path(__file__).parents[3] / "charts" / "course-hub"
+VALUES = Path(__file__).parent / "values"
+EVERYWHERE = "0.0.0.0/0"
+
+
+def of_kind(manifests: list[Manifest], kind: str) -> dict[str, Manifest]:
+    return {manifest["metadata"]["name"]: manifest for manifest in manifests if manifest["kind"] == kind}
+
+
+def pods(manifests: list[Manifest]) -> Iterator[dict[str, Any]]:
+    for deployment in of_kind(manifests, "Deployment").values():
+        yield deployment["spec"]["template"]["spec"]
+
+
+def containers(manifests: list[Manifest]) -> Iterator[dict[str, Any]]:
+    for pod in pods(manifests):
+        yield from pod["containers"] + pod.get("initContainers", [])
+
+
+def objects(text: str) -> list[Manifest]:
+    return [manifest for manifest in yaml.safe_load_all(text) if manifest]
+
+
+@pytest.mark.parametrize("values", sorted(path.name for path in VALUES.glob("*.yaml")))
+def test_lint(helm: Path, values: str) -> None:
+    command = [str(helm), "lint", "--strict", str(CHART), f"--values={VALUES / values}"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("values", ["minimal", "full", "internal"])
+def test_two_renders_are_byte_identical(template: Template, values: str) -> None:
+    assert template(values) == template(values)
+
+
+def test_one_of_each_name(manifests: list[Manifest]) -> None:
+    names = [(manifest["kind"], manifest["metadata"]["name"]) for manifest in manifests]
+    assert len(names) == len(set(names))
+    assert set(of_kind(manifests, "Deployment")) == {"hub", "proxy", "ngshare"}
+
+
+def test_nothing_outside_the_namespace(manifests: list[Manifest]) -> None:
+    cluster_wide = {"ClusterRole", "ClusterRoleBinding", "Namespace", "PriorityClass", "StorageClass"}
+    assert not cluster_wide & {manifest["kind"] for manifest in manifests}
+    assert not [m for m in manifests if m["metadata"].get("namespace", "course-python-ws26") != "course-python-ws26"]
+
+
+def test_no_secret_is_rendered(manifests: list[Manifest]) -> None:
+    assert not of_kind(manifests, "Secret")
+
+
+def test_pods_are_restricted(manifests: list[Manifest]) -> None:
+    for pod in pods(manifests):
+        security = pod["securityContext"]
+        assert security["runAsNonRoot"] is True
+        assert security["runAsUser"] == 1000
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["enableServiceLinks"] is False
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
+        assert {next(iter(set(volume) - {"name"})) for volume in pod.get("volumes", [])} <= {
+            "configMap",
+            "emptyDir",
+            "persistentVolumeClaim",
+            "secret",
+        }
+
+
+def test_containers_are_restricted_and_limited(manifests: list[Manifest]) -> None:
+    for container in containers(manifests):
+        security = container["securityContext"]
+        assert security["allowPrivilegeEscalation"] is False
+        assert security["readOnlyRootFilesystem"] is True
+        assert security["capabilities"] == {"drop": ["ALL"]}
+        assert container["resources"]["limits"]["memory"]
+        assert container["resources"]["requests"]["memory"]
+        assert {"readinessProbe", "livenessProbe"} <= set(container)
+
+
+def test_only_the_hub_has_a_token_and_little_to_do_with_it(manifests: list[Manifest]) -> None:
+    for pod in pods(manifests):
+        is_hub = pod["containers"][0]["name"] == "hub"
+        assert pod.get("automountServiceAccountToken", True) is is_hub
+        assert pod.get("serviceAccountName") == ("hub" if is_hub else None)
+    (role,) = of_kind(manifests, "Role").values()
+    rights = {
+        (group, r): set(rule["verbs"])
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for r in rule["resources"]
+    }
+    assert set(rights) == {("", "pods"), ("", "persistentvolumeclaims"), ("", "events")}
+    assert "delete" not in rights["", "persistentvolumeclaims"]
+
+
+def test_data_outlives_the_release(manifests: list[Manifest]) -> None:
+    claims = of_kind(manifests, "PersistentVolumeClaim")
+    assert set(claims) == {"hub-db", "ngshare"}
+    for claim in claims.values():
+        assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+
+
+def test_writers_of_one_database_never_overlap(manifests: list[Manifest]) -> None:
+    for deployment in of_kind(manifests, "Deployment").values():
+        assert deployment["spec"]["replicas"] == 1
+        assert deployment["spec"]["strategy"] == {"type": "Recreate"}
+
+
+def test_only_the_proxy_is_outside(manifests: list[Manifest]) -> None:
+    services = of_kind(manifests, "Service")
+    outside = services.pop("proxy")
+    assert {port["port"] for port in outside["spec"]["ports"]} <= {80, 443}
+    for service in services.values():
+        assert service["spec"].get("type", "ClusterIP") == "ClusterIP"
+
+
+def test_every_pod_is_found_by_a_budget(manifests: list[Manifest]) -> None:
+    budgets = {
+        b["spec"]["selector"]["matchLabels"]["component"] for b in of_kind(manifests, "PodDisruptionBudget").values()
+    }
+    labels = {
+        d["spec"]["template"]["metadata"]["labels"]["component"] for d in of_kind(manifests, "Deployment").values()
+    }
+    assert labels <= budgets
+
+
+def peers(rules: list[dict[str, Any]]) -> set[tuple[str, int]]:
+    """Return (component or network, port) of rules."""
+    result = set()
+    for rule in rules:
+        for port in rule.get("ports", [{"port": 0}]):
+            for peer in rule.get("to", rule.get("from", [{}])):
+                labels = peer.get("podSelector", {}).get("matchLabels", {})
+                name = labels.get("component") or peer.get("ipBlock", {}).get("cidr") or ",".join(labels.values())
+                result.add((name, port["port"]))
+    return result
+
+
+def test_default_is_to_deny(manifests: list[Manifest]) -> None:
+    deny = of_kind(manifests, "NetworkPolicy")["default-deny"]
+    assert deny["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    assert deny["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+
+
+def test_policies_stay_in_the_namespace(manifests: list[Manifest]) -> None:
+    for name, policy in of_kind(manifests, "NetworkPolicy").items():
+        for direction in ("ingress", "egress"):
+            for rule in policy["spec"].get(direction, []):
+                for peer in rule.get("to", rule.get("from", [])):
+                    assert "namespaceSelector" not in peer or name == "dns"
+
+
+def test_what_a_user_pod_reaches(template: Template) -> None:
+    policies = of_kind(objects(template("minimal")), "NetworkPolicy")
+    user = policies["singleuser"]["spec"]
+    assert user["podSelector"] == {"matchLabels": {"component": "singleuser-server"}}
+    assert peers(user["ingress"]) == {("hub", 8888), ("proxy", 8888)}
+    assert peers(user["egress"]) == {("hub", 8081), ("proxy", 8000), ("ngshare", 8080), (EVERYWHERE, 0)}
+    (internet,) = [p["ipBlock"] for rule in user["egress"] for p in rule["to"] if "ipBlock" in p]
+    assert {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"} <= set(internet["except"])
+
+
+def test_what_the_hub_reaches(template: Template) -> None:
+    policies = of_kind(objects(template("full")), "NetworkPolicy")
+    hub = policies["hub"]["spec"]
+    assert peers(hub["ingress"]) == {("proxy", 8081), ("ngshare", 8081), ("singleuser-server", 8081)}
+    assert peers(hub["egress"]) == {
+        ("192.0.2.11/32", 7443),
+        ("192.0.2.12/32", 7443),
+        ("192.0.2.80/32", 443),
+        ("proxy", 8001),
+        ("ngshare", 8080),
+        ("singleuser-server", 8888),
+    }
+
+
+def test_the_proxy_api_is_for_the_hub_only(manifests: list[Manifest]) -> None:
+    proxy = of_kind(manifests, "NetworkPolicy")["proxy"]["spec"]
+    assert {name for name, port in peers(proxy["ingress"]) if port == 8001} == {"hub"}
+    assert {port for name, port in peers(proxy["ingress"]) if not name} <= {8000, 8443}
+
+
+def test_policies_and_services_agree_with_the_ports(manifests: list[Manifest]) -> None:
+    policies = of_kind(manifests, "NetworkPolicy")
+    for name, deployment in of_kind(manifests, "Deployment").items():
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        assert {port["containerPort"] for port in container["ports"]} == {
+            port for _, port in peers(policies[name]["spec"]["ingress"])
+        }
+
+
+def test_base_url_is_everywhere(template: Template) -> None:
+    deployments = of_kind(objects(template("full")), "Deployment")
+    hub = deployments["hub"]["spec"]["template"]["spec"]["containers"][0]
+    assert {hub[probe]["httpGet"]["path"] for probe in hub if probe.endswith("Probe")} == {"/python/hub/health"}
+    proxy = deployments["proxy"]["spec"]["template"]["spec"]["containers"][0]["command"]
+    assert "--error-target=http://hub:8081/python/hub/error" in proxy
+    assert "--default-target=http://hub:8081" in proxy
+    ngshare = deployments["ngshare"]["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert {"name": "JUPYTERHUB_API_URL", "value": "http://hub:8081/python/hub/api"} in ngshare
+
+
+def test_https_is_optional(template: Template) -> None:
+    plain, tls = (
+        of_kind(objects(template(values)), "Service")["proxy"]["spec"]["ports"] for values in ("minimal", "full")
+    )
+    assert [port["port"] for port in plain] == [80]
+    assert [port["port"] for port in tls] == [80, 443]
+
+
+def checksum(text: str, deployment: str) -> dict[str, str]:
+    annotations = of_kind(objects(text), "Deployment")[deployment]["spec"]["template"]["metadata"]["annotations"]
+    assert isinstance(annotations, dict)
+    return annotations
+
+
+def test_what_rolls_the_hub(template: Template) -> None:
+    before = template("minimal")
+    culled = template("minimal", "--set=cull.timeout=60")
+    assert checksum(culled, "hub") != checksum(before, "hub")
+    assert checksum(culled, "proxy") == checksum(before, "proxy")
+    renewed = template("minimal", "--set=checksum.secrets=other")
+    for deployment in ("hub", "proxy", "ngshare"):
+        assert checksum(renewed, deployment) != checksum(before, deployment)
+    edited = template("minimal", "--set=checksum.chart=other", "--set=ngshare.resources.limits.memory=1Gi")
+    assert checksum(edited, "hub") == checksum(before, "hub")
+
+
+def test_the_secret_of_the_lti_version_is_mounted(template: Template) -> None:
+    for values, secret in (("minimal", "lti11-consumer"), ("full", "lti13-key")):
+        hub = of_kind(objects(template(values)), "Deployment")["hub"]["spec"]["template"]["spec"]
+        (lti,) = [volume["secret"]["secretName"] for volume in hub["volumes"] if volume["name"] == "lti"]
+        assert lti == secret
+
+
+def test_values_reach_the_hub(template: Template) -> None:
+    data = of_kind(objects(template("full")), "ConfigMap")["hub"]["data"]
+    assert set(data) == {"values.json", "jupyterhub_config.py", "course_spawner.py"}
+    values = json.loads(data["values.json"])
+    assert values["course"] == "python-ws26"
+    assert values["singleuser"]["image"] == "registry/singleuser:1"
+    assert values["config"]["CourseAuthenticator"]["course_title"] == "Programming in Python"
+    for name in ("jupyterhub_config.py", "course_spawner.py"):
+        assert data[name] == (CHART / "files" / name).read_text()

@@ -1,0 +1,55 @@
+"""What the chart refuses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.unit.charts.conftest import Template
+
+WRONG = {
+    "unknown": "--set-json=hubs={}",
+    "hub.imgae": '--set-json=hub.imgae={"name":"x"}',
+    "hub.db.size": "--set=hub.db.size=1Gi",
+    "hub.image.name": "--set-string=hub.image.name=",
+    "hub.config": "--set-json=hub.config=[]",
+    "class name": '--set-json=hub.config={"jupyterHub":{}}',
+    "traits": '--set-json=hub.config={"JupyterHub":1}',
+    "hub.baseUrl": "--set=hub.baseUrl=python",
+    "hub.publicUrl": "--set=hub.publicUrl=hub.example.edu",
+    "hub.extraEnv": '--set-json=hub.extraEnv={"A":1}',
+    "hub.resources.limits.gpu": "--set=hub.resources.limits.gpu=1",
+    "singleuser.memory.limits": "--set=singleuser.memory.limits=2G",
+    "singleuser.memory.limit": "--set-string=singleuser.memory.limit=two",
+    "singleuser.memory.limit Gi": "--set-string=singleuser.memory.limit=2Gi",
+    "singleuser.cpu.limit": "--set-json=singleuser.cpu.limit=0",
+    "singleuser.storage.capacity": "--set-string=singleuser.storage.capacity=10 GB",
+    "singleuser.storage.homeMountPath": "--set=singleuser.storage.homeMountPath=home",
+    "singleuser.startTimeout": "--set=singleuser.startTimeout=0",
+    "singleuser.extraTolerations": '--set-json=singleuser.extraTolerations=[{"kye":"gpu"}]',
+    "cull.every": "--set-string=cull.every=5m",
+    "cull.users": "--set=cull.users=true",
+    "proxy.service.type": "--set=proxy.service.type=NodePort",
+    "proxy.service.loadBalancerIP": "--set=proxy.service.loadBalancerIP=hub.example.edu",
+    "proxy.https.secret": "--set=proxy.https.secret=hub-tls",
+    "ngshare.replicas": "--set=ngshare.replicas=2",
+    "networkPolicy.enabled": "--set=networkPolicy.enabled=false",
+    "networkPolicy.apiServer.cidrs": "--set-json=networkPolicy.apiServer.cidrs=[]",
+    "a host, not a network": '--set-json=networkPolicy.apiServer.cidrs=["192.0.2.11"]',
+    "an egress rule to everywhere": '--set-json=singleuser.networkPolicy.egress=[{"ports":[]}]',
+    "checksum.hub": "--set=checksum.hub=x",
+}
+
+
+@pytest.mark.parametrize("argument", WRONG.values(), ids=WRONG)
+def test_wrong_values_are_refused(template: Template, argument: str) -> None:
+    with pytest.raises(ValueError, match="don't meet the specifications of the schema"):
+        template("minimal", argument)
+
+
+def test_images_have_to_be_named(template: Template) -> None:
+    for image in ("hub", "singleuser", "proxy.chp", "ngshare"):
+        with pytest.raises(ValueError, match="image/name"):
+            template("minimal", f"--set={image}.image.name=")

@@ -1,0 +1,199 @@
+"""When a server's start is given up, what its user reads, and the pod that is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from jupyterhub.spawner import SpawnException
+from kubernetes_asyncio.client import ApiClient
+from traitlets.config import Config
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from tests.unit.charts.conftest import Template
+
+CHART = Path(__file__).parents[3] / "charts" / "course-hub"
+PATIENCE = 45
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, CHART / "files" / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def spawner() -> ModuleType:
+    return load("course_spawner")
+
+
+def pod(**status: Any) -> dict[str, Any]:  # noqa: ANN401
+    return {"metadata": {}, "status": {"phase": "Pending", **status}}
+
+
+def waiting(reason: str) -> dict[str, Any]:
+    return pod(containerStatuses=[{"state": {"waiting": {"reason": reason, "message": "details"}}}])
+
+
+def terminated(**state: Any) -> dict[str, Any]:  # noqa: ANN401
+    return pod(phase="Failed", containerStatuses=[{"state": {"terminated": state}}])
+
+
+WARNING = {"type": "Warning", "reason": "FailedMount", "message": "no such volume"}
+NORMAL = {"type": "Normal", "reason": "Pulling", "message": "pulling image"}
+UNSCHEDULABLE = pod(conditions=[{"type": "PodScheduled", "reason": "Unschedulable", "message": "Insufficient memory"}])
+
+
+@pytest.mark.parametrize(
+    ("case", "events", "reason"),
+    [
+        (terminated(exitCode=1, reason="Error"), [], "exit code 1"),
+        (terminated(exitCode=137, reason="OOMKilled"), [], "more memory than this course allows"),
+        (pod(phase="Failed", reason="Evicted", message="low on disk"), [], "Evicted: low on disk"),
+    ],
+)
+def test_the_end_is_told_at_once(
+    spawner: ModuleType, case: dict[str, Any], events: list[dict[str, str]], reason: str
+) -> None:
+    assert reason in spawner.why_not(case, events, 0, PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("case", "events", "reason"),
+    [
+        (waiting("ImagePullBackOff"), [], "ImagePullBackOff: details"),
+        (waiting("CreateContainerConfigError"), [], "CreateContainerConfigError"),
+        (UNSCHEDULABLE, [], "no room for it on the cluster: Insufficient memory"),
+        (waiting("ContainerCreating"), [NORMAL, WARNING], "FailedMount: no such volume"),
+        (None, [WARNING], "no such volume"),
+    ],
+)
+def test_a_hold_up_has_its_time(
+    spawner: ModuleType, case: dict[str, Any] | None, events: list[dict[str, str]], reason: str
+) -> None:
+    assert spawner.why_not(case, events, PATIENCE - 1, PATIENCE) is None
+    assert reason in spawner.why_not(case, events, PATIENCE, PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("case", "events"),
+    [
+        (None, []),
+        (pod(), []),
+        (waiting("ContainerCreating"), [WARNING, NORMAL]),
+        (pod(phase="Running", containerStatuses=[{"state": {"running": {}}}]), [NORMAL]),
+    ],
+)
+def test_whoever_just_waits_goes_on(
+    spawner: ModuleType, case: dict[str, Any] | None, events: list[dict[str, str]]
+) -> None:
+    assert spawner.why_not(case, events, 10 * PATIENCE, PATIENCE) is None
+
+
+@pytest.fixture
+def course(spawner: ModuleType, template: Template, monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401
+    """Return a CourseSpawner as the chart's defaults make it, without a cluster."""
+    for function in ("load_config", "shared_client"):
+        monkeypatch.setattr(f"kubespawner.spawner.{function}", lambda *_, **__: None)
+    values = next(m for m in yaml.safe_load_all(template("minimal")) if m and m["kind"] == "ConfigMap")["data"]
+    secret = {"cookie-secret": "00", "crypt-key": "11", "proxy-token": "22", "ngshare-token": "33"}
+    config = Config(load("jupyterhub_config").settings(json.loads(values["values.json"]), secret))
+    user = SimpleNamespace(name="uabcdefgh23456777", groups=[SimpleNamespace(name="instructor")], id=1, url="/user/x/")
+    hub = SimpleNamespace(
+        public_host="", api_url="http://hub:8081/hub/api", base_url="/hub/", url="http://hub:8081/hub/"
+    )
+    orm = SimpleNamespace(name="", server=None, user_options=None, state=None)
+    made = spawner.CourseSpawner(
+        config=config, _mock=True, user=user, hub=hub, orm_spawner=orm, namespace="course-python-ws26"
+    )
+    made.api_token = "token"
+    made.oauth_client_id = "client"
+    return made
+
+
+def manifest(course: Any) -> dict[str, Any]:  # noqa: ANN401
+    async def get() -> dict[str, Any]:
+        made = await course.get_pod_manifest()
+        async with ApiClient() as client:
+            result: dict[str, Any] = client.sanitize_for_serialization(made)
+        return result
+
+    return asyncio.run(get())
+
+
+def test_user_pod_is_restricted(course: Any) -> None:  # noqa: ANN401
+    spec = manifest(course)["spec"]
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["enableServiceLinks"] is False
+    assert spec["restartPolicy"] == "Never"
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    (container,) = spec["containers"]
+    security = container["securityContext"]
+    assert security["runAsUser"] == 1000
+    assert security["allowPrivilegeEscalation"] is False
+    assert security["readOnlyRootFilesystem"] is True
+    assert security["capabilities"] == {"drop": ["ALL"]}
+    assert container["resources"]["limits"] == {"cpu": 2, "memory": 2 * 1024**3}
+    assert container["resources"]["requests"] == {"cpu": 0.1, "memory": 512 * 1024**2}
+    assert {volume["name"] for volume in spec["volumes"]} == {"home", "tmp"}
+
+
+def test_user_pod_knows_its_course(course: Any) -> None:  # noqa: ANN401
+    made = manifest(course)
+    environment = {item["name"]: item.get("value") for item in made["spec"]["containers"][0]["env"]}
+    assert environment["COURSE_ID"] == "python-ws26"
+    assert environment["NGSHARE_URL"] == "http://ngshare:8080/services/ngshare"
+    assert made["metadata"]["labels"]["component"] == "singleuser-server"
+    assert made["metadata"]["name"] == "user-uabcdefgh23456777"
+    assert made["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"] == "home-uabcdefgh23456777"
+
+
+def watching(course: Any, monkeypatch: pytest.MonkeyPatch, state: dict[str, Any]) -> None:  # noqa: ANN401
+    reflector = SimpleNamespace(pods={f"course-python-ws26/{course.pod_name}": state})
+    monkeypatch.setattr(type(course), "pod_reflector", reflector)
+    monkeypatch.setattr(type(course), "events", [])
+    course._began = time.monotonic()
+
+
+def test_only_a_start_is_given_up(course: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
+    watching(course, monkeypatch, {})
+    ended = terminated(exitCode=1)
+    assert course.is_pod_running(ended) is False
+    course._starting = True
+    with pytest.raises(SpawnException, match=r"Your server could not start. It ended by itself with exit code 1"):
+        course.is_pod_running(ended)
+
+
+def test_a_server_that_dies_before_it_answers_is_told(course: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
+    watching(course, monkeypatch, terminated(exitCode=1))
+    with pytest.raises(SpawnException, match="exit code 1"):
+        asyncio.run(course._until_it_answers("http://127.0.0.1:9"))
+
+
+def test_an_open_port_ends_the_wait(course: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
+    watching(course, monkeypatch, pod(phase="Running"))
+
+    async def run() -> float:
+        server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        begin = time.monotonic()
+        async with server:
+            await course._until_it_answers(f"http://127.0.0.1:{port}")
+        return time.monotonic() - begin
+
+    assert asyncio.run(run()) < 2

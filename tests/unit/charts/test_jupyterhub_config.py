@@ -1,0 +1,150 @@
+"""The hub's configuration, from what the chart renders to what JupyterHub and KubeSpawner accept."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from jupyterhub.app import JupyterHub
+from jupyterhub.proxy import ConfigurableHTTPProxy
+from jupyterhub.spawner import Spawner
+from kubespawner import KubeSpawner
+from traitlets.config import Config
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from tests.unit.charts.conftest import Template
+
+CHART = Path(__file__).parents[3] / "charts" / "course-hub"
+SECRET = {"cookie-secret": "00" * 32, "crypt-key": "11" * 32, "proxy-token": "22" * 32, "ngshare-token": "33" * 32}
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def config() -> ModuleType:
+    return load(CHART / "files" / "jupyterhub_config.py")
+
+
+def rendered(template: Template, name: str, *arguments: str) -> dict[str, Any]:
+    for manifest in yaml.safe_load_all(template(name, *arguments)):
+        if manifest and manifest["kind"] == "ConfigMap":
+            values: dict[str, Any] = json.loads(manifest["data"]["values.json"])
+            return values
+    pytest.fail("no ConfigMap")
+
+
+@pytest.mark.parametrize("name", ["minimal", "full", "internal"])
+def test_every_trait_exists(config: ModuleType, template: Template, name: str) -> None:
+    classes = {
+        "JupyterHub": JupyterHub,
+        "ConfigurableHTTPProxy": ConfigurableHTTPProxy,
+        "Spawner": Spawner,
+        "KubeSpawner": KubeSpawner,
+    }
+    settings = config.settings(rendered(template, name), SECRET)
+    for cls, traits in settings.items():
+        if cls in classes:
+            assert set(traits) <= set(classes[cls].class_trait_names(config=True)), cls
+
+
+def test_proxy_token_and_address(config: ModuleType, template: Template) -> None:
+    settings = config.settings(rendered(template, "minimal"), SECRET)
+    assert settings["ConfigurableHTTPProxy"]["auth_token"] == SECRET["proxy-token"]
+    assert settings["JupyterHub"]["cookie_secret"] == bytes(32)
+    assert settings["CryptKeeper"]["keys"] == [bytes([0x11]) * 32]
+
+
+def test_lti_version_decides_what_is_read(config: ModuleType, template: Template) -> None:
+    old = config.settings(rendered(template, "minimal"), SECRET)["CourseAuthenticator"]
+    new = config.settings(rendered(template, "full"), SECRET)["CourseAuthenticator"]
+    assert old["course_id"] == "python-ws26"
+    assert old["lti11_consumer_dir"] == "/etc/campus-hubs/lti"
+    assert "tool_jwks_file" not in old
+    assert new["tool_jwks_file"] == "/etc/campus-hubs/lti/jwks.json"
+    assert new["lti13_platform"]["client_id"] == "abc"
+    assert "lti11_consumer_dir" not in new
+
+
+def test_culler_calls_the_hub_in_its_own_pod(config: ModuleType, template: Template) -> None:
+    hub = config.settings(rendered(template, "full"), SECRET)["JupyterHub"]
+    (culler,) = [service for service in hub["services"] if service["name"] == "idle-culler"]
+    assert "--url=http://127.0.0.1:8081/python/hub/api" in culler["command"]
+    assert "--timeout=7200" in culler["command"]
+    off = config.settings(rendered(template, "internal"), SECRET)["JupyterHub"]
+    assert [service["name"] for service in off["services"]] == ["ngshare"]
+    assert off["load_roles"] == []
+
+
+def test_service_names_are_nobodys(config: ModuleType, template: Template) -> None:
+    settings = config.settings(rendered(template, "full"), SECRET)
+    ours = {"ngshare", "idle-culler"}
+    assert ours <= {service["name"] for service in settings["JupyterHub"]["services"]}
+    assert ours == set(settings["Authenticator"]["blocked_users"])
+
+
+def test_hub_config_is_laid_over(config: ModuleType, template: Template) -> None:
+    extra = json.dumps(
+        {
+            "JupyterHub": {"services": [{"name": "dashboard"}], "concurrent_spawn_limit": 7},
+            "Spawner": {"environment": {"A": "b"}, "http_timeout": 90},
+            "Authenticator": {"blocked_users": ["mallory"]},
+            "KubeSpawner": {"extra_pod_config": {"hostname": "lab"}},
+        }
+    )
+    settings = config.settings(rendered(template, "minimal", f"--set-json=hub.config={extra}"), SECRET)
+    assert [s["name"] for s in settings["JupyterHub"]["services"]] == ["ngshare", "idle-culler", "dashboard"]
+    assert settings["JupyterHub"]["concurrent_spawn_limit"] == 7
+    assert settings["Spawner"]["environment"]["A"] == "b"
+    assert settings["Spawner"]["environment"]["COURSE_ID"] == "python-ws26"
+    assert settings["Spawner"]["http_timeout"] == 90
+    assert settings["Authenticator"]["blocked_users"] == ["ngshare", "idle-culler", "mallory"]
+    assert settings["KubeSpawner"]["extra_pod_config"]["restartPolicy"] == "Never"
+    assert settings["KubeSpawner"]["extra_pod_config"]["hostname"] == "lab"
+
+
+def test_nobody_deletes_a_home(config: ModuleType, template: Template) -> None:
+    assert config.settings(rendered(template, "full"), SECRET)["KubeSpawner"]["delete_pvc"] is False
+
+
+def test_files_in_config_out(
+    config: ModuleType, template: Template, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "values.json").write_text(json.dumps(rendered(template, "minimal")))
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    for field, value in SECRET.items():
+        (folder / field).write_text(value + "\n")
+    (folder / "..data").mkdir()
+    monkeypatch.setattr(config, "HERE", tmp_path)
+    monkeypatch.setattr(config, "SECRETS", folder)
+    login = SimpleNamespace(
+        CourseAuthenticator=object,
+        limit_request_bodies=lambda: None,
+        tornado_settings=lambda url, lms: {"headers": {"csp": [url, *lms]}},
+        spawn_environment=lambda state: {"COURSE_ROLE": state["course_role"]},
+    )
+    monkeypatch.setitem(sys.modules, "campus_hubs_login", login)
+    result = Config()
+    config.configure(result)
+    assert result.JupyterHub.spawner_class == "course_spawner.CourseSpawner"
+    assert result.JupyterHub.tornado_settings == {"headers": {"csp": [""]}, "slow_spawn_timeout": 0}
+    assert result.KubeSpawner.image == "registry/singleuser@sha256:bb"
+    assert result.ConfigurableHTTPProxy.auth_token == SECRET["proxy-token"]
+    spawner = SimpleNamespace(environment={"COURSE_ID": "x"})
+    result.Spawner.auth_state_hook(spawner, {"course_role": "instructor"})
+    assert spawner.environment == {"COURSE_ID": "x", "COURSE_ROLE": "instructor"}
