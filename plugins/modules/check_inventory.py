@@ -18,8 +18,8 @@ description:
     of this collection, and with each other.
   - Finds unknown, misspelt, renamed and malformed variables, groups that cannot make a cluster, networks that overlap,
     courses that want the same address, limits under guarantees, LTI platforms that are not defined, and more.
-  - Reports all mistakes at once, each with the host, the variable, what it got, what it wants and how to mend it. Secrets
-    are not shown.
+  - Reports all mistakes at once, each with the host, the variable, what it got, what it wants and how to mend it.
+    Secrets are not shown.
   - Values that depend on facts are left to the roles themselves.
 attributes:
   action:

@@ -26,7 +26,6 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import
 
 ENDPOINT, NODE_IP = "kubeadm_control_plane_endpoint", "kubeadm_node_ip"
 POD_SUBNET, SERVICE_SUBNET = "kubeadm_pod_subnet", "kubeadm_service_subnet"
-VERSIONS = ("kubeadm_version", "containerd_version")
 POOL, POOL_PROVIDER = "load_balancer_addresses", "load_balancer_provider"
 RANGE_FORM = "ranges such as 192.0.2.200-192.0.2.220 or 192.0.2.192/27"
 # The controller manager hands every node a /24 of the pod subnet (--node-cidr-mask-size).
@@ -96,7 +95,6 @@ def check_cluster(inventory: Inventory) -> Iterator[Mistake]:
     yield from _check_groups(inventory)
     yield from _check_control_planes(inventory)
     yield from _check_addresses(inventory)
-    yield from _check_versions(inventory)
     head = inventory.first_control_plane()
     if head:
         yield from _check_networks(inventory, head)
@@ -173,15 +171,6 @@ def _check_addresses(inventory: Inventory) -> Iterator[Mistake]:
             yield Mistake(host.name, NODE_IP, show(NODE_IP, value), "an IP address of the node")
         elif nodes.setdefault(address, host) is not host:
             yield Mistake(host.name, NODE_IP, f'"{value}", also that of {nodes[address].name}', "an address of its own")
-
-
-def _check_versions(inventory: Inventory) -> Iterator[Mistake]:
-    for host in inventory.cluster():
-        for name in VERSIONS:
-            value = host.given.get(name)
-            if isinstance(value, (str, int, float)) and not re.fullmatch(r"\d+\.\d+\.\d+", str(value)):
-                cure = "" if isinstance(value, str) else "Put it in quotes."
-                yield Mistake(host.name, name, show(name, value), 'three numbers without a v, such as "1.36.3"', cure)
 
 
 def _check_networks(inventory: Inventory, head: Host) -> Iterator[Mistake]:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from ansible.template import Templar
 from ansible_collections.campus.hubs.plugins.plugin_utils.cluster_rules import check_cluster
 from ansible_collections.campus.hubs.plugins.plugin_utils.course_rules import check_courses
 from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import Host, Inventory, Mistake
+from ansible_collections.campus.hubs.plugins.plugin_utils.variable_forms import check_forms
 from ansible_collections.campus.hubs.plugins.plugin_utils.variable_specs import ROLE_GROUPS, RoleSpec, check_variables
 
 _WORD = re.compile(r"[A-Za-z_]\w*")
@@ -142,4 +144,10 @@ def find_mistakes(
             of_host[member].add(group)
     read = tuple(reader.read_host(host, names, raw_variables(host), extra) for host, names in of_host.items())
     inventory = Inventory(read, tuple(groups))
-    return [*reader.mistakes, *check_variables(inventory, specs), *check_cluster(inventory), *check_courses(inventory)]
+    checks = (
+        check_variables(inventory, specs),
+        check_forms(inventory),
+        check_cluster(inventory),
+        check_courses(inventory),
+    )
+    return [*reader.mistakes, *itertools.chain.from_iterable(checks)]
