@@ -282,7 +282,7 @@ class Lti13CallbackHandler(Lti13LoginHandler):
         if not secret or not hmac.compare_digest(state.encode(), derived(secret, "state").encode()):
             raise LaunchRefused(
                 400,
-                "Your browser did not bring back the cookie of this login. The login took more than ten minutes, or the "
+                "Your browser did not bring back the cookie of this login. It took more than ten minutes, or the "
                 "browser blocks cookies inside the LMS's page: open the course again, in a new window.",
             )
         options = {"samesite": "None", "secure": True} if self._over_https else {}

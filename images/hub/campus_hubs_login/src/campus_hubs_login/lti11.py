@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ltiauthenticator.lti11.constants import LTI11_LAUNCH_PARAMS_REQUIRED
-from oauthlib.oauth1.rfc5849 import signature
+from oauthlib.oauth1.rfc5849 import Client, signature
 
 from .errors import LaunchRefused
 
@@ -81,7 +81,7 @@ def verify_form(url: str, query: str, body: str, *, consumer: Consumer) -> dict[
     base = signature.signature_base_string(
         "POST", signature.base_string_uri(url), signature.normalize_parameters(signed)
     )
-    expected: str = signature.sign_hmac_sha1(base, consumer.secret, "")
+    expected: str = signature.sign_hmac_sha1_with_client(base, Client(consumer.key, client_secret=consumer.secret))
     if not hmac.compare_digest(form["oauth_signature"].encode(), expected.encode()):
         raise LaunchRefused(401, "The signature of the launch is wrong.")
     if (

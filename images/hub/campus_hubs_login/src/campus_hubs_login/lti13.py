@@ -159,6 +159,8 @@ def _check_claims(claims: dict[str, Any], platform: Platform, nonce: str) -> Non
     # The message types first, since LTI13LaunchValidator also lets deep linking pass, and takes the shapes for granted.
     if claims.get(LTI + "message_type") != "LtiResourceLinkRequest":
         raise LaunchRefused(400, "Only resource link launches are supported (message_type).")
+    if not isinstance(claims["iat"], int | float):
+        raise LaunchRefused(400, "The launch is malformed (iat).")
     if not isinstance(claims.get(LTI + "resource_link"), dict) or not isinstance(claims.get(LTI + "roles"), list):
         raise LaunchRefused(400, "The launch is malformed (resource_link or roles).")
     validator = LTI13LaunchValidator(time_leeway=LEEWAY_SECONDS)

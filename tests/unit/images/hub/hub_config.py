@@ -1,0 +1,95 @@
+"""Configuration of the hub under test: everything real but proxy and spawner."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from jupyterhub import __version__
+from jupyterhub.proxy import Proxy
+from jupyterhub.spawner import Spawner
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application, RequestHandler
+
+import campus_hubs_login as login
+
+c = get_config()  # type: ignore[name-defined]  # noqa: F821
+settings = json.loads(os.environ["HUB_UNDER_TEST"])
+
+
+class NoProxy(Proxy):  # type: ignore[misc]
+    """The hub is asked directly, so routes only need to be remembered."""
+
+    should_start = False
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.table: dict[str, dict[str, Any]] = {}
+
+    async def add_route(self, routespec: str, target: str, data: dict[str, Any]) -> None:
+        self.table[routespec] = {"routespec": routespec, "target": target, "data": data}
+
+    async def delete_route(self, routespec: str) -> None:
+        self.table.pop(routespec, None)
+
+    async def get_all_routes(self) -> dict[str, dict[str, Any]]:
+        return self.table
+
+
+class Server(RequestHandler):
+    """Answers as a single-user server does while the hub waits for it."""
+
+    def get(self) -> None:
+        self.set_header("X-JupyterHub-Version", __version__)
+
+
+class NearbySpawner(Spawner):  # type: ignore[misc]
+    """A user's server inside the hub's process; dies when the file `<user>.dead` appears."""
+
+    server: HTTPServer | None = None
+
+    async def start(self) -> tuple[str, int]:
+        sockets = bind_sockets(0, "127.0.0.1")
+        self.server = HTTPServer(Application([(".*", Server)]))
+        self.server.add_sockets(sockets)
+        with open(f"{self.user.name}.env.json", "w") as file:  # noqa: PTH123 - the hub's working directory
+            json.dump(self.get_env(), file)
+        return "127.0.0.1", sockets[0].getsockname()[1]
+
+    async def stop(self, now: bool = False) -> None:  # noqa: ARG002
+        if self.server:
+            self.server.stop()
+        self.server = None
+
+    async def poll(self) -> int | None:
+        if os.path.exists(f"{self.user.name}.dead"):  # noqa: PTH110
+            await self.stop()
+        return None if self.server else 0
+
+
+def environment_from_auth_state(spawner: Any, auth_state: dict[str, Any] | None) -> None:
+    spawner.environment.update(login.spawn_environment(auth_state))
+
+
+login.limit_request_bodies()
+c.JupyterHub.authenticator_class = login.CourseAuthenticator
+c.CourseAuthenticator.update(settings["authenticator"])
+c.JupyterHub.public_url = settings["public_url"]
+c.JupyterHub.hub_bind_url = settings["hub_bind_url"]
+c.JupyterHub.bind_url = settings["bind_url"]
+c.JupyterHub.tornado_settings = login.tornado_settings(settings["public_url"], settings["lms_urls"])
+c.JupyterHub.default_url = settings["base_url"] + "hub/spawn"
+c.JupyterHub.proxy_class = NoProxy
+c.JupyterHub.spawner_class = NearbySpawner
+c.Spawner.auth_state_hook = environment_from_auth_state
+c.JupyterHub.services = [{"name": "probe", "api_token": settings["token"]}]
+c.JupyterHub.load_roles = [
+    {
+        "name": "probe",
+        "services": ["probe"],
+        "scopes": ["admin:users", "admin:auth_state", "admin:servers", "admin:groups"],
+    }
+]
+c.JupyterHub.cleanup_servers = True
