@@ -1,0 +1,150 @@
+# shellcheck shell=bash
+# The network, the mirror and the nodes: containers on one bridge that nothing leaves.
+
+STATE=/run/campus-hubs-lab          # what a reboot undoes by itself belongs here
+PODMAN=(podman)
+! command -v runc >/dev/null || PODMAN=(podman --runtime runc)     # crun refuses hybrid cgroups
+LIMITS=(--ulimit nofile=10000:10000 --ulimit nproc=30000:30000)
+# Host-wide, whoever sets them: kubelet (the last six), netavark (ip_forward), and us (three nodes need more inotify instances).
+SYSCTLS="fs.inotify.max_user_instances fs.inotify.max_user_watches net.ipv4.ip_forward vm.overcommit_memory vm.panic_on_oom kernel.panic
+  kernel.panic_on_oops kernel.keys.root_maxkeys kernel.keys.root_maxbytes"
+
+note_sysctls() { # once, before the first change
+  local name
+  mkdir -p "$STATE"; [ ! -e "$STATE/sysctls" ] || return 0
+  for name in $SYSCTLS; do printf '%s = %s\n' "$name" "$(sysctl -n "$name")"; done >"$STATE/sysctls.new"
+  mv "$STATE/sysctls.new" "$STATE/sysctls"
+}
+restore_sysctls() { [ ! -e "$STATE/sysctls" ] || { sysctl -q -p "$STATE/sysctls"; rm -rf "$STATE"; }; }
+
+network_up() {
+  local bridge
+  note_sysctls
+  [ "$(sysctl -n fs.inotify.max_user_instances)" -ge 1024 ] || sysctl -q -w fs.inotify.max_user_instances=1024
+  # no DNS of podman's: it would forward names to the outside. Nodes ask the mirror, where nothing listens, and get a quick no.
+  podman network exists "$LAB_NETWORK" || podman network create --disable-dns --subnet "$LAB_SUBNET" --gateway "$LAB_GATEWAY" "$LAB_NETWORK"
+  bridge=$(podman network inspect "$LAB_NETWORK" | jq -er '.[0].network_interface')
+  # What comes in from the bridge may go back to it and nowhere else. Without this, packets for the service network leave by the host's
+  # default route until kube-proxy's rules exist. (The nodes' own default route stays: a connection to a ClusterIP needs one before NAT.)
+  ip rule show | grep -q "iif $bridge lookup $LAB_ROUTE_TABLE" || ip rule add iif "$bridge" lookup "$LAB_ROUTE_TABLE" priority 100
+  ip route replace unreachable default table "$LAB_ROUTE_TABLE"
+  # the bridge appears with the first container
+  ! ip link show "$bridge" >/dev/null 2>&1 || ip route replace "$LAB_SUBNET" dev "$bridge" table "$LAB_ROUTE_TABLE"
+}
+network_down() {
+  while ip rule del lookup "$LAB_ROUTE_TABLE" 2>/dev/null; do :; done
+  ip route flush table "$LAB_ROUTE_TABLE" 2>/dev/null || true
+  ! podman network exists "$LAB_NETWORK" || podman network rm "$LAB_NETWORK"
+}
+
+# import_image ARTIFACT CHANGE...: prints the local image's name
+import_image() {
+  local name=localhost/campus-hubs-lab/$1:${KEYS[$1]} tar changes=() x
+  tar=$(store "$1")/rootfs.tar; shift
+  for x; do changes+=(--change "$x"); done
+  podman image exists "$name" || podman import -q "${changes[@]}" "$tar" "$name" >&2
+  printf '%s\n' "$name"
+}
+running() { [ "$(podman container inspect --format '{{.State.Running}}' "$1" 2>/dev/null)" = true ]; }
+wait_for() { # SECONDS WHAT COMMAND...
+  local seconds=$1 what=$2 end; shift 2; end=$((SECONDS + seconds))
+  until "$@" >/dev/null 2>&1; do [ "$SECONDS" -lt "$end" ] || { say "gave up after $seconds s: $what"; return 1; }; sleep 0.3; done
+}
+
+mirror_up() {
+  local image spec files=$CACHE/mirror/files
+  image=$(import_image mirror_rootfs) spec=$image
+  mkdir -p "$files" "$CACHE/mirror/registry"
+  # what is served is links into the store, renamed into place: an apt client never sees half a repository
+  ln -sfn "../store/packages-${KEYS[packages]}" "$CACHE/tmp/current"; mv -T "$CACHE/tmp/current" "$files/current"
+  for x in pkgs.k8s.io download.docker.com get.helm.sh debian lab.asc; do [ -L "$files/$x" ] || ln -s "current/$x" "$files/$x"; done
+  cat >"$CACHE/mirror/registry.yml" <<'C'
+version: 0.1
+log: {level: warn}
+storage: {filesystem: {rootdirectory: /srv/registry}, delete: {enabled: true}}
+http: {addr: ":5000"}
+C
+  cat >"$CACHE/mirror/run.sh" <<'C'
+#!/bin/sh
+# both or neither: the container ends, and is restarted, when one of them ends
+cd /srv/files || exit 1
+python3 -m http.server 8080 >/dev/null 2>&1 &
+files=$!
+docker-registry serve /srv/registry.yml &
+registry=$!
+trap 'kill $files $registry; exit 0' TERM INT
+while kill -0 $files 2>/dev/null && kill -0 $registry 2>/dev/null; do sleep 2 & wait $!; done
+exit 1
+C
+  network_up
+  if ! running lab-mirror || [ "$(podman container inspect --format '{{.ImageName}}' lab-mirror)" != "$spec" ]; then
+    "${PODMAN[@]}" run -d --replace --name lab-mirror --hostname mirror --network "$LAB_NETWORK" --ip "$LAB_MIRROR" --restart on-failure --stop-timeout 3 \
+      "${LIMITS[@]}" -v "$CACHE/mirror:/srv" -v "$CACHE/store:/srv/store:ro" "$image" sh /srv/run.sh
+    network_up
+  fi
+  wait_for 30 "the mirror's registry" curl -fsS "http://$LAB_MIRROR:5000/v2/"
+  wait_for 30 "the mirror's files" curl -fsS "http://$LAB_MIRROR:8080/lab.asc"
+  write_registries_conf
+}
+
+node_up() { # NAME ADDRESS
+  local name=$1 address=$2 hosts=() x
+  if ! podman container exists "lab-$name"; then
+    podman volume rm -f "lab-$name-var" >/dev/null     # of a container that is gone: a new node is bare
+    for x in "${LAB_NODES[@]}"; do hosts+=(--add-host "${x%%=*}:${x##*=}"); done       # podman rewrites /etc/hosts at each start
+    # Own cgroup namespace, and systemd not by podman's mode: that would bind the host's hierarchy into every node.
+    "${PODMAN[@]}" create --replace --name "lab-$name" --hostname "$name" --network "$LAB_NETWORK" --ip "$address" --dns "$LAB_MIRROR" --dns-search . "${hosts[@]}" \
+      --privileged --cgroupns=private --systemd=false -e container=podman --stop-signal SIGRTMIN+3 --stop-timeout 20 \
+      --tmpfs /run:rw,exec,mode=755 --tmpfs /run/lock:rw,mode=1777 --tmpfs /tmp:rw,exec,mode=1777 "${LIMITS[@]}" --pids-limit=-1 \
+      --memory "$LAB_NODE_MEMORY" -v "lab-$name-var:/var" "$NODE_IMAGE" /sbin/init
+  fi
+  running "lab-$name" || "${PODMAN[@]}" start "lab-$name"
+}
+node_settled() { case $(podman exec "lab-$1" systemctl is-system-running 2>/dev/null) in running | degraded) true ;; *) false ;; esac; }
+nodes_up() {
+  local x name made=0
+  [ -s "$CACHE/id_lab" ] || { rm -f "$CACHE"/tmp/id_lab*; ssh-keygen -q -t ed25519 -N '' -C campus.hubs-lab -f "$CACHE/tmp/id_lab"
+    mv "$CACHE/tmp/id_lab.pub" "$CACHE/id_lab.pub"; mv "$CACHE/tmp/id_lab" "$CACHE/id_lab"; }
+  NODE_IMAGE=$(import_image node_rootfs 'CMD ["/sbin/init"]' 'ENV container=podman' 'STOPSIGNAL SIGRTMIN+3')
+  network_up
+  for x in "${LAB_NODES[@]}"; do running "lab-${x%%=*}" || made=$((made + 1)); node_up "${x%%=*}" "${x##*=}"; done
+  network_up                        # the bridge exists now
+  : >"$CACHE/tmp/known_hosts"
+  for x in "${LAB_NODES[@]}"; do
+    name=${x%%=*}
+    wait_for 60 "$name boots" node_settled "$name"
+    podman exec "lab-$name" systemctl --failed --no-legend
+    podman exec -i "lab-$name" sh -c 'umask 077; mkdir -p /root/.ssh; cat >/root/.ssh/authorized_keys' <"$CACHE/id_lab.pub"
+    # Debian's packages come from the mirror, signed by the lab's key
+    podman exec -i "lab-$name" sh -c 'cat >/usr/share/keyrings/lab.gpg' <"$(store packages)/lab.gpg"
+    podman exec -i "lab-$name" sh -c 'cat >/etc/apt/sources.list' \
+      <<<"deb [signed-by=/usr/share/keyrings/lab.gpg] http://$LAB_MIRROR:8080/debian/ /"
+    wait_for 30 "$name makes its host key" podman exec "lab-$name" test -s /etc/ssh/ssh_host_ed25519_key.pub
+    printf '%s %s\n' "${x##*=}" "$(podman exec "lab-$name" cut -d' ' -f1,2 /etc/ssh/ssh_host_ed25519_key.pub)" >>"$CACHE/tmp/known_hosts"
+  done
+  mv "$CACHE/tmp/known_hosts" "$CACHE/known_hosts"
+  for x in "${LAB_NODES[@]}"; do wait_for 30 "${x%%=*} answers by SSH" node_ssh "${x%%=*}" true; done
+  if [ "$made" -eq 0 ]; then echo "all up" >&3; else echo "$made of ${#LAB_NODES[@]} started, ${SECONDS} s" >&3; fi
+}
+node_address() { local x; for x in "${LAB_NODES[@]}"; do [ "${x%%=*}" != "$1" ] || { echo "${x##*=}"; return; }; done; die "no node '$1' (there are: ${LAB_NODES[*]%%=*})"; }
+node_ssh() { # NAME COMMAND...: host keys are checked against what the nodes themselves said
+  local address; address=$(node_address "$1"); shift
+  ssh -i "$CACHE/id_lab" -o IdentitiesOnly=yes -o UserKnownHostsFile="$CACHE/known_hosts" -o ConnectTimeout=5 -o LogLevel=ERROR "root@$address" "$@"
+}
+nodes_stop() { local x; for x in "${LAB_NODES[@]}"; do ! podman container exists "lab-${x%%=*}" || podman stop "lab-${x%%=*}" & done; wait; }
+nodes_destroy() {
+  local x
+  for x in "${LAB_NODES[@]}"; do podman rm -f -t 3 -v --ignore "lab-${x%%=*}"; podman volume rm -f "lab-${x%%=*}-var"; done
+  rm -f "$CACHE/known_hosts" "$LAB/../inventories/lab/kubeconfig"       # they speak of a cluster that is gone
+}
+lab_down() {
+  local ids
+  nodes_destroy
+  ids=$(podman ps -aq --filter "network=$LAB_NETWORK" 2>/dev/null) || ids=''       # the mirror, the demo LMS, whatever else is on the network
+  # shellcheck disable=SC2086
+  [ -z "$ids" ] || podman rm -f -t 3 $ids
+  network_down; restore_sysctls
+  ids=$(podman images -q --filter 'reference=localhost/campus-hubs-lab/*' | sort -u)
+  # shellcheck disable=SC2086
+  [ -z "$ids" ] || podman rmi -f $ids
+}
