@@ -16,6 +16,7 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.cluster_rules import (
     has_pool,
     node_addresses,
     parse_address,
+    parse_network,
     pool,
 )
 from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import (
@@ -26,7 +27,13 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import
     did_you_mean,
     show,
 )
-from ansible_collections.campus.hubs.plugins.plugin_utils.quantities import BYTES_FORM, CPU_FORM, parse_bytes, parse_cpu
+from ansible_collections.campus.hubs.plugins.plugin_utils.quantities import (
+    MEMORY_FORM,
+    STORAGE_FORM,
+    parse_cpu,
+    parse_memory,
+    parse_storage,
+)
 
 ADDRESS, SERVICE_TYPE, URL, LMS_URL = (
     "course_hub_address",
@@ -37,6 +44,10 @@ ADDRESS, SERVICE_TYPE, URL, LMS_URL = (
 PLATFORMS, PLATFORM = "course_hub_lti_platforms", "course_hub_lti13_platform"
 CLIENT_ID, DEPLOYMENT_ID = "course_hub_lti13_client_id", "course_hub_lti13_deployment_id"
 MEMORY, CPU, HOME_SIZE, CULL = "course_hub_memory", "course_hub_cpu", "course_hub_home_size", "course_hub_cull"
+# What the chart takes for an option that is left out.
+CULL_DEFAULTS = {"timeout": 3600, "every": 300, "max_age": 0}
+LMS_NETWORKS, USER_NETWORKS, CONFIG = "course_hub_lms_networks", "course_hub_user_networks", "course_hub_config"
+NETWORK_FORM = "a network such as 10.1.0.0/16, with nothing behind the prefix"
 PLATFORM_FIELDS = ("issuer", "authorization_endpoint", "token_endpoint", "jwks_uri")
 
 # The id becomes namespace (course-ID), release and label; 40 leaves room for what is put before and behind it.
@@ -50,14 +61,16 @@ def check_courses(inventory: Inventory) -> Iterator[Mistake]:
     """Find what is wrong with each course and between courses."""
     for course in inventory.group(COURSES):
         yield from _check_id(course)
-        yield from _check_limits(course, MEMORY, parse_bytes, BYTES_FORM, LEAST_MEMORY)
-        yield from _check_limits(course, CPU, parse_cpu, CPU_FORM, 0)
+        yield from _check_limits(course, MEMORY, parse_memory, MEMORY_FORM, LEAST_MEMORY)
+        yield from _check_limits(course, CPU, parse_cpu, "a number of processors, such as 0.5", 0)
         yield from _check_home(course)
         yield from _check_cull(course)
         yield from _check_platforms(course)
         yield from _check_lti13(course)
         yield from _check_urls(course)
         yield from _check_address(inventory, course)
+        yield from _check_networks(course)
+        yield from _check_config(course)
     yield from _check_shared(inventory)
 
 
@@ -79,9 +92,11 @@ def _check_limits(course: Host, name: str, parse: Callable[[object], Any], form:
             continue
         parsed[key] = parse(value[key])
         if parsed[key] is None:
-            yield Mistake(course.name, f"{name}.{key}", show(key, value[key]), form)
+            if name == MEMORY:  # what is no number of processors, the argument spec refuses
+                yield Mistake(course.name, f"{name}.{key}", show(key, value[key]), form, _without_i(value[key]))
         elif parsed[key] < least or (key == "limit" and parsed[key] == 0):
             yield Mistake(course.name, f"{name}.{key}", show(key, value[key]), f"{form}, enough to start a server")
+            return
     low, high = parsed.get("guarantee"), parsed.get("limit")
     if low is not None and high is not None and low > high:
         wanted = f"at least the guarantee ({value['guarantee']})"
@@ -90,29 +105,34 @@ def _check_limits(course: Host, name: str, parse: Callable[[object], Any], form:
         )
 
 
+def _without_i(value: object) -> str:
+    """Return a hint for those who write a size as Kubernetes does."""
+    text = str(value).removesuffix("i")
+    return f"Perhaps {text}." if text != str(value) and parse_memory(text) else ""
+
+
 def _check_home(course: Host) -> Iterator[Mistake]:
     value = course.value(HOME_SIZE)
     if value is None or isinstance(value, (Mapping, list)):
         return
-    size = parse_bytes(value)
+    size = parse_storage(value)
     if size is None or size < LEAST_HOME:
-        yield Mistake(course.name, HOME_SIZE, show(HOME_SIZE, value), BYTES_FORM)
+        yield Mistake(course.name, HOME_SIZE, show(HOME_SIZE, value), STORAGE_FORM)
 
 
 def _check_cull(course: Host) -> Iterator[Mistake]:
     value = course.value(CULL)
     if not isinstance(value, Mapping):
         return
-    numbers = {}
+    seconds = dict(CULL_DEFAULTS)
     for name, option in value.items():
-        if isinstance(option, bool) or not str(option).lstrip("-").isdecimal():
-            continue  # its type is the argument spec's business
-        numbers[name] = int(option)
-        least = 0 if name == "maxAge" or name.startswith("max_age") else 1
-        if numbers[name] < least:
-            yield Mistake(course.name, f"{CULL}.{name}", str(option), f"{least} or more seconds")
-    every, timeout = numbers.get("every"), numbers.get("timeout")
-    if every and timeout and every > timeout > 0:
+        if name in seconds and re.fullmatch(r"-?\d+", str(option)):  # else it is the argument spec's business
+            seconds[name] = int(option)
+            least = 0 if name == "max_age" else 1
+            if seconds[name] < least:
+                yield Mistake(course.name, f"{CULL}.{name}", str(option), f"{least} or more seconds")
+    every, timeout = seconds["every"], seconds["timeout"]
+    if every > timeout > 0:
         wanted = f"at most the timeout ({timeout})"
         yield Mistake(course.name, f"{CULL}.every", str(every), wanted, "Idle servers would be found too late.")
 
@@ -137,14 +157,15 @@ def _check_platforms(course: Host) -> Iterator[Mistake]:
         if not isinstance(fields, Mapping):
             yield Mistake(course.name, path, show(path, fields), f"a dictionary with {', '.join(PLATFORM_FIELDS)}")
             continue
+        hints = set()
         for name in fields:
             if name not in PLATFORM_FIELDS:
-                wanted = f"one of {', '.join(PLATFORM_FIELDS)}"
-                yield Mistake(
-                    course.name, f"{path}.{name}", "unknown", wanted, did_you_mean(str(name), PLATFORM_FIELDS)
-                )
+                wanted, hint = f"one of {', '.join(PLATFORM_FIELDS)}", did_you_mean(str(name), PLATFORM_FIELDS)
+                hints.add(hint)
+                yield Mistake(course.name, f"{path}.{name}", "unknown", wanted, hint)
         for name in PLATFORM_FIELDS:
-            yield from _check_platform_field(course, f"{path}.{name}", name, fields.get(name))
+            if name in fields or f"Did you mean {name}?" not in hints:
+                yield from _check_platform_field(course, f"{path}.{name}", name, fields.get(name))
 
 
 def _check_platform_field(course: Host, path: str, name: str, value: object) -> Iterator[Mistake]:
@@ -181,7 +202,7 @@ def _check_lti13(course: Host) -> Iterator[Mistake]:
 
 
 def _check_urls(course: Host) -> Iterator[Mistake]:
-    url, lms_url = course.value(URL), course.value(LMS_URL)
+    url, lms_url = course.value(URL), course.given.get(LMS_URL)
     if url:
         parts = _http_url(url)
         if parts is None or parts.query or parts.fragment or parts.path not in ("", "/"):
@@ -212,6 +233,33 @@ def _check_address(inventory: Inventory, course: Host) -> Iterator[Mistake]:
     if has_pool(inventory) and ranges and not any(address in part for part in ranges):
         wanted = f"an address of load_balancer_addresses ({', '.join(part.text for part in ranges)})"
         yield Mistake(course.name, ADDRESS, f'"{value}"', wanted)
+
+
+def _check_networks(course: Host) -> Iterator[Mistake]:
+    lms, others = course.value(LMS_NETWORKS), course.value(USER_NETWORKS)
+    for value in lms if isinstance(lms, list) else ():
+        if isinstance(value, str) and parse_network(value) is None:
+            yield Mistake(course.name, LMS_NETWORKS, show(LMS_NETWORKS, value), NETWORK_FORM)
+    for index, entry in enumerate(others if isinstance(others, list) else ()):
+        if not isinstance(entry, Mapping):
+            continue  # its type is the argument spec's business
+        path = f"{USER_NETWORKS}[{index}]"
+        if isinstance(entry.get("cidr"), str) and parse_network(entry["cidr"]) is None:
+            yield Mistake(course.name, f"{path}.cidr", show(path, entry["cidr"]), NETWORK_FORM)
+        ports = entry.get("ports")
+        for port in ports if isinstance(ports, list) else ():
+            if str(port).isdecimal() and not 0 < int(port) < 65536:
+                yield Mistake(course.name, f"{path}.ports", show(path, port), "ports from 1 to 65535")
+
+
+def _check_config(course: Host) -> Iterator[Mistake]:
+    config = course.value(CONFIG)
+    for name, traits in (config if isinstance(config, Mapping) else {}).items():
+        path = f"{CONFIG}.{name}"
+        if not re.fullmatch(r"[A-Z][A-Za-z0-9]*", str(name)):
+            yield Mistake(course.name, path, "unknown", "a class of JupyterHub, such as KubeSpawner")
+        elif not isinstance(traits, Mapping):
+            yield Mistake(course.name, path, show(path, traits), "a dictionary of trait to value")
 
 
 def _check_shared(inventory: Inventory) -> Iterator[Mistake]:

@@ -2,53 +2,46 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Units of Kubernetes and JupyterHub."""
+"""Sizes as JupyterHub and Kubernetes write them."""
 
 from __future__ import annotations
 
 import re
 from decimal import Decimal
 
-_BYTES = re.compile(r"(\d+(?:\.\d+)?)([KkMGT]i?)?")
-_CPU = re.compile(r"(\d+(?:\.\d+)?)(m?)")
+MEMORY_FORM = "a size in K, M, G or T, such as 512M or 2G"
+STORAGE_FORM = "a size in Ki, Mi, Gi or Ti, such as 5Gi"
+# ByteSpecification of JupyterHub (jupyterhub/traitlets.py).
+_MEMORY = re.compile(r"(\d+(?:\.\d+)?)([KMGT])?")
+# https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/, without exponents and fractions.
+_STORAGE = re.compile(r"(\d+(?:\.\d+)?)([kMGT]|[KMGT]i)?")
 _POWER = {"K": 1, "M": 2, "G": 3, "T": 4}
-BYTES_FORM = "a size such as 512M, 2G or 10Gi"
-CPU_FORM = "processors such as 0.5, 2 or 500m"
 
 
-def parse_bytes(value: object) -> int | None:
-    """Return a size in bytes.
+def parse_memory(value: object) -> int | None:
+    """Return bytes (K, M, G, T are powers of 1024); None if it is no size."""
+    number, unit = _split(_MEMORY, value)
+    return None if number is None else int(number * 1024 ** _POWER.get(unit, 0))
 
-    JupyterHub's ByteSpecification counts K, M, G, T in powers of 1024, Kubernetes those in powers of 1000 and Ki, Mi,
-    Gi, Ti in powers of 1024. Here all are powers of 1024: what is compared are sizes of one and the same form.
 
-    Args:
-        value: number of bytes, or text.
-
-    Returns:
-        None if it is no size.
-    """
-    if isinstance(value, bool):
+def parse_storage(value: object) -> int | None:
+    """Return bytes (k, M, G, T are powers of 1000; Ki, Mi, Gi, Ti of 1024); None if it is no size."""
+    number, unit = _split(_STORAGE, value)
+    if number is None:
         return None
-    if isinstance(value, (int, float)):
-        return int(value) if value >= 0 else None
-    match = _BYTES.fullmatch(value) if isinstance(value, str) else None
-    if not match:
-        return None
-    number, unit = match.groups()
-    return int(Decimal(number) * 1024 ** _POWER[unit[0].upper()]) if unit else int(Decimal(number))
+    base = 1024 if unit.endswith("i") else 1000
+    return int(number * base ** _POWER.get(unit[:1].upper(), 0))
 
 
 def parse_cpu(value: object) -> Decimal | None:
-    """Return a number of processors; None if it is none.
+    """Return a number of processors; None if it is none."""
+    if isinstance(value, bool) or not re.fullmatch(r"\d+(\.\d+)?", str(value)):
+        return None
+    return Decimal(str(value))
 
-    Args:
-        value: number, or text as Kubernetes has it (`500m` is half a processor).
-    """
-    if isinstance(value, bool):
-        return None
-    text = str(value) if isinstance(value, (int, float)) else value
-    match = _CPU.fullmatch(text) if isinstance(text, str) else None
-    if not match:
-        return None
-    return Decimal(match[1]) / 1000 if match[2] else Decimal(match[1])
+
+def _split(form: re.Pattern[str], value: object) -> tuple[Decimal | None, str]:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        return None, ""
+    match = form.fullmatch(str(value))
+    return (Decimal(match[1]), match[2] or "") if match else (None, "")

@@ -29,6 +29,9 @@ FORMS: dict[str, tuple[str, str]] = {
     "containerd_apt_key_url": (_URL, "a URL"),
     "containerd_apt_url": (r"https?://\S*[^/\s]", "a URL without a slash at the end"),
     "containerd_version": (r"([2-9]|\d\d+)\.\d+\.\d+", 'three numbers, at least "2.0.0"'),
+    "course_hub_helm_url": (r"https?://\S*[^/\s]", "a URL without a slash at the end"),
+    "course_hub_helm_version": (r"4\.\d+\.\d+", 'three numbers without a v, such as "4.3.1"'),
+    "course_hub_tls_secret": (rf"({_DNS_LABEL}(\.{_DNS_LABEL})*)?", "the name of a Secret"),
     "kubeadm_apt_key_url": (_URL, "a URL"),
     "kubeadm_apt_url": (r"https?://\S+/", "a URL with a slash at the end"),
     "kubeadm_cluster_name": (_DNS_LABEL, "a name of a-z, 0-9 and '-'"),
@@ -40,6 +43,7 @@ FORMS: dict[str, tuple[str, str]] = {
 }
 # Variable to least and most.
 RANGES: dict[str, tuple[int, int]] = {
+    "course_hub_wait_seconds": (1, 86400),
     "node_max_clock_skew_seconds": (1, 3600),
     "node_min_disk_gb": (0, 1_000_000),
     "node_min_memory_mb": (0, 10_000_000),

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -158,16 +159,18 @@ def _walk(host: str, path: str, value: object, spec: Spec) -> Iterator[Mistake]:
 
 def _walk_options(host: str, path: str, value: Mapping[str, Any], options: Mapping[str, Spec]) -> Iterator[Mistake]:
     known = {alias for name, option in options.items() for alias in (name, *(option.get("aliases") or ()))}
+    hints = set()
     for name in value:
         if name not in known:
             hint = did_you_mean(str(name), known)
+            hints.add(hint)
             yield Mistake(host, f"{path}.{name}", "unknown", f"one of {', '.join(sorted(options))}", hint)
     for name, option in options.items():
         given = [alias for alias in (name, *(option.get("aliases") or ())) if alias in value]
         if given:
             yield from _walk(host, f"{path}.{given[0]}", value[given[0]], option)
-        elif option.get("required"):
-            yield Mistake(host, f"{path}.{name}", "missing", _wanted(option))
+        elif option.get("required") and f"Did you mean {name}?" not in hints:
+            yield Mistake(host, f"{path}.{name}", "missing", _wanted(option), _description(option))
 
 
 def _is_of_type(kind: str, value: object) -> bool:
@@ -191,6 +194,13 @@ def _is_choice(kind: str, value: object, choices: Iterable[object]) -> bool:
     if kind == "list" and isinstance(value, list):
         return all(item in list(choices) for item in value)
     return DEFAULT_TYPE_VALIDATORS[kind](value) in list(choices)
+
+
+def _description(spec: Spec) -> str:
+    """Return the first sentence of an option's description, without markup."""
+    text = spec.get("description") or ""
+    first = text if isinstance(text, str) else next(iter(text), "")
+    return re.sub(r"\b[A-Z]\(([^)]*)\)", r"\1", re.split(r"(?<=[.;]) ", first)[0]).replace(";", ".")
 
 
 def _wanted(spec: Spec) -> str:

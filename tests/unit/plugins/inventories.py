@@ -1,0 +1,48 @@
+"""Real inventories through Ansible's own loader, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.inventory.manager import InventoryManager
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader
+from ansible.vars.hostvars import HostVars
+from ansible.vars.manager import VariableManager
+from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import Mistake
+from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_reader import find_mistakes
+
+ROOT = Path(__file__).resolve().parents[3]
+WRONG = ROOT / "tests" / "integration" / "wrong_inventories"
+
+
+def mistakes_of(path: Path, extra: Mapping[str, Any] | None = None, passwords: Iterable[Any] = ()) -> list[Mistake]:
+    """Return what the check finds in an inventory file or folder, as the action plugin would.
+
+    Args:
+        path: the inventory.
+        extra: variables from the command line.
+        passwords: ansible-vault's.
+    """
+    loader = DataLoader()
+    loader.set_vault_secrets(list(passwords))
+    inventory = InventoryManager(loader=loader, sources=[str(path)])
+    manager = VariableManager(loader=loader, inventory=inventory)
+    manager._extra_vars = dict(extra or {})
+    hostvars, groups = HostVars(inventory, manager, loader), inventory.get_groups_dict()
+    return find_mistakes(
+        groups,
+        lambda host: {**hostvars.raw_get(host), "hostvars": hostvars, "groups": groups},
+        roles_path=ROOT / "roles",
+        loader=loader,
+        extra=extra or (),
+    )
+
+
+try:
+    init_plugin_loader([str(ROOT / ".collections")])
+except Exception as error:
+    if "already" not in str(error):
+        raise
