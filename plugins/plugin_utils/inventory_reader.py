@@ -107,16 +107,21 @@ def needs_facts(raw: object, variables: Mapping[str, Any], seen: frozenset[str] 
         variables: all variables of the host, not templated.
         seen: names that were followed already.
     """
-    try:
-        words = set(_WORD.findall(str(raw))) - seen
-    except AnsibleError:  # encrypted by ansible-vault, and the password is not there
-        return False
+    words = _words(raw) - seen
     if any(_LATER.fullmatch(word) and word not in variables for word in words - {"ansible_facts", "hostvars"}):
         return True
     if words & {"ansible_facts", "hostvars"}:
         return True
     seen |= words
     return any(word in variables and needs_facts(variables[word], variables, seen) for word in words)
+
+
+def _words(raw: object) -> set[str]:
+    """Return the words of all texts in a value; what is neither text nor holds any (ansible-vault's) has none."""
+    if isinstance(raw, str):
+        return set(_WORD.findall(raw))
+    parts = raw.values() if isinstance(raw, Mapping) else raw if isinstance(raw, (list, tuple)) else ()
+    return {word for part in parts for word in _words(part)}
 
 
 def find_mistakes(

@@ -140,13 +140,14 @@ def _walk(host: str, path: str, value: object, spec: Spec) -> Iterator[Mistake]:
         if not path.count(".") or spec.get("required"):
             yield Mistake(host, path, "empty", _wanted(spec), "Give it a value or remove the line.")
         return
+    shown = "(hidden)" if spec.get("no_log") else show(path, value)
     if not _is_of_type(kind, value):
-        yield Mistake(host, path, show(path, value), _wanted(spec))
+        yield Mistake(host, path, shown, _wanted(spec))
         return
     choices = spec.get("choices")
     if choices and not _is_choice(kind, value, choices):
         hint = did_you_mean(str(value), [str(choice) for choice in choices])
-        yield Mistake(host, path, show(path, value), _wanted(spec), hint)
+        yield Mistake(host, path, shown, _wanted(spec), hint)
         return
     options = spec.get("options")
     if kind == "dict" and options and isinstance(value, Mapping):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,14 @@ ROOT = Path(__file__).resolve().parents[3]
 WRONG = ROOT / "tests" / "integration" / "wrong_inventories"
 
 
-def mistakes_of(path: Path, extra: Mapping[str, Any] | None = None, passwords: Iterable[Any] = ()) -> list[Mistake]:
+def mistakes_of(path: Path, extra: Mapping[str, Any] | None = None) -> list[Mistake]:
     """Return what the check finds in an inventory file or folder, as the action plugin would.
 
     Args:
         path: the inventory.
         extra: variables from the command line.
-        passwords: ansible-vault's.
     """
     loader = DataLoader()
-    loader.set_vault_secrets(list(passwords))
     inventory = InventoryManager(loader=loader, sources=[str(path)])
     manager = VariableManager(loader=loader, inventory=inventory)
     manager._extra_vars = dict(extra or {})

@@ -1,0 +1,136 @@
+"""Edges of the rules that no inventory file shows, and the rules' own names against the roles'."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible_collections.campus.hubs.plugins.plugin_utils import (
+    cluster_rules,
+    course_rules,
+    variable_forms,
+    variable_specs,
+)
+from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import Host, Inventory
+from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_reader import read_roles
+from ansible_collections.campus.hubs.plugins.plugin_utils.variable_specs import RoleSpec, check_variables
+
+from tests.unit.plugins.inventories import ROOT
+
+
+def constants(module: object, prefixes: tuple[str, ...]) -> set[str]:
+    found: set[str] = set()
+    for value in vars(module).values():
+        values = value if isinstance(value, (tuple, frozenset, dict)) else (value,)
+        found |= {text for text in values if isinstance(text, str) and text.startswith(prefixes)}
+    return found
+
+
+def test_rules_speak_of_variables_that_exist() -> None:
+    roles, _defaults = read_roles(ROOT / "roles", DataLoader())
+    known = {name for role in roles for name in role.options}
+    prefixes = tuple(f"{role.name}_" for role in roles)
+    used = set().union(
+        *(constants(module, prefixes) for module in (cluster_rules, course_rules, variable_forms, variable_specs))
+    )
+    assert len(used) > 30
+    assert used <= known
+    assert set(variable_specs.RENAMED) & known == set()
+
+
+def test_every_role_has_its_hosts() -> None:
+    assert {path.parents[1].name for path in (ROOT / "roles").glob("*/meta/argument_specs.yml")} == set(
+        variable_specs.ROLE_GROUPS
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("192.0.2.1-192.0.2.1", 1), ("192.0.2.0/24", 256), ("192.0.2.250 - 192.0.3.5", 12), ("2001:db8::/64", 2**64)],
+)
+def test_ranges(text: str, size: int) -> None:
+    found = cluster_rules.parse_range(text)
+    assert found is not None
+    assert found.size() == size
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["192.0.2.1", "192.0.2.1/24", "192.0.2.9-192.0.2.1", "192.0.2.1-2001:db8::1", "a-b", "192.0.2.1-20", "", None, 7],
+)
+def test_no_ranges(text: object) -> None:
+    assert cluster_rules.parse_range(text) is None
+
+
+def one(name: str, value: object, spec: dict[str, Any]) -> list[str]:
+    host = Host("h", frozenset({"courses"}), {name: value}, frozenset({name}))
+    role = RoleSpec.parse("course_hub", {"argument_specs": {"main": {"options": {name: spec}}}})
+    return [mistake.sentence() for mistake in check_variables(Inventory((host,)), [role])]
+
+
+@pytest.mark.parametrize(
+    ("value", "spec", "words"),
+    [
+        ("x", {"type": "int"}, 'course_hub_x is "x"; wanted: a whole number.'),
+        (True, {"type": "int"}, "course_hub_x is true; wanted: a whole number."),
+        ("x", {"type": "bool"}, 'course_hub_x is "x"; wanted: true or false.'),
+        ("x", {"type": "float"}, 'course_hub_x is "x"; wanted: a number.'),
+        (["x"], {"type": "str"}, 'course_hub_x is ["x"]; wanted: text.'),
+        ({"a": 1}, {"type": "str"}, "course_hub_x is a dictionary with a; wanted: text."),
+        ("a,b", {"type": "list"}, 'course_hub_x is "a,b"; wanted: a list.'),
+        (["a", []], {"type": "list", "elements": "str"}, "course_hub_x[1] is []; wanted: text."),
+        ("a=b", {"type": "dict"}, 'course_hub_x is "a=b"; wanted: a dictionary.'),
+        ("b", {"choices": ["a", "c"]}, 'course_hub_x is "b"; wanted: one of a, c.'),
+        (
+            ["a", "b"],
+            {"type": "list", "elements": "str", "choices": ["a"]},
+            'course_hub_x is ["a", "b"]; wanted: one of a.',
+        ),
+        (
+            [{"port": "x"}],
+            {"type": "list", "elements": "dict", "options": {"port": {"type": "int"}}},
+            'course_hub_x[0].port is "x"; wanted: a whole number.',
+        ),
+        (
+            {"a": 1, "b": 2},
+            {
+                "type": "dict",
+                "options": {"a": {"type": "int"}, "b": {"type": "int"}},
+                "mutually_exclusive": [["a", "b"]],
+            },
+            "course_hub_x is refused by Ansible; wanted: parameters are mutually exclusive: a|b",
+        ),
+        ("hunter2", {"type": "int", "no_log": True}, "course_hub_x is (hidden); wanted: a whole number."),
+    ],
+)
+def test_wrong_values(value: object, spec: dict[str, Any], words: str) -> None:
+    (sentence,) = one("course_hub_x", value, spec)
+    assert sentence.startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("value", "spec"),
+    [
+        ("5", {"type": "int"}),
+        (5, {"type": "str"}),
+        ("yes", {"type": "bool"}),
+        (0.5, {"type": "float"}),
+        (1, {"choices": ["1", "2"]}),
+        ({"any": "thing"}, {"type": "dict"}),
+        ([1, "a"], {"type": "list"}),
+        ({"a": None}, {"type": "dict", "options": {"a": {"type": "int"}}}),
+        ({"b": 1}, {"type": "dict", "options": {"a": {"type": "int", "aliases": ["b"]}}}),
+    ],
+)
+def test_right_values(value: object, spec: dict[str, Any]) -> None:
+    assert one("course_hub_x", value, spec) == []
+
+
+def test_required_variable_is_missing_only_where_the_role_runs() -> None:
+    role = RoleSpec.parse("course_hub", {"argument_specs": {"main": {"options": {"course_hub_x": {"required": True}}}}})
+    course, node = Host("course", frozenset({"courses"})), Host("node", frozenset({"cluster"}))
+    found = list(check_variables(Inventory((course, node)), [role]))
+    assert [(mistake.host, mistake.variable, mistake.got) for mistake in found] == [
+        ("course", "course_hub_x", "not set")
+    ]
