@@ -48,25 +48,25 @@ class Server(RequestHandler):
 class NearbySpawner(Spawner):  # type: ignore[misc]
     """A user's server inside the hub's process; dies when the file `<user>.dead` appears."""
 
-    server: HTTPServer | None = None
+    nearby: HTTPServer | None = None
 
     async def start(self) -> tuple[str, int]:
         sockets = bind_sockets(0, "127.0.0.1")
-        self.server = HTTPServer(Application([(".*", Server)]))
-        self.server.add_sockets(sockets)
+        self.nearby = HTTPServer(Application([(".*", Server)]))
+        self.nearby.add_sockets(sockets)
         with open(f"{self.user.name}.env.json", "w") as file:  # noqa: PTH123 - the hub's working directory
             json.dump(self.get_env(), file)
         return "127.0.0.1", sockets[0].getsockname()[1]
 
     async def stop(self, now: bool = False) -> None:  # noqa: ARG002
-        if self.server:
-            self.server.stop()
-        self.server = None
+        if self.nearby:
+            self.nearby.stop()
+        self.nearby = None
 
     async def poll(self) -> int | None:
         if os.path.exists(f"{self.user.name}.dead"):  # noqa: PTH110
             await self.stop()
-        return None if self.server else 0
+        return None if self.nearby else 0
 
 
 def environment_from_auth_state(spawner: Any, auth_state: dict[str, Any] | None) -> None:

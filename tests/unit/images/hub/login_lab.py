@@ -315,6 +315,9 @@ class Browser(requests.Session):
         kwargs.setdefault("timeout", 20)
         return super().request(*args, **kwargs)
 
+    def get(self, url: str, **kwargs: Any) -> requests.Response:  # type: ignore[override]
+        return self.request("GET", url, **kwargs)
+
     def begin(self, **changes: Any) -> dict[str, str]:
         """Let the LMS announce us; return what the hub asks the LMS."""
         arguments = {

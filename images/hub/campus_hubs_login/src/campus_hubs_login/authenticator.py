@@ -6,11 +6,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from jupyterhub.app import JupyterHub
 from jupyterhub.auth import Authenticator
 from traitlets import Bool, Dict, Set, TraitError, Unicode, default, validate
 
 from .errors import LaunchRefused
-from .handlers import JwksHandler, LaunchFirstHandler, Lti11LaunchHandler, Lti13CallbackHandler, Lti13LoginHandler
+from .handlers import (
+    JwksHandler,
+    LaunchFirstHandler,
+    LogoutPage,
+    Lti11LaunchHandler,
+    Lti13CallbackHandler,
+    Lti13LoginHandler,
+)
 from .identity import USER_NAME
 from .keyset import KeySet
 from .launch import Launch, require_context
@@ -58,6 +66,19 @@ class CourseAuthenticator(Authenticator):  # type: ignore[misc] # JupyterHub has
         config=True,
         help="SQLite file for the nonces that were used; must survive a restart of the hub.",
     )
+
+    def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - traitlets
+        """Register the package's templates with the hub, below the administrator's own and above JupyterHub's."""
+        super().__init__(**kwargs)
+        if isinstance(self.parent, JupyterHub):
+            hubs_own = self.parent.trait_defaults("template_paths")
+            configured = [path for path in self.parent.template_paths if path not in hubs_own]
+            self.parent.template_paths = [*configured, str(TEMPLATES), *hubs_own]
+            self.parent.template_vars = {
+                "course_title": self.course_title,
+                "lms_url": self.lms_url,
+                **self.parent.template_vars,
+            }
 
     @default("allow_all")
     def _allow_all(self) -> bool:
@@ -139,20 +160,17 @@ class CourseAuthenticator(Authenticator):  # type: ignore[misc] # JupyterHub has
         """Accept only names that `user_name` makes, so that nobody is ever called like a service."""
         return USER_NAME.fullmatch(username) is not None and bool(super().validate_username(username))
 
-    def get_handlers(self, app: Any) -> list[tuple[str, type]]:  # noqa: ANN401 - JupyterHub
-        """Register the pages, and the templates that they need.
+    def get_handlers(self, app: JupyterHub) -> list[tuple[str, type]]:
+        """Register the pages.
 
         JupyterHub calls this once, at its start, which is also the time to find out that launches cannot be remembered.
         """
         if not self.lti13_platform and not self.lti11_consumer_dir:
             self.log.error("Course %r has neither LTI 1.3 nor LTI 1.1: nobody can come in.", self.course_id)
         _ = self.replay
-        if str(TEMPLATES) not in app.template_paths:
-            app.template_paths.append(str(TEMPLATES))
-        app.template_vars.setdefault("course_title", self.course_title)
-        app.template_vars.setdefault("lms_url", self.lms_url)
         return [
             ("/login", LaunchFirstHandler),
+            ("/logout", LogoutPage),
             ("/lti11/launch", Lti11LaunchHandler),
             ("/lti13/oauth_login", Lti13LoginHandler),
             ("/lti13/oauth_callback", Lti13CallbackHandler),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from jupyterhub.handlers.base import BaseHandler
+from jupyterhub.handlers.login import LogoutHandler
 from jupyterhub.utils import get_browser_protocol, url_path_join
 from ltiauthenticator.lti13.handlers import LTI13LoginInitHandler
 
@@ -334,6 +335,15 @@ class LaunchFirstHandler(CoursePage):
         await self.show_way_in()
 
 
+class LogoutPage(LogoutHandler):  # type: ignore[misc] # the same
+    """`/hub/logout`: ends with a page of its own instead of the way in, which would look like a refusal."""
+
+    async def render_logout_page(self) -> None:
+        """Say that it is done, and that the LMS is another matter."""
+        self.set_header("Cache-Control", "no-store")
+        self.finish(await self.render_template("logout.html"))
+
+
 def derived(secret: str, purpose: str) -> str:
     """Derive the public half of a secret for one purpose (`state` or `nonce`)."""
     return hashlib.sha256(f"{purpose}:{secret}".encode()).hexdigest()
@@ -355,7 +365,11 @@ def deep_link(base_url: str, hub_url: str, target: str) -> str:
         return ""
     for prefix in (url_path_join(hub_url, "user-redirect/"), url_path_join(base_url, "user-redirect/")):
         rest = parts.path.removeprefix(prefix)
-        if rest != parts.path and target.isprintable() and not any(bad in unquote(rest) for bad in ("..", "\\", "//")):
+        if (
+            rest != parts.path
+            and target.isprintable()
+            and not any(bad in unquote(f"/{rest}") for bad in ("..", "\\", "//"))
+        ):
             return f"{url_path_join(hub_url, 'user-redirect/')}{rest}" + (f"?{parts.query}" if parts.query else "")
     return ""
 

@@ -83,7 +83,8 @@ def launch_from_claims(claims: Mapping[str, Any], *, issuer: str) -> Launch:
         },
     }
     role = course_role(_texts(claims.get(LTI + "roles")))
-    return Launch(issuer, subject, role, details, _url(claims.get(LTI + "target_link_uri")))
+    target = claims.get(LTI + "target_link_uri")
+    return Launch(issuer, subject, role, details, target if isinstance(target, str) else "")
 
 
 def launch_from_form(form: Mapping[str, str], *, issuer: str) -> Launch:
