@@ -74,3 +74,11 @@ build() {
 }
 declare -A JOBS=()
 stop_jobs() { local pid; for pid in "${!JOBS[@]}"; do kill -TERM -- "-$pid" 2>/dev/null || true; done; }
+# Of a run that was killed: what still works in its scratch folders, and the folders. (The lock is ours: no other run is alive.)
+end_leftovers() {
+  local process
+  for process in /proc/[0-9]*; do
+    case $(readlink "$process/cwd") in "$CACHE"/tmp/*) kill "${process#/proc/}" 2>/dev/null || true ;; esac
+  done
+  find "$CACHE/tmp" -mindepth 1 -delete
+}

@@ -115,17 +115,16 @@ C
   buildah copy -q --chmod 0755 "$c" "$(store registry)/registry" /bin/registry; buildah copy -q --chmod 0644 "$c" config.yml /etc/distribution/config.yml
   buildah copy -q "$c" $CA $CA
   image_push docker.io/library/registry:3 --entrypoint '["/bin/registry"]' --cmd '["serve","/etc/distribution/config.yml"]' \
-    --volume /var/lib/registry --port 5000
+    --env OTEL_TRACES_EXPORTER=none --volume /var/lib/registry --port 5000
 }
 
-images_ready() { artifact_key "images_$1"; [ -e "$STAMPS/$1-${KEYS[images_$1]}" ]; }
 images_push() { # GROUP
-  local PUSHED work
-  if images_ready "$1"; then echo cached >&3; return; fi
+  local PUSHED work stamp=$STAMPS/$1-${KEYS[images_$1]}
+  if [ -e "$stamp" ]; then echo cached >&3; return; fi
   work=$(mktemp -d "$CACHE/tmp/images.XXXXXX"); PUSHED=$work/pushed; : >"$PUSHED"; cd "$work"
   buildah rm lab-build 2>/dev/null || true           # a killed run's working container (there is one at a time)
   "make_images_$1"
-  mkdir -p "$STAMPS"; mv "$PUSHED" "$STAMPS/$1-${KEYS[images_$1]}"; cd "$CACHE"; rm -rf "$work"
+  mkdir -p "$STAMPS"; mv "$PUSHED" "$stamp"; cd "$CACHE"; rm -rf "$work"
 }
 
 # What points podman and buildah on this host at the mirror (CONTAINERS_REGISTRIES_CONF), names unchanged.

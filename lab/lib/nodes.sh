@@ -13,9 +13,16 @@ note_sysctls() { # once, before the first change
   local name
   mkdir -p "$STATE"; [ ! -e "$STATE/sysctls" ] || return 0
   for name in $SYSCTLS; do printf '%s = %s\n' "$name" "$(sysctl -n "$name")"; done >"$STATE/sysctls.new"
+  awk 'NR > 1 {print $1}' /proc/swaps >"$STATE/swaps"    # role node switches swap off, and a node's kernel is this machine's
   mv "$STATE/sysctls.new" "$STATE/sysctls"
 }
-restore_sysctls() { [ ! -e "$STATE/sysctls" ] || { sysctl -q -p "$STATE/sysctls"; rm -rf "$STATE"; }; }
+restore_sysctls() {
+  local device
+  [ -e "$STATE/sysctls" ] || return 0
+  sysctl -q -p "$STATE/sysctls"
+  while read -r device; do grep -q "^$device " /proc/swaps || swapon "$device"; done <"$STATE/swaps"
+  rm -rf "$STATE"
+}
 
 network_up() {
   local bridge
@@ -26,7 +33,7 @@ network_up() {
   bridge=$(podman network inspect "$LAB_NETWORK" | jq -er '.[0].network_interface')
   # What comes in from the bridge may go back to it and nowhere else. Without this, packets for the service network leave by the host's
   # default route until kube-proxy's rules exist. (The nodes' own default route stays: a connection to a ClusterIP needs one before NAT.)
-  ip rule show | grep -q "iif $bridge lookup $LAB_ROUTE_TABLE" || ip rule add iif "$bridge" lookup "$LAB_ROUTE_TABLE" priority 100
+  [[ $(ip rule show) == *"iif $bridge lookup $LAB_ROUTE_TABLE"* ]] || ip rule add iif "$bridge" lookup "$LAB_ROUTE_TABLE" priority 100
   ip route replace unreachable default table "$LAB_ROUTE_TABLE"
   # the bridge appears with the first container
   ! ip link show "$bridge" >/dev/null 2>&1 || ip route replace "$LAB_SUBNET" dev "$bridge" table "$LAB_ROUTE_TABLE"
@@ -52,8 +59,8 @@ wait_for() { # SECONDS WHAT COMMAND...
 }
 
 mirror_up() {
-  local image spec files=$CACHE/mirror/files
-  image=$(import_image mirror_rootfs) spec=$image
+  local image x made files=$CACHE/mirror/files
+  image=$(import_image mirror_rootfs) made="$image of $CACHE"
   mkdir -p "$files" "$CACHE/mirror/registry"
   # what is served is links into the store, renamed into place: an apt client never sees half a repository
   ln -sfn "../store/packages-${KEYS[packages]}" "$CACHE/tmp/current"; mv -T "$CACHE/tmp/current" "$files/current"
@@ -77,8 +84,8 @@ while kill -0 $files 2>/dev/null && kill -0 $registry 2>/dev/null; do sleep 2 & 
 exit 1
 C
   network_up
-  if ! running lab-mirror || [ "$(podman container inspect --format '{{.ImageName}}' lab-mirror)" != "$spec" ]; then
-    "${PODMAN[@]}" run -d --replace --name lab-mirror --hostname mirror --network "$LAB_NETWORK" --ip "$LAB_MIRROR" --restart on-failure --stop-timeout 3 \
+  if ! running lab-mirror || [ "$(podman container inspect lab-mirror | jq -r '.[0].Config.Labels["campus.hubs.lab/made-from"]')" != "$made" ]; then
+    "${PODMAN[@]}" run -d --replace --name lab-mirror --hostname mirror --network "$LAB_NETWORK" --ip "$LAB_MIRROR" --restart on-failure --stop-timeout 3 --label "campus.hubs.lab/made-from=$made" \
       "${LIMITS[@]}" -v "$CACHE/mirror:/srv" -v "$CACHE/store:/srv/store:ro" "$image" sh /srv/run.sh
     network_up
   fi
@@ -102,7 +109,8 @@ node_up() { # NAME ADDRESS
 }
 node_settled() { case $(podman exec "lab-$1" systemctl is-system-running 2>/dev/null) in running | degraded) true ;; *) false ;; esac; }
 nodes_up() {
-  local x name made=0
+  local x name made=0 t0=$SECONDS
+  [ -d "$(store packages)" ] || { say "the mirror has not been made: run lab/lab up"; return 1; }
   [ -s "$CACHE/id_lab" ] || { rm -f "$CACHE"/tmp/id_lab*; ssh-keygen -q -t ed25519 -N '' -C campus.hubs-lab -f "$CACHE/tmp/id_lab"
     mv "$CACHE/tmp/id_lab.pub" "$CACHE/id_lab.pub"; mv "$CACHE/tmp/id_lab" "$CACHE/id_lab"; }
   NODE_IMAGE=$(import_image node_rootfs 'CMD ["/sbin/init"]' 'ENV container=podman' 'STOPSIGNAL SIGRTMIN+3')
@@ -124,7 +132,7 @@ nodes_up() {
   done
   mv "$CACHE/tmp/known_hosts" "$CACHE/known_hosts"
   for x in "${LAB_NODES[@]}"; do wait_for 30 "${x%%=*} answers by SSH" node_ssh "${x%%=*}" true; done
-  if [ "$made" -eq 0 ]; then echo "all up" >&3; else echo "$made of ${#LAB_NODES[@]} started, ${SECONDS} s" >&3; fi
+  if [ "$made" -eq 0 ]; then echo "all up" >&3; else echo "$made of ${#LAB_NODES[@]} started, $((SECONDS - t0)) s" >&3; fi
 }
 node_address() { local x; for x in "${LAB_NODES[@]}"; do [ "${x%%=*}" != "$1" ] || { echo "${x##*=}"; return; }; done; die "no node '$1' (there are: ${LAB_NODES[*]%%=*})"; }
 node_ssh() { # NAME COMMAND...: host keys are checked against what the nodes themselves said
@@ -139,6 +147,7 @@ nodes_destroy() {
 }
 lab_down() {
   local ids
+  command -v podman >/dev/null || return 0     # never was up
   nodes_destroy
   ids=$(podman ps -aq --filter "network=$LAB_NETWORK" 2>/dev/null) || ids=''       # the mirror, the demo LMS, whatever else is on the network
   # shellcheck disable=SC2086

@@ -21,7 +21,7 @@ package_service() { # NAME UNIT VERB: what upstream's maintainer scripts do
 }" >"tree/$1/DEBIAN/postinst"
   chmod 755 "tree/$1/DEBIAN/postinst"
 }
-package_index() { # FOLDER PACKAGES-FOLDER DEBS-FOLDER SUITE COMPONENTS: Packages, Release, InRelease; apt verifies what this signs
+package_index() { # FOLDER INDEX-FOLDER DEBS-FOLDER SUITE COMPONENTS: Packages, and Release signed: the chain that apt verifies
   local folder=$1 index=$2 debs=$3 suite=$4 f
   ( cd "$folder"
     mkdir -p "$index"; dpkg-scanpackages -m "$debs" >"$index/Packages"; gzip -9nk "$index/Packages" )

@@ -10,7 +10,6 @@ problem() { PROBLEMS+=("$1"); }
 
 preflight() {
   local PROBLEMS=() need=25 folder gb x os
-  [ "$(id -u)" = 0 ] || problem "root: the lab starts privileged containers and sets routes. Run it as root (now: $(id -un))."
   os=$(. /etc/os-release 2>/dev/null && echo "$ID ${ID_LIKE:-}") || os=unknown
   { [[ $os == *debian* ]] && command -v apt-get >/dev/null; } || problem "Debian or Ubuntu with apt-get: the lab installs its tools from there (this is: $os)."
   case $(uname -m) in x86_64 | aarch64) ;; *) problem "amd64 or arm64 (this is $(uname -m))." ;; esac
@@ -40,7 +39,7 @@ install_tools() {
   for x in $TOOLS; do
     package=${x%%:*} program=${x##*:}
     if [ -n "$program" ]; then command -v "$program" >/dev/null || missing+=("$package")
-    else dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null | grep -q '^ii' || missing+=("$package"); fi
+    else [[ $(dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null) == ii* ]] || missing+=("$package"); fi
   done
   if [ "${#missing[@]}" -gt 0 ]; then
     export DEBIAN_FRONTEND=noninteractive

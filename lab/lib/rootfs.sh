@@ -2,12 +2,11 @@
 # Small Debian trees, as tar files. The Debian mirror is whatever mmdebstrap picks for the suite on this host.
 
 ROOTFS="node_rootfs mirror_rootfs iptables_rootfs trixie_rootfs busybox_rootfs"
-SLIM=(--dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*'
-  --dpkgopt='path-include=/usr/share/doc/*/copyright' --dpkgopt='path-exclude=/usr/share/locale/*')
 
 rootfs() { # SUITE PACKAGES(comma) MMDEBSTRAP-OPTION...
   local suite=$1 packages=$2; shift 2
-  mmdebstrap --variant=minbase --include="$packages" "${SLIM[@]}" "$@" "$suite" "$OUT/rootfs.tar"
+  mmdebstrap --variant=minbase --include="$packages" --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+    --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' "$@" "$suite" "$OUT/rootfs.tar"
 }
 
 # A node is a bare Debian server: what its installer would put there, Python included. Whatever else the roles want from
@@ -25,7 +24,6 @@ make_iptables_rootfs() { rootfs "$NODE_SUITE" iptables,nftables,conntrack,kmod,i
 make_trixie_rootfs() { rootfs "$BASE_SUITE" passwd,libstdc++6; }
 # Debian's dynamic busybox with libc6: the static one crashes in name look-ups (glibc without NSS).
 make_busybox_rootfs() {
-  mmdebstrap --variant=extract --include=busybox,libc6 "${SLIM[@]}" \
-    --customize-hook="$LAB/node/busybox.sh \"\$1\"" "$NODE_SUITE" "$OUT/rootfs.tar"
+  mmdebstrap --variant=extract --include=busybox,libc6 --customize-hook="$LAB/node/busybox.sh \"\$1\"" "$NODE_SUITE" "$OUT/rootfs.tar"
 }
 FILES[busybox_rootfs]=node/busybox.sh
