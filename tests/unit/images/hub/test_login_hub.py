@@ -45,7 +45,11 @@ def test_a_launch_signs_in_and_leads_to_the_server(browser: Browser, hub: Hub, v
     ("by11", "by13", "group"),
     [
         ("Instructor", [f"{MEMBERSHIP}#Instructor"], "instructor"),
-        ("urn:lti:role:ims/lis/TeachingAssistant", [f"{MEMBERSHIP}/Instructor#TeachingAssistant"], "teaching_assistant"),
+        (
+            "urn:lti:role:ims/lis/TeachingAssistant",
+            [f"{MEMBERSHIP}/Instructor#TeachingAssistant"],
+            "teaching_assistant",
+        ),
         ("Learner", [f"{MEMBERSHIP}#Learner"], "student"),
     ],
 )
@@ -61,7 +65,9 @@ def test_a_changed_role_replaces_the_old_one(hub: Hub) -> None:
     for role in ("Instructor", "TeachingAssistant", "Learner", "Instructor"):
         Browser(hub).launch11(user_id="changing", roles=role)
         groups = hub.api(f"/users/{name(hub, 'changing')}")["groups"]
-        assert groups == [{"Instructor": "instructor", "TeachingAssistant": "teaching_assistant", "Learner": "student"}[role]]
+        assert groups == [
+            {"Instructor": "instructor", "TeachingAssistant": "teaching_assistant", "Learner": "student"}[role]
+        ]
 
 
 def test_auth_state_is_kept_without_any_token(browser: Browser, hub: Hub) -> None:
@@ -119,7 +125,10 @@ def test_a_launch_of_a_running_server_goes_straight_to_it(browser: Browser, hub:
     ("target", "leads_to"),
     [
         ("http://hub.example.edu/hub/user-redirect/lab/tree/a%20b.ipynb", "/hub/user-redirect/lab/tree/a%20b.ipynb"),
-        ("http://hub.example.edu/user-redirect/git-pull?repo=https%3A%2F%2Fx%2Fy&branch=main", "/hub/user-redirect/git-pull?repo=https%3A%2F%2Fx%2Fy&branch=main"),
+        (
+            "http://hub.example.edu/user-redirect/git-pull?repo=https%3A%2F%2Fx%2Fy&branch=main",
+            "/hub/user-redirect/git-pull?repo=https%3A%2F%2Fx%2Fy&branch=main",
+        ),
         ("http://evil.example/hub/user-redirect/lab", "/hub/user-redirect/lab"),
         ("http://evil.example/", "/hub/spawn"),
         ("http://hub.example.edu//evil.example/", "/hub/spawn"),
@@ -181,7 +190,9 @@ def test_a_session_id_planted_before_the_login_is_not_used(browser: Browser) -> 
 def test_cookies_end_with_the_browser_session(browser: Browser) -> None:
     browser.launch13()
     assert {cookie.name for cookie in browser.cookies} >= {"jupyterhub-hub-login", "jupyterhub-session-id"}
-    lasting = [cookie.name for cookie in browser.cookies if not cookie.discard and not cookie.name.startswith("lti13-state")]
+    lasting = [
+        cookie.name for cookie in browser.cookies if not cookie.discard and not cookie.name.startswith("lti13-state")
+    ]
     assert lasting == []
 
 
@@ -205,7 +216,12 @@ def test_log_out_shows_the_way_in(browser: Browser, hub: Hub) -> None:
 # ---- the question that the LMS is asked ----
 @pytest.mark.parametrize("method", ["get", "post"])
 def test_login_request_asks_the_platform(browser: Browser, hub: Hub, method: str) -> None:
-    arguments = {"iss": hub.lms.issuer, "login_hint": "4711&x=ü", "target_link_uri": hub.url, "lti_message_hint": '{"cmid":5}'}
+    arguments = {
+        "iss": hub.lms.issuer,
+        "login_hint": "4711&x=ü",
+        "target_link_uri": hub.url,
+        "lti_message_hint": '{"cmid":5}',
+    }
     where = {"params": arguments} if method == "get" else {"data": arguments}
     answer = browser.request(method, hub.page("hub/lti13/oauth_login"), **where)
     assert answer.status_code == 302
@@ -228,7 +244,9 @@ def test_login_request_asks_the_platform(browser: Browser, hub: Hub, method: str
 
 def test_state_cookie_over_http_survives_a_post_from_another_site(browser: Browser, hub: Hub) -> None:
     browser.headers["Host"] = "hub.example.edu"
-    answer = browser.get(hub.page("hub/lti13/oauth_login"), params={"iss": hub.lms.issuer, "login_hint": "1", "target_link_uri": "x"})
+    answer = browser.get(
+        hub.page("hub/lti13/oauth_login"), params={"iss": hub.lms.issuer, "login_hint": "1", "target_link_uri": "x"}
+    )
     cookie = answer.headers["Set-Cookie"]
     assert re.match(r"lti13-state-[0-9a-f]=", cookie)
     assert "HttpOnly" in cookie
@@ -320,6 +338,14 @@ def test_passwords_lead_nowhere(browser: Browser, hub: Hub) -> None:
     assert browser.whoami() == ""
 
 
+def test_no_user_is_called_like_a_service(hub: Hub) -> None:
+    for name in ("ngshare", "probe", "Ngshare", "u123"):
+        answer = requests.post(
+            hub.page(f"hub/api/users/{name}"), headers={"Authorization": f"token {hub.token}"}, timeout=5
+        )
+        assert answer.status_code == 400, answer.text
+
+
 def test_error_pages_show_the_way_in(browser: Browser, hub: Hub) -> None:
     answer = browser.get(hub.page("hub/nothing-here"))
     assert answer.status_code == 404
@@ -362,7 +388,9 @@ def test_keys_are_not_fetched_for_each_launch(hub: Hub) -> None:
     assert hub.lms.fetches == before
 
 
-def test_a_hub_whose_lms_hides_its_keys_says_so(make_hub: Callable[..., Hub], lms: Lms, reason: Callable[[requests.Response], str]) -> None:
+def test_a_hub_whose_lms_hides_its_keys_says_so(
+    make_hub: Callable[..., Hub], lms: Lms, reason: Callable[[requests.Response], str]
+) -> None:
     hub = make_hub()
     lms.behaviour = "redirect"
     answer = Browser(hub).launch13()
@@ -384,7 +412,9 @@ def test_a_hub_whose_lms_hides_its_keys_says_so(make_hub: Callable[..., Hub], lm
 def test_a_course_of_lti11_only(make_hub: Callable[..., Hub], reason: Callable[[requests.Response], str]) -> None:
     hub = make_hub(lti13_platform={}, context_ids=["course-9"], check_origin=False, lms_url="")
     browser = Browser(hub)
-    answer = browser.post(hub.page("hub/lti13/oauth_login"), data={"iss": "x", "login_hint": "x", "target_link_uri": "x"})
+    answer = browser.post(
+        hub.page("hub/lti13/oauth_login"), data={"iss": "x", "login_hint": "x", "target_link_uri": "x"}
+    )
     assert (answer.status_code, reason(answer)) == (404, "This course does not use LTI 1.3.")
     assert browser.callback("x", "y").status_code == 404
     assert browser.launch11(context_id="course-8").status_code == 403
@@ -395,10 +425,12 @@ def test_a_course_of_lti11_only(make_hub: Callable[..., Hub], reason: Callable[[
     assert hub.api(f"/users/{user_name('consumer', 'no-guid')}")["groups"] == ["student"]
     page = Browser(hub).get(hub.page("hub/login"))
     assert "learning management system" in page.text
-    assert "href=\"\"" not in page.text
+    assert 'href=""' not in page.text
 
 
-def test_a_course_of_lti13_only(make_hub: Callable[..., Hub], lms: Lms, reason: Callable[[requests.Response], str]) -> None:
+def test_a_course_of_lti13_only(
+    make_hub: Callable[..., Hub], lms: Lms, reason: Callable[[requests.Response], str]
+) -> None:
     hub = make_hub(lti11_consumer_dir="", issuer="https://identity.example.edu")
     answer = Browser(hub).launch11()
     assert (answer.status_code, reason(answer)) == (404, "This course does not use LTI 1.1.")
@@ -424,7 +456,9 @@ def test_a_blocked_person_stays_out(make_hub: Callable[..., Hub], lms: Lms) -> N
         ({"replay_database": "/nowhere/replay.sqlite"}, "unable to open database file"),
     ],
 )
-def test_a_wrong_configuration_stops_the_hub(make_hub: Callable[..., Hub], changes: dict[str, Any], message: str) -> None:
+def test_a_wrong_configuration_stops_the_hub(
+    make_hub: Callable[..., Hub], changes: dict[str, Any], message: str
+) -> None:
     with pytest.raises(RuntimeError, match=re.escape(message)):
         make_hub(**changes)
 

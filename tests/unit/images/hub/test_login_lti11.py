@@ -79,6 +79,11 @@ def test_outside_the_window(age: int) -> None:
     assert refused(signed_form(URL, "secret", timestamp=int(time.time()) - age)) == 401
 
 
+@pytest.mark.parametrize("url", ["", "/hub/lti11/launch", "http:///hub/lti11/launch", "http://[/"])
+def test_an_odd_host_is_no_traceback(url: str) -> None:
+    assert refused(signed_form(URL, "secret"), url=url) == 400
+
+
 def test_wrong_signers_are_refused() -> None:
     assert refused(signed_form(URL, "guessed")) == 401
     assert refused(signed_form(URL, "")) == 401

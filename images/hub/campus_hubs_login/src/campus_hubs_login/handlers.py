@@ -172,7 +172,7 @@ class Lti11LaunchHandler(LaunchHandler):
         """
         sender = self.request.headers.get("Origin")
         known = self.authenticator.lms_origins
-        if self.authenticator.check_origin and sender and known and sender not in {*known, self.public_origin}:
+        if self.authenticator.check_origin and sender and known and sender not in known:
             raise LaunchRefused(
                 403,
                 f"The launch was sent by {sender[:200]}, which is not this course's LMS ({', '.join(sorted(known))}).",

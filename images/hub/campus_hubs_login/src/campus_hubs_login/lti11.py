@@ -78,9 +78,12 @@ def verify_form(url: str, query: str, body: str, *, consumer: Consumer) -> dict[
     if not hmac.compare_digest(form["oauth_consumer_key"].encode(), consumer.key.encode()):
         raise LaunchRefused(401, "The launch comes from an LMS that this course does not know (consumer key).")
     signed = [pair for pair in pairs if pair[0] != "oauth_signature"]
-    base = signature.signature_base_string(
-        "POST", signature.base_string_uri(url), signature.normalize_parameters(signed)
-    )
+    try:
+        base = signature.signature_base_string(
+            "POST", signature.base_string_uri(url), signature.normalize_parameters(signed)
+        )
+    except ValueError as error:
+        raise LaunchRefused(400, "The launch was sent to an address that is no URL.") from error
     expected: str = signature.sign_hmac_sha1_with_client(base, Client(consumer.key, client_secret=consumer.secret))
     if not hmac.compare_digest(form["oauth_signature"].encode(), expected.encode()):
         raise LaunchRefused(401, "The signature of the launch is wrong.")

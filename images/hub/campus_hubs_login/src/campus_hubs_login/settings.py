@@ -39,12 +39,12 @@ def tornado_settings(public_url: str, lms_urls: Iterable[str] = ()) -> dict[str,
     https. Over http a hub works in a window of its own, with `SameSite=Lax`. All end with the browser session: lab
     computers are shared.
 
-    :param public_url: URL of the course as people see it.
+    :param public_url: URL of the course as people see it; empty, if it is not known, means http.
     :param lms_urls: any URLs of the LMS; their origins may show the hub in a frame. None: nobody may.
     :returns: `cookie_options`, and `headers` with a Content-Security-Policy if there is an LMS.
-    :raises ValueError: if public_url is no http(s) URL.
+    :raises ValueError: if public_url is something else than an http(s) URL.
     """
-    if not origin(public_url):
+    if public_url and not origin(public_url):
         raise ValueError(f"public_url is {public_url!r}, wanted an http or https URL")
     secure = urlsplit(public_url).scheme == "https"
     options: dict[str, Any] = {"samesite": "None", "secure": True} if secure else {"samesite": "Lax"}
