@@ -130,7 +130,8 @@ def describe_api_error(error: Exception) -> str:
             text = error.reason
         return f"The Kubernetes API answers {error.status}: {text}"
     if isinstance(error, HTTPError):
-        return f"The Kubernetes API does not answer: {error}. Check host or kubeconfig, and that the cluster is up."
+        why = getattr(error, "reason", None) or error
+        return f"The Kubernetes API does not answer: {why}. Check host or kubeconfig, and that the cluster is up."
     return f"No connection to a Kubernetes API: {error}. Set kubeconfig or K8S_AUTH_KUBECONFIG."
 
 
