@@ -64,7 +64,7 @@ $(VENV)/.ready: requirements-dev.txt
 	$(call step,Python environment,$(PYTHON) -m venv $(VENV) && $(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.txt && touch $@)
 
 requirements: $(VENV)/.ready ## Lock requirements-dev.in anew
-	@pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-trusted-host -o requirements-dev.txt requirements-dev.in
+	@pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-options -o requirements-dev.txt requirements-dev.in
 
 clean: ## Remove what was built in the checkout (the lab stays)
 	@rm -rf build $(VENV) .ansible .mypy_cache .ruff_cache .pytest_cache tests/output
