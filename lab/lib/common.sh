@@ -12,7 +12,8 @@ step() {
   STEP=$((STEP + 1)); log=$CACHE/logs/${name// /-}.log
   printf '[%d/%d] %s ... ' "$STEP" "$STEPS" "$name"
   set +e                            # not `if ( ... )`: that would switch errexit off inside as well
-  ( set -e; "$@" ) >"$log" 2>&1 </dev/null 3>"$log.word" 9>&-; rc=$?      # 9: the lock, which no container may inherit
+  mkdir -p "$CACHE/tmp/step"
+  ( set -e; cd "$CACHE/tmp/step"; "$@" ) >"$log" 2>&1 </dev/null 3>"$log.word" 9>&-; rc=$?      # 9: the lock, which no container may inherit
   set -e
   if [ "$rc" -ne 0 ]; then say "failed after $((SECONDS - t0)) s"; show_failure "$log"; exit "$rc"; fi
   if [ -s "$log.word" ]; then cat "$log.word"; else say "$((SECONDS - t0)) s"; fi
@@ -76,9 +77,15 @@ declare -A JOBS=()
 stop_jobs() { local pid; for pid in "${!JOBS[@]}"; do kill -TERM -- "-$pid" 2>/dev/null || true; done; }
 # Of a run that was killed: what still works in its scratch folders, and the folders. (The lock is ours: no other run is alive.)
 end_leftovers() {
-  local process
-  for process in /proc/[0-9]*; do
-    case $(readlink "$process/cwd") in "$CACHE"/tmp/*) kill "${process#/proc/}" 2>/dev/null || true ;; esac
+  local process found signal=TERM try
+  for try in {1..40}; do
+    found=
+    for process in /proc/[0-9]*; do
+      case $(readlink "$process/cwd") in "$CACHE"/tmp/*) found=1; kill -$signal "${process#/proc/}" 2>/dev/null || true ;; esac
+    done
+    [ -n "$found" ] || break
+    [ "$try" -lt 20 ] || signal=KILL
+    sleep 0.5
   done
   find "$CACHE/tmp" -mindepth 1 -delete
 }

@@ -33,7 +33,7 @@ network_up() {
   bridge=$(podman network inspect "$LAB_NETWORK" | jq -er '.[0].network_interface')
   # What comes in from the bridge may go back to it and nowhere else. Without this, packets for the service network leave by the host's
   # default route until kube-proxy's rules exist. (The nodes' own default route stays: a connection to a ClusterIP needs one before NAT.)
-  [[ $(ip rule show) == *"iif $bridge lookup $LAB_ROUTE_TABLE"* ]] || ip rule add iif "$bridge" lookup "$LAB_ROUTE_TABLE" priority 100
+  [[ $(ip rule show) == *"iif $bridge "*"lookup $LAB_ROUTE_TABLE"* ]] || ip rule add iif "$bridge" lookup "$LAB_ROUTE_TABLE" priority 100
   ip route replace unreachable default table "$LAB_ROUTE_TABLE"
   # the bridge appears with the first container
   ! ip link show "$bridge" >/dev/null 2>&1 || ip route replace "$LAB_SUBNET" dev "$bridge" table "$LAB_ROUTE_TABLE"
@@ -97,7 +97,8 @@ C
 node_up() { # NAME ADDRESS
   local name=$1 address=$2 hosts=() x
   if ! podman container exists "lab-$name"; then
-    podman volume rm -f "lab-$name-var" >/dev/null     # of a container that is gone: a new node is bare
+    # what a killed run left of it, and the disk of a container that is gone: a new node is bare
+    podman rm -f -v --ignore "lab-$name" 2>/dev/null || true; podman volume rm -f "lab-$name-var" >/dev/null
     for x in "${LAB_NODES[@]}"; do hosts+=(--add-host "${x%%=*}:${x##*=}"); done       # podman rewrites /etc/hosts at each start
     # Own cgroup namespace, and systemd not by podman's mode: that would bind the host's hierarchy into every node.
     "${PODMAN[@]}" create --replace --name "lab-$name" --hostname "$name" --network "$LAB_NETWORK" --ip "$address" --dns "$LAB_MIRROR" --dns-search . "${hosts[@]}" \
