@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import html
 import re
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import requests
 from cryptography.hazmat.primitives.asymmetric import rsa
-from login_lab import Browser, Hub, Lms, free_port, new_key
+
+# The package is installed in the hub's image only.
+ROOT = Path(__file__).parents[4]
+sys.path[:0] = [str(ROOT), str(ROOT / "images/hub/campus_hubs_login/src")]
+
+from tests.unit.images.hub.login_lab import Browser, Hub, Lms, free_port, new_key  # noqa: E402
 
 
 @pytest.fixture(scope="session")
 def keys() -> tuple[rsa.RSAPrivateKey, rsa.RSAPrivateKey]:
-    """The platform's key and another one: making them takes a while."""
+    """Make the platform's key and another one, once: it takes a while."""
     return new_key(), new_key()
 
 
@@ -38,7 +45,7 @@ def make_hub(session_lms: Lms, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """Start hubs; they end with the tests."""
     hubs: list[Hub] = []
 
-    def make(base_url: str = "/", scheme: str = "http", **authenticator: Any) -> Hub:
+    def make(base_url: str = "/", scheme: str = "http", **authenticator: object) -> Hub:
         hub = Hub(
             tmp_path_factory.mktemp("hub"),
             session_lms,
@@ -62,7 +69,7 @@ def session_hub(make_hub: Callable[..., Hub]) -> Hub:
 
 @pytest.fixture
 def hub(session_hub: Hub, lms: Lms) -> Hub:
-    """The shared hub, with the LMS as it should be."""
+    """Give the shared hub, with the LMS as it should be."""
     assert session_hub.lms is lms
     return session_hub
 

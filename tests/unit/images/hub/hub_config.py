@@ -6,14 +6,13 @@ import json
 import os
 from typing import Any
 
+import campus_hubs_login as login
 from jupyterhub import __version__
 from jupyterhub.proxy import Proxy
 from jupyterhub.spawner import Spawner
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
-
-import campus_hubs_login as login
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821
 settings = json.loads(os.environ["HUB_UNDER_TEST"])
@@ -24,17 +23,21 @@ class NoProxy(Proxy):  # type: ignore[misc]
 
     should_start = False
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - traitlets
+        """Start with no routes."""
         super().__init__(**kwargs)
         self.table: dict[str, dict[str, Any]] = {}
 
     async def add_route(self, routespec: str, target: str, data: dict[str, Any]) -> None:
+        """Remember."""
         self.table[routespec] = {"routespec": routespec, "target": target, "data": data}
 
     async def delete_route(self, routespec: str) -> None:
+        """Forget."""
         self.table.pop(routespec, None)
 
     async def get_all_routes(self) -> dict[str, dict[str, Any]]:
+        """Tell."""
         return self.table
 
 
@@ -42,6 +45,7 @@ class Server(RequestHandler):
     """Answers as a single-user server does while the hub waits for it."""
 
     def get(self) -> None:
+        """Answer anything."""
         self.set_header("X-JupyterHub-Version", __version__)
 
 
@@ -51,6 +55,7 @@ class NearbySpawner(Spawner):  # type: ignore[misc]
     nearby: HTTPServer | None = None
 
     async def start(self) -> tuple[str, int]:
+        """Listen, and leave the environment for the test to read."""
         sockets = bind_sockets(0, "127.0.0.1")
         self.nearby = HTTPServer(Application([(".*", Server)]))
         self.nearby.add_sockets(sockets)
@@ -58,18 +63,20 @@ class NearbySpawner(Spawner):  # type: ignore[misc]
             json.dump(self.get_env(), file)
         return "127.0.0.1", sockets[0].getsockname()[1]
 
-    async def stop(self, now: bool = False) -> None:  # noqa: ARG002
+    async def stop(self, now: bool = False) -> None:
+        """Listen no more."""
         if self.nearby:
             self.nearby.stop()
         self.nearby = None
 
     async def poll(self) -> int | None:
+        """Tell whether it listens."""
         if os.path.exists(f"{self.user.name}.dead"):  # noqa: PTH110
             await self.stop()
         return None if self.nearby else 0
 
 
-def environment_from_auth_state(spawner: Any, auth_state: dict[str, Any] | None) -> None:
+def environment_from_auth_state(spawner: Spawner, auth_state: dict[str, Any] | None) -> None:
     spawner.environment.update(login.spawn_environment(auth_state))
 
 

@@ -20,15 +20,13 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import jwt
 import requests
+from campus_hubs_login.lti13 import Platform
 from cryptography.hazmat.primitives.asymmetric import rsa
 from oauthlib.oauth1 import SIGNATURE_TYPE_BODY, Client
 
 SOURCE = Path(__file__).parents[4] / "images/hub/campus_hubs_login/src"
-sys.path.insert(0, str(SOURCE))
-
-from campus_hubs_login.lti13 import Platform  # noqa: E402 - needs the path
-
 LTI = "https://purl.imsglobal.org/spec/lti/claim/"
+type Keys = tuple[rsa.RSAPrivateKey, rsa.RSAPrivateKey]
 MEMBERSHIP = "http://purl.imsglobal.org/vocab/lis/v2/membership"
 
 
@@ -65,6 +63,7 @@ class Lms:
     server: ThreadingHTTPServer | None = None
 
     def start(self) -> None:
+        """Serve the key set."""
         lms = self
 
         class KeySetServer(BaseHTTPRequestHandler):
@@ -92,6 +91,7 @@ class Lms:
 
     @property
     def jwks(self) -> bytes:
+        """The document at `jwks_uri`."""
         return (
             self.document
             if self.document is not None
@@ -100,10 +100,12 @@ class Lms:
 
     @property
     def issuer(self) -> str:
+        """Its `iss`."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def registration(self) -> dict[str, str]:
+        """What an administrator enters in the inventory."""
         return {
             "issuer": self.issuer,
             "client_id": self.client_id,
@@ -115,10 +117,11 @@ class Lms:
 
     @property
     def platform(self) -> Platform:
+        """The same, checked."""
         return Platform.from_dict(self.registration)
 
-    def claims(self, nonce: str, /, **changes: Any) -> dict[str, Any]:
-        """Claims of a good launch; a change to None removes the claim, short LTI names are completed."""
+    def claims(self, nonce: str, /, **changes: object) -> dict[str, Any]:
+        """Make the claims of a good launch; a change to None removes the claim, short LTI names are completed."""
         now = int(time.time())
         claims: dict[str, Any] = {
             "iss": self.issuer,
@@ -156,10 +159,11 @@ class Lms:
                 claims[claim] = value
         return claims
 
-    def token(self, claims: dict[str, Any], *, key: Any = None, kid: str | None = "", algorithm: str = "RS256") -> str:
+    def token(self, claims: dict[str, Any], *, key: rsa.RSAPrivateKey | None = None, kid: str | None = "") -> str:
+        """Sign claims; without key id if `kid` is None."""
         headers = {} if kid is None else {"kid": kid or self.kid}
         # Below jwt.encode, which would refuse to sign some of the claims that are tried.
-        return jwt.api_jws.encode(json.dumps(claims).encode(), key or self.key, algorithm=algorithm, headers=headers)
+        return jwt.api_jws.encode(json.dumps(claims).encode(), key or self.key, algorithm="RS256", headers=headers)
 
 
 def signed_form(
@@ -169,7 +173,7 @@ def signed_form(
     key: str = "consumer",
     timestamp: int | None = None,
     nonce: str | None = None,
-    **changes: Any,
+    **changes: str | None,
 ) -> str:
     """Sign an LTI 1.1 launch with oauthlib, as a consumer does; a change to None removes the parameter."""
     form: dict[str, Any] = {
@@ -216,17 +220,21 @@ class Hub:
 
     @property
     def origin(self) -> str:
+        """Where the hub really listens."""
         return f"http://127.0.0.1:{self.hub_port}"
 
     @property
     def base_url(self) -> str:
+        """Path of the hub, `/` or `/course/`."""
         return urlsplit(self.url).path
 
     @property
     def log(self) -> str:
+        """All that the hub has logged."""
         return (self.directory / "hub.log").read_text()
 
     def start(self) -> None:
+        """Start the hub, again if need be, and wait for it."""
         consumer = self.directory / "consumer"
         consumer.mkdir(exist_ok=True)
         (consumer / "consumer_key").write_text("consumer\n")
@@ -258,25 +266,26 @@ class Hub:
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
         with (self.directory / "hub.log").open("ab") as log:
-            self.process = subprocess.Popen(
+            self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and file
                 [sys.executable, "-m", "jupyterhub", "--debug", "-f", str(Path(__file__).parent / "hub_config.py")],
                 cwd=self.directory,
                 env=environment,
                 stdout=log,
                 stderr=log,
             )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise RuntimeError(f"the hub ended:\n{self.log[-4000:]}")
             try:
-                if requests.get(f"{self.origin}{self.base_url}hub/health", timeout=5).ok:
+                if requests.get(f"{self.origin}{self.base_url}hub/health", timeout=30).ok:
                     return
             except requests.ConnectionError:
                 time.sleep(0.2)
         raise RuntimeError(f"the hub does not answer:\n{self.log[-4000:]}")
 
     def stop(self) -> None:
+        """End the hub as Kubernetes does."""
         if self.process and self.process.poll() is None:
             self.process.terminate()
             try:
@@ -286,10 +295,12 @@ class Hub:
                 self.process.wait()
 
     def write_tool_keys(self, kid: str) -> None:
+        """Write the tool's key set, by mistake with a private member."""
         document = {"keys": [{"kty": "RSA", "kid": kid, "n": "AQAB", "e": "AQAB", "d": "private!"}]}
         (self.directory / "jwks.json").write_text(json.dumps(document))
 
-    def api(self, path: str) -> Any:
+    def api(self, path: str) -> Any:  # noqa: ANN401 - JSON
+        """Ask the hub's REST API as a service."""
         answer = requests.get(
             f"{self.origin}{self.base_url}hub/api{path}", headers={"Authorization": f"token {self.token}"}, timeout=10
         )
@@ -305,20 +316,27 @@ class Browser(requests.Session):
     """Somebody's browser: keeps cookies, does not follow redirects unless told."""
 
     def __init__(self, hub: Hub) -> None:
+        """Open a browser with no cookies."""
         super().__init__()
         self.hub = hub
         # The hub believes in its public host; cookies belong to the host that is asked.
         self.headers["Host"] = urlsplit(hub.url).netloc
 
-    def request(self, *args: Any, **kwargs: Any) -> requests.Response:  # type: ignore[override]
-        kwargs.setdefault("allow_redirects", False)
-        kwargs.setdefault("timeout", 20)
-        return super().request(*args, **kwargs)
+    def request(  # type: ignore[override]
+        self,
+        method: str,
+        url: str,
+        **options: Any,  # noqa: ANN401 - of requests
+    ) -> requests.Response:
+        """Ask without following redirects."""
+        options.setdefault("timeout", 60)
+        return super().request(method, url, **{"allow_redirects": False, **options})
 
-    def get(self, url: str, **kwargs: Any) -> requests.Response:  # type: ignore[override]
-        return self.request("GET", url, **kwargs)
+    def get(self, url: str, **options: Any) -> requests.Response:  # type: ignore[override]  # noqa: ANN401 - the same
+        """Ask for a page, without following redirects as Session.get does."""
+        return self.request("GET", url, **options)
 
-    def begin(self, **changes: Any) -> dict[str, str]:
+    def begin(self, **changes: str | None) -> dict[str, str]:
         """Let the LMS announce us; return what the hub asks the LMS."""
         arguments = {
             "iss": self.hub.lms.issuer,
@@ -338,25 +356,35 @@ class Browser(requests.Session):
         assert location.startswith(f"{self.hub.lms.issuer}/authorize?")
         return dict(parse_qsl(urlsplit(location).query))
 
-    def launch13(self, **changes: Any) -> requests.Response:
+    def launch13(self, **changes: object) -> requests.Response:
         """Launch by LTI 1.3 with a good token, but for the changes."""
         asked = self.begin()
         return self.callback(asked["state"], self.hub.lms.token(self.hub.lms.claims(asked["nonce"], **changes)))
 
     def callback(self, state: str, token: str) -> requests.Response:
+        """Bring the LMS's answer."""
         return self.post(self.hub.page("hub/lti13/oauth_callback"), data={"state": state, "id_token": token})
 
     @property
     def launch11_url(self) -> str:
+        """The launch URL as the LMS knows it."""
         return f"{self.hub.url}hub/lti11/launch"
 
-    def launch11(self, *, headers: dict[str, str] | None = None, **changes: Any) -> requests.Response:
+    def launch11(
+        self,
+        *,
+        headers: dict[str, str] | None = None,
+        secret: str | None = None,
+        key: str = "consumer",
+        timestamp: int | None = None,
+        **changes: str | None,
+    ) -> requests.Response:
         """Launch by LTI 1.1 with a good form, but for the changes."""
-        return self.post11(
-            signed_form(self.launch11_url, changes.pop("secret", self.hub.shared_secret), **changes), headers=headers
-        )
+        form = signed_form(self.launch11_url, secret or self.hub.shared_secret, key=key, timestamp=timestamp, **changes)
+        return self.post11(form, headers=headers)
 
     def post11(self, form: str, *, query: str = "", headers: dict[str, str] | None = None) -> requests.Response:
+        """Post a form to the launch URL."""
         return self.post(
             self.hub.page(f"hub/lti11/launch{query}"),
             data=form,

@@ -12,7 +12,8 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 import requests
 from campus_hubs_login import user_name
-from login_lab import LTI, MEMBERSHIP, Browser, Hub, Lms, new_key, signed_form
+
+from tests.unit.images.hub.login_lab import LTI, MEMBERSHIP, Browser, Hub, Lms, new_key, signed_form
 
 ADA = "4711"
 
@@ -275,8 +276,8 @@ def test_cookies_over_https_work_in_a_frame(make_hub: Callable[..., Hub], lms: L
     assert answer.headers["Content-Security-Policy"] == f"frame-ancestors {lms.issuer}"
     del browser.headers["Cookie"]
     assert browser.launch11(user_id="x").headers["Location"] == "/course/hub/spawn"
-    assert requests.get(hub.page("hub/lti13/jwks"), timeout=5).json()["keys"][0]["kid"] == "tool-1"
-    page = requests.get(f"{hub.origin}/course/", headers={"Host": "hub.example.edu"}, timeout=5, allow_redirects=False)
+    assert requests.get(hub.page("hub/lti13/jwks"), timeout=30).json()["keys"][0]["kid"] == "tool-1"
+    page = requests.get(f"{hub.origin}/course/", headers={"Host": "hub.example.edu"}, timeout=30, allow_redirects=False)
     assert page.headers["Location"].startswith("https://hub.example.edu/course/hub/")
 
 
@@ -341,7 +342,7 @@ def test_passwords_lead_nowhere(browser: Browser, hub: Hub) -> None:
 def test_no_user_is_called_like_a_service(hub: Hub) -> None:
     for name in ("ngshare", "probe", "Ngshare", "u123"):
         answer = requests.post(
-            hub.page(f"hub/api/users/{name}"), headers={"Authorization": f"token {hub.token}"}, timeout=5
+            hub.page(f"hub/api/users/{name}"), headers={"Authorization": f"token {hub.token}"}, timeout=30
         )
         assert answer.status_code == 400, answer.text
 
@@ -354,15 +355,15 @@ def test_error_pages_show_the_way_in(browser: Browser, hub: Hub) -> None:
 
 # ---- the tool's keys ----
 def test_key_set_is_public_and_new_at_once(hub: Hub) -> None:
-    answer = requests.get(hub.page("hub/lti13/jwks"), timeout=5)
+    answer = requests.get(hub.page("hub/lti13/jwks"), timeout=30)
     assert answer.status_code == 200
     assert answer.headers["Content-Type"] == "application/json"
     assert answer.headers["Cache-Control"] == "public, max-age=300"
     assert "Set-Cookie" not in answer.headers
     assert answer.json() == {"keys": [{"kty": "RSA", "kid": "tool-1", "n": "AQAB", "e": "AQAB"}]}
     hub.write_tool_keys("tool-2")
-    assert requests.get(hub.page("hub/lti13/jwks"), timeout=5).json()["keys"][0]["kid"] == "tool-2"
-    assert requests.head(hub.page("hub/lti13/jwks"), timeout=5).status_code == 200
+    assert requests.get(hub.page("hub/lti13/jwks"), timeout=30).json()["keys"][0]["kid"] == "tool-2"
+    assert requests.head(hub.page("hub/lti13/jwks"), timeout=30).status_code == 200
     hub.write_tool_keys("tool-1")
 
 
@@ -372,7 +373,7 @@ def test_a_broken_key_file_is_no_traceback(hub: Hub, content: str | None) -> Non
     file.unlink()
     if content is not None:
         file.write_text(content)
-    answer = requests.get(hub.page("hub/lti13/jwks"), timeout=5)
+    answer = requests.get(hub.page("hub/lti13/jwks"), timeout=30)
     hub.write_tool_keys("tool-1")
     assert answer.status_code == 503
     assert answer.headers["Cache-Control"] == "no-store"

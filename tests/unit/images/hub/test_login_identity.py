@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 
@@ -35,8 +36,6 @@ def test_names_are_stable_over_releases() -> None:
 
 
 def test_name_is_what_the_contract_says() -> None:
-    import base64
-
     digest = hashlib.sha256(b"10.89.7.6\nstudent-1").digest()
     assert user_name("http://10.89.7.6", "student-1") == "u" + base64.b32encode(digest).decode()[:16].lower()
 

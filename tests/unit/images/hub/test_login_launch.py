@@ -10,7 +10,8 @@ from campus_hubs_login import spawn_environment
 from campus_hubs_login.errors import LaunchRefused
 from campus_hubs_login.identity import user_name
 from campus_hubs_login.launch import launch_from_claims, launch_from_form, require_context
-from login_lab import LTI, MEMBERSHIP, Lms
+
+from tests.unit.images.hub.login_lab import LTI, MEMBERSHIP, Lms
 
 
 def form(**changes: str) -> dict[str, str]:

@@ -10,13 +10,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import jwt
 import pytest
-from campus_hubs_login import lti13
+from campus_hubs_login import launch, lti13
 from campus_hubs_login.errors import LaunchRefused
 from campus_hubs_login.keyset import KeySet
 from campus_hubs_login.lti13 import Platform, check_login_initiation, verify_id_token
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from login_lab import LTI, Lms, b64, raw_token
+
+from tests.unit.images.hub.login_lab import LTI, Keys, Lms, b64, public_jwk, raw_token
 
 NONCE = "the-nonce"
 
@@ -108,7 +110,7 @@ def test_wrong_claims_are_refused(lms: Lms, changes: Callable[[], dict[str, Any]
     assert word in reason
 
 
-def test_wrong_signatures_are_refused(lms: Lms, keys: Any) -> None:
+def test_wrong_signatures_are_refused(lms: Lms, keys: Keys) -> None:
     claims = lms.claims(NONCE)
     assert refused(lms, lms.token(claims, key=keys[1]))[0] == 401
     good = lms.token(claims)
@@ -164,10 +166,7 @@ def test_key_ids_are_only_looked_up(lms: Lms, kid: object) -> None:
     assert refused(lms, token)[0] in {400, 401}
 
 
-def test_keys_in_the_token_are_ignored(lms: Lms, keys: Any) -> None:
-    import jwt
-    from login_lab import public_jwk
-
+def test_keys_in_the_token_are_ignored(lms: Lms, keys: Keys) -> None:
     for extra in (
         {"jwk": public_jwk(keys[1], "key-1")},
         {"jku": "http://127.0.0.1:1/jwks"},
@@ -205,7 +204,7 @@ def test_a_huge_token_is_not_looked_at(lms: Lms) -> None:
     assert refused(lms, "a" * (lti13.MAX_TOKEN + 1))[0] == 413
 
 
-def test_a_replaced_key_is_noticed_by_its_signature(lms: Lms, keys: Any) -> None:
+def test_a_replaced_key_is_noticed_by_its_signature(lms: Lms, keys: Keys) -> None:
     documents = [lms.jwks]
     lms.key = keys[1]
     documents.append(lms.jwks)
@@ -236,7 +235,7 @@ GOOD = {"iss": "http://127.0.0.1:1", "login_hint": "4711", "target_link_uri": "h
 
 @pytest.fixture
 def platform() -> Platform:
-    endpoints = {name: "http://127.0.0.1:1/x" for name in ("authorization_endpoint", "token_endpoint", "jwks_uri")}
+    endpoints = dict.fromkeys(("authorization_endpoint", "token_endpoint", "jwks_uri"), "http://127.0.0.1:1/x")
     return Platform.from_dict({"issuer": "http://127.0.0.1:1", "client_id": "c", "deployment_id": 7, **endpoints})
 
 
@@ -286,4 +285,4 @@ def test_deployment_id_may_be_a_number_in_yaml(lms: Lms) -> None:
 
 
 def test_claim_names() -> None:
-    assert lti13.LTI == LTI
+    assert launch.LTI == LTI

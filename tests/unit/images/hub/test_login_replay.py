@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
-from campus_hubs_login import replay
+from campus_hubs_login import handlers, lti11, lti13, replay
 from campus_hubs_login.replay import ReplayStore
+from ltiauthenticator.lti13.validator import LTI13LaunchValidator
 
 
 def test_a_launch_is_spent_once(tmp_path: Path) -> None:
@@ -34,11 +36,11 @@ def test_old_launches_are_dropped_when_they_are_no_longer_valid(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     store = ReplayStore(tmp_path / "used.sqlite")
-    now = replay.time.time()
+    now = time.time()
     store.spend("a")
-    monkeypatch.setattr(replay.time, "time", lambda: now + replay.KEEP_SECONDS - 1)
+    monkeypatch.setattr(time, "time", lambda: now + replay.KEEP_SECONDS - 1)
     assert not store.spend("a")
-    monkeypatch.setattr(replay.time, "time", lambda: now + replay.KEEP_SECONDS + 2)
+    monkeypatch.setattr(time, "time", lambda: now + replay.KEEP_SECONDS + 2)
     store.spend("b")
     count = sqlite3.connect(tmp_path / "used.sqlite").execute("SELECT count(*) FROM used").fetchone()
     assert count == (1,)
@@ -50,7 +52,5 @@ def test_a_database_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
 
 
 def test_it_remembers_for_longer_than_any_launch_is_valid() -> None:
-    from campus_hubs_login import handlers, lti11, lti13
-
-    oldest_token = lti13.LTI13LaunchValidator().max_age + 2 * lti13.LEEWAY_SECONDS
+    oldest_token = LTI13LaunchValidator().max_age + 2 * lti13.LEEWAY_SECONDS
     assert max(oldest_token, handlers.STATE_SECONDS, 2 * lti11.WINDOW_SECONDS) < replay.KEEP_SECONDS
