@@ -24,6 +24,6 @@ make_iptables_rootfs() { rootfs "$NODE_SUITE" iptables,nftables,conntrack,kmod,i
 make_trixie_rootfs() { rootfs "$BASE_SUITE" passwd,libstdc++6; }
 # Debian's dynamic busybox with libc6: the static one crashes in name look-ups (glibc without NSS).
 make_busybox_rootfs() {
-  mmdebstrap --variant=extract --include=busybox,libc6 --customize-hook="$LAB/node/busybox.sh \"\$1\"" "$NODE_SUITE" "$OUT/rootfs.tar"
+  mmdebstrap --variant=extract --include=busybox,libc6 --extract-hook="$LAB/node/busybox.sh \"\$1\"" "$NODE_SUITE" "$OUT/rootfs.tar"
 }
 FILES[busybox_rootfs]=node/busybox.sh
