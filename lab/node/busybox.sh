@@ -11,5 +11,6 @@ done < <(chroot "$root" "${busybox#"$root"}" --list)
 printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n' >"$root/etc/passwd"
 printf 'root:x:0:\nnogroup:x:65534:\n' >"$root/etc/group"
 printf 'hosts: files dns\n' >"$root/etc/nsswitch.conf"
-rm -rf "$root"/var/lib/dpkg "$root"/var/cache/* "$root"/var/lib/apt "$root"/etc/apt
+# mmdebstrap itself clears apt away, after this.
+rm -rf "$root"/var/lib/dpkg
 chroot "$root" /bin/sh -c 'wget --help' 2>/dev/null
