@@ -14,7 +14,7 @@ from ansible.utils.vars import load_extra_vars
 from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import report
 from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_reader import find_mistakes
 
-ROLES = Path(__file__).resolve().parents[2] / "roles"
+COLLECTION = Path(__file__).resolve().parents[2]
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -34,7 +34,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         mistakes = find_mistakes(
             groups,
             lambda host: {**hostvars.raw_get(host), "hostvars": hostvars, "groups": groups},
-            roles_path=ROLES,
+            collection=COLLECTION,
             loader=self._loader,
             extra=load_extra_vars(self._loader),
         )

@@ -15,6 +15,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
+from ansible_collections.campus.hubs.plugins.plugin_utils.chart_values import check_chart_values
 from ansible_collections.campus.hubs.plugins.plugin_utils.cluster_rules import check_cluster
 from ansible_collections.campus.hubs.plugins.plugin_utils.course_rules import check_courses
 from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import Host, Inventory, Mistake
@@ -128,7 +129,7 @@ def find_mistakes(
     groups: Mapping[str, Sequence[str]],
     raw_variables: Callable[[str], Mapping[str, Any]],
     *,
-    roles_path: Path,
+    collection: Path,
     loader: DataLoader,
     extra: Iterable[str] = (),
 ) -> list[Mistake]:
@@ -137,11 +138,11 @@ def find_mistakes(
     Args:
         groups: group to names of hosts, children included; `all` has all hosts.
         raw_variables: a host's variables, not templated.
-        roles_path: folder of the collection's roles.
-        loader: reads the roles' files.
+        collection: folder of the collection.
+        loader: reads its files.
         extra: names of variables from the command line.
     """
-    specs, defaults = read_roles(roles_path, loader)
+    specs, defaults = read_roles(collection / "roles", loader)
     reader = InventoryReader(specs, defaults, loader)
     of_host: dict[str, set[str]] = {host: set() for host in groups["all"]}
     for group, members in groups.items():
@@ -149,10 +150,12 @@ def find_mistakes(
             of_host[member].add(group)
     read = tuple(reader.read_host(host, names, raw_variables(host), extra) for host, names in of_host.items())
     inventory = Inventory(read, tuple(groups))
+    schema = loader.load_from_file(str(collection / "charts" / "course-hub" / "values.schema.json"))
     checks = (
         check_variables(inventory, specs),
         check_forms(inventory),
         check_cluster(inventory),
         check_courses(inventory),
+        check_chart_values(inventory, schema),
     )
     return [*reader.mistakes, *itertools.chain.from_iterable(checks)]

@@ -29,6 +29,10 @@ FORMS: dict[str, tuple[str, str]] = {
     "containerd_apt_key_url": (_URL, "a URL"),
     "containerd_apt_url": (r"https?://\S*[^/\s]", "a URL without a slash at the end"),
     "containerd_version": (r"([2-9]|\d\d+)\.\d+\.\d+", 'three numbers, at least "2.0.0"'),
+    "course_images_registry": (
+        rf"({_REGISTRY[0][:-1]})?",
+        "a registry and path without scheme and without a slash at the end",
+    ),
     "course_hub_helm_url": (r"https?://\S*[^/\s]", "a URL without a slash at the end"),
     "course_hub_helm_version": (r"4\.\d+\.\d+", 'three numbers without a v, such as "4.3.1"'),
     "course_hub_tls_secret": (rf"({_DNS_LABEL}(\.{_DNS_LABEL})*)?", "the name of a Secret"),
@@ -44,6 +48,8 @@ FORMS: dict[str, tuple[str, str]] = {
 # Variable to least and most.
 RANGES: dict[str, tuple[int, int]] = {
     "course_hub_wait_seconds": (1, 86400),
+    "course_images_pull_timeout_seconds": (1, 86400),
+    "course_images_registry_port": (1, 65535),
     "node_max_clock_skew_seconds": (1, 3600),
     "node_min_disk_gb": (0, 1_000_000),
     "node_min_memory_mb": (0, 10_000_000),
@@ -51,6 +57,9 @@ RANGES: dict[str, tuple[int, int]] = {
 # RFC 8200, section 5: IPv6 needs 1280; jumbo frames have 9000.
 MTU, LEAST_MTU, MOST_MTU = "calico_mtu", 1280, 9000
 MIRRORS, BY_NODE = "containerd_mirrors", "storage_local_path_by_node"
+# Image reference with digest, https://github.com/opencontainers/distribution-spec (as containerd takes it).
+IMAGES, _IMAGE = "course_images_refs", r"[a-z0-9][-a-z0-9.]*(:\d+)?/[-a-z0-9._/]+(:[-\w.]+)?@sha256:[0-9a-f]{64}"
+BUILD_SECRETS, SECRET_FILES = "course_images_build_secrets", ("ca-bundle", "pip.conf", "npmrc", "apt.conf")
 MIRROR_FIELDS = ("url", "override_path", "fallback")
 
 
@@ -67,6 +76,7 @@ def check_forms(inventory: Inventory) -> Iterator[Mistake]:
                 yield from _check_number(host, name, value)
         yield from _check_mirrors(host)
         yield from _check_paths(host)
+        yield from _check_images(host)
 
 
 def _check_number(host: Host, name: str, value: object) -> Iterator[Mistake]:
@@ -107,3 +117,17 @@ def _check_paths(host: Host) -> Iterator[Mistake]:
         for node, path in paths.items():
             if not re.fullmatch(form, str(path)):
                 yield Mistake(host.name, f"{BY_NODE}.{node}", show(BY_NODE, path), wanted)
+
+
+def _check_images(host: Host) -> Iterator[Mistake]:
+    images, files = host.given.get(IMAGES), host.given.get(BUILD_SECRETS)
+    for name, image in (images if isinstance(images, Mapping) else {}).items():
+        if isinstance(image, str) and not re.fullmatch(_IMAGE, image):
+            wanted = "a reference with digest, such as registry.example.edu/hub@sha256:DIGEST"
+            yield Mistake(host.name, f"{IMAGES}.{name}", show(name, image), wanted)
+    for name in files if isinstance(files, Mapping) else ():
+        if name not in SECRET_FILES:
+            wanted = f"one of {', '.join(SECRET_FILES)}"
+            yield Mistake(
+                host.name, f"{BUILD_SECRETS}.{name}", "unknown", wanted, did_you_mean(str(name), SECRET_FILES)
+            )

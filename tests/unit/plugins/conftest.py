@@ -6,14 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
+from ansible.plugins.loader import init_plugin_loader
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT))
 # A checkout has the collection below .collections; the other collections come from the environment.
-_AnsibleCollectionFinder(paths=[str(ROOT / ".collections")])._install()
+init_plugin_loader([str(ROOT / ".collections")])
 
-from tests.unit.plugins.memory_store import MemoryStore  # noqa: E402 (needs the finder)
+from tests.unit.plugins.memory_store import MemoryStore  # noqa: E402 (needs the loader)
 
 
 @pytest.fixture

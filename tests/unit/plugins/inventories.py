@@ -8,7 +8,6 @@ from typing import Any
 
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
 from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
 from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import Mistake
@@ -33,14 +32,7 @@ def mistakes_of(path: Path, extra: Mapping[str, Any] | None = None) -> list[Mist
     return find_mistakes(
         groups,
         lambda host: {**hostvars.raw_get(host), "hostvars": hostvars, "groups": groups},
-        roles_path=ROOT / "roles",
+        collection=ROOT,
         loader=loader,
         extra=extra or (),
     )
-
-
-try:
-    init_plugin_loader([str(ROOT / ".collections")])
-except Exception as error:
-    if "already" not in str(error):
-        raise
