@@ -11,7 +11,7 @@ rootfs() { # SUITE PACKAGES(comma) MMDEBSTRAP-OPTION...
 
 # A node is a bare Debian server: what its installer would put there, Python included. Whatever else the roles want from
 # Debian they install themselves, from the mirror: those packages are downloaded here too, with all that a bare node lacks.
-ROLE_PACKAGES="conntrack curl ebtables ethtool gnupg ipset iptables python3-debian socat"
+ROLE_PACKAGES="conntrack curl docker-registry ebtables ethtool gnupg ipset iptables python3-debian socat"
 FILES[node_rootfs]=node
 make_node_rootfs() {
   mkdir -p "$OUT/debs"

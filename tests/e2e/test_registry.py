@@ -1,0 +1,13 @@
+"""The small registry that role course_images sets up where a campus has none."""
+
+from __future__ import annotations
+
+from tests.e2e import playbook
+
+
+def test_own_registry_takes_pushes_from_its_node_only_and_settles() -> None:
+    playbook.run("tests/integration/registry.yml").assert_good()
+    again = playbook.run("tests/integration/registry.yml").assert_good()
+    assert not again.changed, again.changed_tasks()
+    check = playbook.run("tests/integration/registry.yml", "--check").assert_good()
+    assert not check.changed, check.changed_tasks()
