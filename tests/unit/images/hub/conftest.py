@@ -58,6 +58,10 @@ def make_hub(session_lms: Lms, tmp_path_factory: pytest.TempPathFactory) -> Iter
         return hub
 
     yield make
+    # All at once, then wait for each.
+    for hub in hubs:
+        if hub.process:
+            hub.process.terminate()
     for hub in hubs:
         hub.stop()
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 MAX_BODY = 256 * 1024
 STATE_SECONDS = 600
+# One per first digit of the state.
+STATE_COOKIES = 16
 JWKS_CACHE_SECONDS = 300
 POLL_SECONDS = 5
 # Everything else in a JWK (`d`, `p`, `q` ...) is the private key.
@@ -198,8 +200,12 @@ class Lti13LoginHandler(LaunchHandler, LTI13LoginInitHandler):  # type: ignore[m
         arguments = self.launch_arguments()
         lti13.check_login_initiation(arguments, platform)
         # The browser keeps the secret, the LMS sees its hashes; who brings back a launch must also have the secret.
-        secret = secrets.token_hex(32)
-        state = derived(secret, "state")
+        for _ in range(2 * STATE_COOKIES):
+            secret = secrets.token_hex(32)
+            state = derived(secret, "state")
+            # Another tab's login may be on its way.
+            if not self.get_cookie(self.state_cookie(state)):
+                break
         # No SameSite over http: the answer is a POST from another site, which a browser sends Lax cookies with only
         # in the first two minutes, and only if Lax was not asked for.
         options = {"samesite": "None", "secure": True} if self._over_https else {"samesite": None}
