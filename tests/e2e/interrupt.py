@@ -1,0 +1,71 @@
+"""Break off a run of site.yml: start it, kill it and all its processes without warning at a place chosen at random.
+
+The place is a role, a number of tasks into it and a fraction of a second. It is printed with the seed that chooses it
+again: ``INTERRUPT_SEED=... python tests/e2e/interrupt.py``. Ends with an error if the run ended before it was killed.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.e2e import playbook
+
+ROLES = ("node", "containerd", "kubeadm", "calico", "storage", "load_balancer", "course_images", "course_hub")
+
+
+def interrupt(role: str, chance: random.Random) -> str:
+    """Run site.yml, kill its process group somewhere in ``role``, and return the name of the task that it was at.
+
+    Raises:
+        RuntimeError: if the run ended by itself.
+
+    """
+    tasks_left, delay = chance.randint(0, 6), chance.random() * 2
+    run = subprocess.Popen(  # noqa: S603
+        playbook.command("site.yml"),
+        cwd=playbook.ROOT,
+        env=playbook.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    assert run.stdout
+    seen: list[str] = []
+    reached = False
+    for line in run.stdout:
+        seen.append(line)
+        if not line.startswith("TASK ["):
+            continue
+        reached = reached or line.startswith(f"TASK [campus.hubs.{role} :")
+        if reached and (tasks_left := tasks_left - 1) < 0:
+            time.sleep(delay)
+            os.killpg(run.pid, signal.SIGKILL)
+            run.wait()
+            return line.removeprefix("TASK [").split("]")[0]
+    run.wait()
+    raise RuntimeError(
+        f"site.yml ended by itself (code {run.returncode}) before it came to {role}:\n{''.join(seen[-40:])}"
+    )
+
+
+def main() -> None:
+    """Interrupt one run in a role chosen at random."""
+    seed = os.environ.get("INTERRUPT_SEED") or str(random.SystemRandom().randrange(10**6))
+    chance = random.Random(seed)  # noqa: S311  a place to break off, not a secret
+    role = chance.choice(ROLES)
+    print(f"INTERRUPT_SEED={seed}: to be killed in role {role}", flush=True)
+    print(f"killed at: {interrupt(role, chance)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
