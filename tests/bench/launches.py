@@ -1,8 +1,8 @@
 """From a click in the LMS to a usable JupyterLab, beside the bare start of the same image in a pod.
 
-A new person (new home), the same person again (existing home), ten new people at once, ten returning people at once; each number is
-what a person waits: click, launch, spawn, first page of Lab. The comparison is a pod with the same image and the same server program,
-without a hub and without a home, from its creation to its first answer.
+A new person (new home), the same person again (existing home), ten new people at once, ten returning people at once;
+each number is what a person waits: click, launch, spawn, first page of Lab. The comparison is a pod with the same image
+and the same server program, without a hub and without a home, from its creation to its first answer.
 """
 
 from __future__ import annotations
@@ -48,22 +48,15 @@ def stop_servers() -> None:
 def plain_pod(image: str) -> float:
     """Start the image's server program in a pod of its own and return the seconds until it answers."""
     name = f"plain-{uuid.uuid4().hex[:8]}"
-    command = [
-        "jupyter",
-        "lab",
-        "--ip=0.0.0.0",
-        "--port=8888",
-        "--ServerApp.token=",
-        "--ServerApp.allow_remote_access=True",
-    ]
+    command = ["jupyter", "lab", "--ip=0.0.0.0", "--ServerApp.token=", "--ServerApp.allow_remote_access=True"]
+    env = [{"name": "HOME", "value": "/tmp"}]  # noqa: S108
+    container = {"name": "notebook", "image": image, "command": command, "env": env}
     pod = {
         "metadata": {"name": name},
         "spec": {
             "terminationGracePeriodSeconds": 0,
             "automountServiceAccountToken": False,
-            "containers": [
-                {"name": "notebook", "image": image, "command": command, "env": [{"name": "HOME", "value": "/tmp"}]}
-            ],  # noqa: S108
+            "containers": [container],
         },
     }
     begin = time.monotonic()
