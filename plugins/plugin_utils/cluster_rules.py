@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import (
+    CLUSTER,
     CONTROL_PLANE,
     COURSES,
     GROUPS,
@@ -103,7 +104,9 @@ def check_cluster(inventory: Inventory) -> Iterator[Mistake]:
 def _check_groups(inventory: Inventory) -> Iterator[Mistake]:
     for name in inventory.group_names:
         hint = did_you_mean(name, GROUPS)
-        if name not in GROUPS and hint:
+        # A group of one's own (gpu_workers) is fine as long as its hosts are in ours as well.
+        lost = any(not host.groups & set(GROUPS) for host in inventory.group(name))
+        if name not in GROUPS and hint and lost:
             yield Mistake("all", f"group {name}", "unknown", f"one of {', '.join(GROUPS)}", hint)
     for host in inventory.cluster():
         both = host.groups & {CONTROL_PLANE, WORKERS}
@@ -114,6 +117,9 @@ def _check_groups(inventory: Inventory) -> Iterator[Mistake]:
             yield Mistake(
                 host.name, "groups", "cluster alone", "control_plane or workers", "Move it into one of the two."
             )
+        if CLUSTER not in host.groups:
+            cure = "Make control_plane and workers children of cluster."
+            yield Mistake(host.name, "groups", f"{' and '.join(sorted(both))} without cluster", "cluster as well", cure)
         if COURSES in host.groups:
             yield Mistake(host.name, "groups", "cluster and courses", "one of the two", "A course is no server.")
     for host in inventory.group(IMAGE_BUILDERS):

@@ -34,6 +34,7 @@ class Host:
         groups: all groups it is in, directly or through children.
         given: variables that the inventory or the command line sets, as far as their values are known by now.
         names: all of those variables' names, and of those whose values depend on facts.
+        others: names of all other variables that the inventory sets.
         defaults: the roles' defaults, as far as their values are known by now.
         extra: names of variables that come from the command line (-e).
     """
@@ -44,6 +45,7 @@ class Host:
     names: frozenset[str] = frozenset()
     defaults: Mapping[str, Any] = field(default_factory=dict)
     extra: frozenset[str] = frozenset()
+    others: frozenset[str] = frozenset()
 
     def value(self, name: str) -> Any:  # noqa: ANN401 (a variable can be anything)
         """Return a variable's value, given or default; None if it has none or it is not known yet."""
@@ -119,9 +121,15 @@ def show(name: str, value: object) -> str:
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a hint at the known name that is nearest, or nothing if none is near."""
-    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.75)
+def did_you_mean(name: str, known: Iterable[str], likeness: float = 0.75) -> str:
+    """Return a hint at the known name that is nearest, or nothing if none is near.
+
+    Args:
+        name: what was written.
+        known: what can be meant.
+        likeness: from 0 (anything) to 1 (the same).
+    """
+    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=likeness)
     return f"Did you mean {near[0]}?" if near else ""
 
 

@@ -85,7 +85,8 @@ class InventoryReader:
             known, value = self._compute(templar, var, defaults[var], {**defaults, **raw}, None)
             if known:
                 effective[var] = value
-        return Host(name, groups, given, names, effective, frozenset(extra))
+        others = frozenset(var for var in raw if not var.startswith("ansible_")) - names
+        return Host(name, groups, given, names, effective, frozenset(extra), others)
 
     def _compute(
         self, templar: Templar, name: str, raw: object, variables: Mapping[str, Any], host: str | None

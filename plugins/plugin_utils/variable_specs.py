@@ -42,6 +42,8 @@ ROLE_GROUPS: dict[str, frozenset[str]] = {
 }
 # These words begin other people's variables as well (node_exporter_version): only what looks like ours is refused.
 COMMON_WORDS = frozenset({"node", "storage"})
+# A variable without our words is somebody else's, unless it is one of ours but for a letter (kubadm_version).
+NEARLY_THE_SAME = 0.92
 # Old name to new name; an entry stays for one major release.
 RENAMED: dict[str, str] = {}
 # Decisions for one run. In a file they would be taken on every run.
@@ -89,9 +91,14 @@ class RoleSpec:
 def check_variables(inventory: Inventory, roles: Iterable[RoleSpec]) -> Iterator[Mistake]:
     """Find unknown, renamed, misplaced, missing and malformed variables of all hosts."""
     specs = sorted(roles, key=lambda role: len(role.name), reverse=True)
+    known = [name for role in specs for name in role.options]
+    hints = {name: did_you_mean(name, known, NEARLY_THE_SAME) for host in inventory.hosts for name in host.others}
     for host in inventory.hosts:
         for name in sorted(host.names):
             yield from _check_variable(host, name, specs)
+        for name in sorted(host.others):
+            if hints[name]:
+                yield Mistake(host.name, name, "unknown", "a variable of this collection", hints[name])
         for role in specs:
             if host.groups & ROLE_GROUPS.get(role.name, frozenset()):
                 for name in sorted(role.required - host.names - set(host.defaults)):

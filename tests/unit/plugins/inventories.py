@@ -16,6 +16,9 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_reader impor
 ROOT = Path(__file__).resolve().parents[3]
 WRONG = ROOT / "tests" / "integration" / "wrong_inventories"
 
+# One for all: it remembers the roles' files.
+loader = DataLoader()
+
 
 def mistakes_of(path: Path, extra: Mapping[str, Any] | None = None) -> list[Mistake]:
     """Return what the check finds in an inventory file or folder, as the action plugin would.
@@ -24,7 +27,6 @@ def mistakes_of(path: Path, extra: Mapping[str, Any] | None = None) -> list[Mist
         path: the inventory.
         extra: variables from the command line.
     """
-    loader = DataLoader()
     inventory = InventoryManager(loader=loader, sources=[str(path)])
     manager = VariableManager(loader=loader, inventory=inventory)
     manager._extra_vars = dict(extra or {})

@@ -17,6 +17,12 @@ all:
     cluster: {children: {control_plane: {}}, vars: {load_balancer_addresses: [192.0.2.8/30]}}
     courses: {hosts: {python-ws26: }}
 """
+OWN_GROUPS = """
+    gpu_workers: {hosts: {two: {ansible_host: 192.0.2.2}}}
+    workers: {children: {gpu_workers: {}}}
+    cluster: {children: {control_plane: {}, workers: {}}, vars: {load_balancer_addresses: [192.0.2.8/30]}}
+    courses_ws26: {hosts: {python-ws26: }}
+"""
 
 
 def test_there_are_enough() -> None:
@@ -45,5 +51,11 @@ def test_right_inventory_passes(name: str) -> None:
 
 def test_smallest_inventory_passes(tmp_path: Path) -> None:
     (tmp_path / "hosts.yml").write_text(SMALLEST)
+    found = mistakes_of(tmp_path / "hosts.yml")
+    assert not found, report(found)
+
+
+def test_groups_of_ones_own_pass(tmp_path: Path) -> None:
+    (tmp_path / "hosts.yml").write_text(SMALLEST.replace("    cluster:", "    others:") + OWN_GROUPS)
     found = mistakes_of(tmp_path / "hosts.yml")
     assert not found, report(found)
