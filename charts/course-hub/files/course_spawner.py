@@ -19,22 +19,26 @@ from traitlets import Integer
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-# Waiting reasons of a container that the kubelet retries for ever (kubelet's pkg/kubelet/images/types.go and
-# kuberuntime_container.go). A first ErrImagePull may pass.
-STUCK = {
-    "CreateContainerConfigError",
-    "CreateContainerError",
-    "ErrImageNeverPull",
-    "ErrImagePull",
-    "ImageInspectError",
-    "ImagePullBackOff",
-    "InvalidImageName",
-    "RunContainerError",
-}
+# Waiting reasons of a container that the kubelet retries for ever (its pkg/kubelet/images/types.go and kuberuntime).
+# Nothing about these changes while somebody waits: images are on the nodes before a course is there.
+HOPELESS = {"CreateContainerConfigError", "ErrImageNeverPull", "ImagePullBackOff", "InvalidImageName"}
+# These may pass.
+STUCK = {"CreateContainerError", "ErrImagePull", "ImageInspectError", "RunContainerError"}
+# Seconds between two looks at the watched pod; that costs no request.
+LOOK = 0.25
 
 
 def _sentence(event: Mapping[str, Any]) -> str:
     return f"{event.get('reason', 'Warning')}: {event.get('message', '')}".strip()
+
+
+def _waits_for(status: Mapping[str, Any], reasons: set[str]) -> str | None:
+    """Say what a container waits for, if it is one of the reasons."""
+    for container in status.get("containerStatuses") or []:
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        if waiting.get("reason") in reasons:
+            return f"{waiting['reason']}: {waiting.get('message') or 'no details'}"
+    return None
 
 
 def _ended(status: Mapping[str, Any]) -> str | None:
@@ -52,10 +56,9 @@ def _ended(status: Mapping[str, Any]) -> str | None:
 
 def _held_up(status: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> str | None:
     """Say what keeps a pod from starting for longer than it should, or None if it just waits for its turn."""
-    for container in status.get("containerStatuses") or []:
-        waiting = (container.get("state") or {}).get("waiting") or {}
-        if waiting.get("reason") in STUCK:
-            return f"{waiting['reason']}: {waiting.get('message') or 'no details'}"
+    stuck = _waits_for(status, STUCK)
+    if stuck:
+        return stuck
     for condition in status.get("conditions") or []:
         if condition.get("reason") == "Unschedulable":
             return f"There is no room for it on the cluster: {condition.get('message')}"
@@ -77,38 +80,55 @@ def why_not(
 
     """
     status = (pod or {}).get("status") or {}
-    return _ended(status) or (_held_up(status, events) if waited >= patience else None)
+    hopeless = _ended(status) or _waits_for(status, HOPELESS)
+    return hopeless or (_held_up(status, events) if waited >= patience else None)
 
 
 class CourseSpawner(KubeSpawner):  # type: ignore[misc]
-    """One pod per person; a start ends within `patience` seconds if it can not succeed."""
+    """One pod per person; a start that can not succeed ends soon, with the reason."""
 
-    patience = Integer(45, config=True, help="Seconds for which warnings at a start may pass.")
+    patience = Integer(40, config=True, help="Seconds for which warnings at a start may pass.")
 
     _began = 0.0
-    _starting = False
 
-    def _check(self, pod: Mapping[str, Any] | None) -> None:
-        reason = why_not(pod, self.events, time.monotonic() - self._began, self.patience)
+    def _pod(self) -> dict[str, Any]:
+        """Return the pod as the watch saw it last, empty if there is none."""
+        pods = self.pod_reflector.pods if self.pod_reflector else {}
+        return pods.get(f"{self.namespace}/{self.pod_name}") or {}
+
+    def _check(self) -> None:
+        reason = why_not(self._pod(), self.events, time.monotonic() - self._began, self.patience)
         if reason:
             message = f"Your server could not start. {reason}"
-            raise SpawnException(message, reason="error")
-
-    def is_pod_running(self, pod: Mapping[str, Any] | None) -> bool:
-        """Tell whether the pod runs, as KubeSpawner does; while it starts, raise if it never will."""
-        if self._starting:
-            self._check(pod)
-        return bool(super().is_pod_running(pod))
+            error = SpawnException(message, reason="error")
+            # What the pages show; the exception's own text has its class in front.
+            error.jupyterhub_message = message
+            raise error
 
     async def start(self) -> str:
-        """Start the pod and wait until its server accepts connections; return its URL."""
+        """Start the pod and wait until its server accepts connections; return its URL.
+
+        KubeSpawner looks at the pod in growing intervals of up to 5 seconds; this looks all the time.
+        """
         self._began = time.monotonic()
-        self._starting = True
+        before = self._pod().get("metadata", {}).get("uid")
+        starting = super().start()
         try:
-            url: str = await super().start()
-            await self._until_it_answers(url)
+            while not starting.done():
+                await asyncio.wait({starting}, timeout=LOOK)
+                pod = self._pod()
+                uid = pod.get("metadata", {}).get("uid")
+                if uid and uid != before and not starting.done():
+                    self._check()
+                    if self.is_pod_running(pod):
+                        self.pod_id = uid
+                        url: str = self._get_pod_url(pod)
+                        break
+            else:
+                url = starting.result()
         finally:
-            self._starting = False
+            starting.cancel()
+        await self._until_it_answers(url)
         return url
 
     async def _until_it_answers(self, url: str) -> None:
@@ -116,11 +136,11 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
         address = urlsplit(url)
         end = time.monotonic() + self.http_timeout
         while time.monotonic() < end:
-            self._check(self.pod_reflector.pods.get(f"{self.namespace}/{self.pod_name}"))
+            self._check()
             try:
                 _, writer = await asyncio.wait_for(asyncio.open_connection(address.hostname, address.port), 2)
             except OSError:
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(LOOK)
             else:
                 writer.close()
                 return

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from jupyterhub.spawner import SpawnException
 from kubernetes_asyncio.client import ApiClient
+from kubespawner import KubeSpawner
 from traitlets.config import Config
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ UNSCHEDULABLE = pod(conditions=[{"type": "PodScheduled", "reason": "Unschedulabl
         (terminated(exitCode=1, reason="Error"), [], "exit code 1"),
         (terminated(exitCode=137, reason="OOMKilled"), [], "more memory than this course allows"),
         (pod(phase="Failed", reason="Evicted", message="low on disk"), [], "Evicted: low on disk"),
+        (waiting("ImagePullBackOff"), [], "ImagePullBackOff: details"),
+        (waiting("CreateContainerConfigError"), [], "CreateContainerConfigError"),
     ],
 )
 def test_the_end_is_told_at_once(
@@ -75,8 +78,7 @@ def test_the_end_is_told_at_once(
 @pytest.mark.parametrize(
     ("case", "events", "reason"),
     [
-        (waiting("ImagePullBackOff"), [], "ImagePullBackOff: details"),
-        (waiting("CreateContainerConfigError"), [], "CreateContainerConfigError"),
+        (waiting("ErrImagePull"), [], "ErrImagePull: details"),
         (UNSCHEDULABLE, [], "no room for it on the cluster: Insufficient memory"),
         (waiting("ContainerCreating"), [NORMAL, WARNING], "FailedMount: no such volume"),
         (None, [WARNING], "no such volume"),
@@ -163,20 +165,50 @@ def test_user_pod_knows_its_course(course: Any) -> None:  # noqa: ANN401
     assert made["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"] == "home-uabcdefgh23456777"
 
 
-def watching(course: Any, monkeypatch: pytest.MonkeyPatch, state: dict[str, Any]) -> None:  # noqa: ANN401
-    reflector = SimpleNamespace(pods={f"course-python-ws26/{course.pod_name}": state})
-    monkeypatch.setattr(type(course), "pod_reflector", reflector)
+def watching(course: Any, monkeypatch: pytest.MonkeyPatch, state: dict[str, Any]) -> dict[str, Any]:  # noqa: ANN401
+    """Let the spawner see this pod; return the watched pods."""
+    pods = {f"course-python-ws26/{course.pod_name}": state}
+    monkeypatch.setattr(type(course), "pod_reflector", SimpleNamespace(pods=pods))
     monkeypatch.setattr(type(course), "events", [])
     course._began = time.monotonic()
+    return pods
 
 
-def test_only_a_start_is_given_up(course: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
-    watching(course, monkeypatch, {})
-    ended = terminated(exitCode=1)
-    assert course.is_pod_running(ended) is False
-    course._starting = True
-    with pytest.raises(SpawnException, match=r"Your server could not start. It ended by itself with exit code 1"):
-        course.is_pod_running(ended)
+def starting(course: Any, monkeypatch: pytest.MonkeyPatch, states: list[dict[str, Any]]) -> str:  # noqa: ANN401
+    """Start while KubeSpawner itself does not come back and the pod goes through these states."""
+    pods = watching(course, monkeypatch, {})
+
+    async def forever() -> str:
+        await asyncio.sleep(60)
+        return "http://late"
+
+    async def run() -> str:
+        monkeypatch.setattr(KubeSpawner, "start", lambda _: asyncio.ensure_future(forever()))
+        task = asyncio.ensure_future(course.start())
+        for state in states:
+            pods[f"course-python-ws26/{course.pod_name}"] = state
+            await asyncio.sleep(0.4)
+        return str(await asyncio.wait_for(task, 5))
+
+    return asyncio.run(run())
+
+
+def test_a_failed_start_is_told_at_once_and_in_plain_words(course: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
+    ended = {**terminated(exitCode=1), "metadata": {"uid": "1"}}
+    with pytest.raises(SpawnException) as refused:
+        starting(course, monkeypatch, [{"metadata": {"uid": "1"}, **pod()}, ended])
+    assert refused.value.jupyterhub_message == "Your server could not start. It ended by itself with exit code 1."
+
+
+def test_a_running_pod_ends_the_wait(course: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
+    running = {
+        "metadata": {"uid": "2", "name": "x", "annotations": {}},
+        "spec": {"containers": [{"name": "notebook", "ports": [{"name": "notebook-port", "containerPort": 8888}]}]},
+        "status": {"phase": "Running", "podIP": "127.0.0.1", "containerStatuses": [{"ready": True, "state": {}}]},
+    }
+    monkeypatch.setattr(type(course), "_until_it_answers", lambda _, url: asyncio.sleep(0))
+    assert starting(course, monkeypatch, [{"metadata": {"uid": "2"}, **pod()}, running]) == "http://127.0.0.1:8888"
+    assert course.pod_id == "2"
 
 
 def test_a_server_that_dies_before_it_answers_is_told(course: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
