@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Container images with upstream's names, committed straight into the mirror's registry: <mirror>/<upstream host>/<upstream repository>.
-# A stamp beside the registry's data says that an image with this content is there; it is written last.
+# A stamp beside the registry's data says which content a group's tags have, and lists them; it is written last.
 
 REGISTRY=$LAB_MIRROR:5000
 STAMPS=$CACHE/mirror/registry/stamps
@@ -119,12 +119,12 @@ C
 }
 
 images_push() { # GROUP
-  local PUSHED work stamp=$STAMPS/$1-${KEYS[images_$1]}
-  if [ -e "$stamp" ]; then echo cached >&3; return; fi
-  work=$(mktemp -d "$CACHE/tmp/images.XXXXXX"); PUSHED=$work/pushed; : >"$PUSHED"; cd "$work"
+  local PUSHED work key=${KEYS[images_$1]}
+  if [ "$(head -n 1 "$STAMPS/$1" 2>/dev/null)" = "$key" ]; then echo cached >&3; return; fi
+  work=$(mktemp -d "$CACHE/tmp/images.XXXXXX"); PUSHED=$work/pushed; printf '%s\n' "$key" >"$PUSHED"; cd "$work"
   buildah rm lab-build 2>/dev/null || true           # a killed run's working container (there is one at a time)
   "make_images_$1"
-  mkdir -p "$STAMPS"; mv "$PUSHED" "$stamp"; cd "$CACHE"; rm -rf "$work"
+  mkdir -p "$STAMPS"; mv "$PUSHED" "$STAMPS/$1"; cd "$CACHE"; rm -rf "$work"
 }
 
 # What points podman and buildah on this host at the mirror (CONTAINERS_REGISTRIES_CONF), names unchanged.

@@ -106,7 +106,8 @@ node_up() { # NAME ADDRESS
       --tmpfs /run:rw,exec,mode=755 --tmpfs /run/lock:rw,mode=1777 --tmpfs /tmp:rw,exec,mode=1777 "${LIMITS[@]}" --pids-limit=-1 \
       --memory "$LAB_NODE_MEMORY" -v "lab-$name-var:/var" "$NODE_IMAGE" /sbin/init
   fi
-  running "lab-$name" || "${PODMAN[@]}" start "lab-$name"
+  # a killed `stop` leaves a container "Stopping" for podman, which only another stop ends
+  running "lab-$name" || "${PODMAN[@]}" start "lab-$name" || { podman stop -t 5 "lab-$name"; "${PODMAN[@]}" start "lab-$name"; }
 }
 node_settled() { case $(podman exec "lab-$1" systemctl is-system-running 2>/dev/null) in running | degraded) true ;; *) false ;; esac; }
 nodes_up() {
@@ -140,7 +141,11 @@ node_ssh() { # NAME COMMAND...: host keys are checked against what the nodes the
   local address; address=$(node_address "$1"); shift
   ssh -i "$CACHE/id_lab" -o IdentitiesOnly=yes -o UserKnownHostsFile="$CACHE/known_hosts" -o ConnectTimeout=5 -o LogLevel=ERROR "root@$address" "$@"
 }
-nodes_stop() { local x; for x in "${LAB_NODES[@]}"; do ! podman container exists "lab-${x%%=*}" || podman stop "lab-${x%%=*}" & done; wait; }
+nodes_stop() {
+  local x pids=()
+  for x in "${LAB_NODES[@]}"; do ! podman container exists "lab-${x%%=*}" || { podman stop "lab-${x%%=*}" & pids+=($!); }; done
+  for x in "${pids[@]}"; do wait "$x"; done
+}
 nodes_destroy() {
   local x
   for x in "${LAB_NODES[@]}"; do podman rm -f -t 3 -v --ignore "lab-${x%%=*}"; podman volume rm -f "lab-${x%%=*}-var"; done

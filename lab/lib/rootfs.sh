@@ -12,7 +12,7 @@ rootfs() { # SUITE PACKAGES(comma) MMDEBSTRAP-OPTION...
 # A node is a bare Debian server: what its installer would put there, Python included. Whatever else the roles want from
 # Debian they install themselves, from the mirror: those packages are downloaded here too, with all that a bare node lacks.
 ROLE_PACKAGES="conntrack curl docker-registry ebtables ethtool gnupg ipset iptables python3-debian socat"
-FILES[node_rootfs]=node
+FILES[node_rootfs]="node/customize.sh node/files"
 make_node_rootfs() {
   mkdir -p "$OUT/debs"
   rootfs "$NODE_SUITE" systemd,systemd-sysv,dbus,python3,python3-apt,openssh-server,sudo,iproute2,iputils-ping,netcat-openbsd,procps,kmod,ca-certificates,nftables,less \
@@ -24,6 +24,8 @@ make_iptables_rootfs() { rootfs "$NODE_SUITE" iptables,nftables,conntrack,kmod,i
 make_trixie_rootfs() { rootfs "$BASE_SUITE" passwd,libstdc++6; }
 # Debian's dynamic busybox with libc6: the static one crashes in name look-ups (glibc without NSS).
 make_busybox_rootfs() {
-  mmdebstrap --variant=extract --include=busybox,libc6 --extract-hook="$LAB/node/busybox.sh \"\$1\"" "$NODE_SUITE" "$OUT/rootfs.tar"
+  mmdebstrap --variant=extract --include=busybox,libc6 "$NODE_SUITE" tree       # this variant runs no customize hooks
+  "$LAB/node/busybox.sh" "$PWD/tree"
+  tar -C tree --numeric-owner -cf "$OUT/rootfs.tar" .
 }
 FILES[busybox_rootfs]=node/busybox.sh
