@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
@@ -346,6 +347,14 @@ def test_no_user_is_called_like_a_service(hub: Hub) -> None:
             hub.page(f"hub/api/users/{name}"), headers={"Authorization": f"token {hub.token}"}, timeout=30
         )
         assert answer.status_code == 400, answer.text
+
+
+@pytest.mark.parametrize(
+    "data",
+    [None, {}, "root", {"username": "root", "password": "x"}, {"launch": None}, {"launch": {"user_name": "root"}}],
+)
+def test_only_a_verified_launch_is_a_login(data: object) -> None:
+    assert asyncio.run(CourseAuthenticator().authenticate(None, data)) is None
 
 
 def test_error_pages_show_the_way_in(browser: Browser, hub: Hub) -> None:
