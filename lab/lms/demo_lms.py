@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
+import jwt
 import waitress
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -328,6 +329,12 @@ def create_admin_app(platform: Platform) -> Flask:
         except ValueError as error:
             return {"error": str(error)}, 400
 
+    @app.post("/sign")
+    def sign() -> str:
+        """Sign any claims with the platform's key: for tests, which need launches that are wrong in one thing only."""
+        kid = Registration().set_platform_public_key(platform.public_pem).get_jwks()[0]["kid"]
+        return jwt.encode(request.get_json(), platform.private_pem, algorithm="RS256", headers={"kid": kid})
+
     return app
 
 
@@ -340,11 +347,10 @@ def serve(issuer: str, port: int) -> None:
     waitress.serve(create_app(platform), host="0.0.0.0", port=port, threads=8, backlog=1024)  # noqa: S104
 
 
-def register(courses: str, *, check: bool) -> int:
-    """Hand the courses (JSON) to the running LMS, print its answer and return the exit code."""
+def ask(method: str, path: str, body: str) -> int:
+    """Hand JSON to the running LMS, print its answer and return the exit code."""
     connection = http.client.HTTPConnection("127.0.0.1", ADMIN_PORT, timeout=10)
-    path = "/courses?check" if check else "/courses"
-    connection.request("PUT", path, body=courses, headers={"Content-Type": "application/json"})
+    connection.request(method, path, body=body, headers={"Content-Type": "application/json"})
     answer = connection.getresponse()
     sys.stdout.write(answer.read().decode())
     return 0 if answer.status == http.client.OK else 1
@@ -359,9 +365,12 @@ def main() -> int:
         "register", help="replace the courses of the running LMS by standard input (JSON)"
     )
     registering.add_argument("--check", action="store_true", help="only say whether something would change")
+    commands.add_parser("sign", help="sign claims (JSON on standard input) with the running LMS's key, for tests")
     arguments = parser.parse_args()
     if arguments.command == "register":
-        return register(json.dumps(json.load(sys.stdin)), check=arguments.check)
+        return ask("PUT", "/courses?check" if arguments.check else "/courses", json.dumps(json.load(sys.stdin)))
+    if arguments.command == "sign":
+        return ask("POST", "/sign", json.dumps(json.load(sys.stdin)))
     serve(os.environ["LMS_ISSUER"], int(os.environ.get("LMS_PORT", "80")))
     return 0
 

@@ -1,0 +1,67 @@
+"""Fixtures of the end-to-end tests: they run against the lab that `make lab` or molecule has brought up."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.e2e import playbook
+from tests.e2e.cluster import Cluster
+from tests.e2e.lti import Lms
+
+LMS_URL = "http://10.89.7.6"
+LTI13_COURSE = "python-demo"
+LTI11_COURSE = "stats-demo"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "full: takes too long for CI; `make test-full` runs it")
+    playbook.ARTIFACTS.mkdir(parents=True, exist_ok=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the order in which things are least in each other's way: looking first, breaking last."""
+    order = [
+        "cluster",
+        "convergence",
+        "launch",
+        "browser",
+        "refusals",
+        "isolation",
+        "courses",
+        "recovery",
+        "interrupted",
+    ]
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.stem.removeprefix("test_")
+        return order.index(name) if name in order else len(order)
+
+    items.sort(key=place)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Cluster:
+    return Cluster(playbook.INVENTORY / "kubeconfig")
+
+
+@pytest.fixture(scope="session")
+def lms() -> Lms:
+    """Start the demo LMS with the lab's courses."""
+    playbook.run("lab/lms.yml").assert_good()
+    return Lms(LMS_URL)
+
+
+@pytest.fixture(scope="session")
+def artifacts() -> Path:
+    return playbook.ARTIFACTS
+
+
+@pytest.fixture(params=[LTI13_COURSE, LTI11_COURSE])
+def course(request: pytest.FixtureRequest) -> str:
+    """Each of the lab's two courses: one launched by LTI 1.3, one by LTI 1.1."""
+    return str(request.param)
