@@ -12,8 +12,7 @@ step() {
   STEP=$((STEP + 1)); log=$CACHE/logs/${name// /-}.log
   printf '[%d/%d] %s ... ' "$STEP" "$STEPS" "$name"
   set +e                            # not `if ( ... )`: that would switch errexit off inside as well
-  mkdir -p "$CACHE/tmp/step"
-  ( set -e; cd "$CACHE/tmp/step"; "$@" ) >"$log" 2>&1 </dev/null 3>"$log.word" 9>&-; rc=$?      # 9: the lock, which no container may inherit
+  ( set -e; : >"$CACHE/tmp/jobs/$BASHPID"; "$@" ) >"$log" 2>&1 </dev/null 3>"$log.word" 9>&-; rc=$?      # 9: the lock, which no container may inherit
   set -e
   if [ "$rc" -ne 0 ]; then say "failed after $((SECONDS - t0)) s"; show_failure "$log"; exit "$rc"; fi
   if [ -s "$log.word" ]; then cat "$log.word"; else say "$((SECONDS - t0)) s"; fi
@@ -68,24 +67,26 @@ build() {
       say "$((SECONDS - started[$pid])) s"; unset "JOBS[$pid]"
     done
     [ -n "$name" ] || break
-    ( set -e; make_artifact "$name" ) >"$CACHE/logs/$name.log" 2>&1 </dev/null 9>&- &
+    ( set -e; : >"$CACHE/tmp/jobs/$BASHPID"; make_artifact "$name" ) >"$CACHE/logs/$name.log" 2>&1 </dev/null 9>&- &
     names[$!]=$name started[$!]=$SECONDS JOBS[$!]=1 running=$((running + 1))
   done
   set +m
 }
 declare -A JOBS=()
 stop_jobs() { local pid; for pid in "${!JOBS[@]}"; do kill -TERM -- "-$pid" 2>/dev/null || true; done; }
-# Of a run that was killed: what still works in its scratch folders, and the folders. (The lock is ours: no other run is alive.)
+# Of a run that was killed: its jobs that are still at work, and its scratch folders. (The lock is ours: no other run is alive.)
+# A build job is a process group; a step is a shell with its command. Containers that a step started are no children of it.
 end_leftovers() {
-  local process found signal=TERM try
-  for try in {1..40}; do
-    found=
-    for process in /proc/[0-9]*; do
-      case $(readlink "$process/cwd") in "$CACHE"/tmp/*) found=1; kill -$signal "${process#/proc/}" 2>/dev/null || true ;; esac
+  local file pid left try
+  for try in {1..60}; do
+    left=
+    for file in "$CACHE"/tmp/jobs/*; do
+      pid=${file##*/}
+      [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = lab ] || continue
+      left=1; kill -TERM -- "-$pid" 2>/dev/null || kill -TERM "$pid" $(pgrep -P "$pid") 2>/dev/null || true
     done
-    [ -n "$found" ] || break
-    [ "$try" -lt 20 ] || signal=KILL
+    [ -n "$left" ] || break
     sleep 0.5
   done
-  find "$CACHE/tmp" -mindepth 1 -delete
+  find "$CACHE/tmp" -mindepth 1 -delete; mkdir "$CACHE/tmp/jobs"
 }

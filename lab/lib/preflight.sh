@@ -24,7 +24,7 @@ preflight() {
 
   grep -qw overlay /proc/filesystems || modprobe overlay 2>/dev/null || problem "the overlay filesystem in the kernel (modprobe overlay failed)."
   [ -e /proc/sys/net/bridge/bridge-nf-call-iptables ] || modprobe br_netfilter 2>/dev/null || problem "bridge netfilter in the kernel (modprobe br_netfilter failed)."
-  grep -qE '^CONFIG_VXLAN=(y|m)' <(zcat /proc/config.gz 2>/dev/null) || modprobe -n vxlan 2>/dev/null || problem "vxlan in the kernel: Calico's network between nodes (modprobe vxlan failed)."
+  [[ $(zcat /proc/config.gz 2>/dev/null) =~ CONFIG_VXLAN=[ym] ]] || modprobe -n vxlan 2>/dev/null || problem "vxlan in the kernel: Calico's network between nodes (modprobe vxlan failed)."
   [ -e /dev/fuse ] || problem "/dev/fuse, for buildah's storage."
   for x in /sys/fs/cgroup /sys/fs/cgroup/pids; do [ ! -e "$x" ] || [ -w "$x" ] || problem "writable cgroups: $x is mounted read-only (a container without --privileged?)."; done
   x=$(ip -4 route show 2>/dev/null | grep -F "${LAB_SUBNET%.*}." | grep -v "dev podman" || true)
