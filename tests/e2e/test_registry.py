@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from tests.e2e import playbook
 
+PLAYBOOK = "tests/integration/registry.yml"
+
 
 def test_own_registry_takes_pushes_from_its_node_only_and_settles() -> None:
-    playbook.run("tests/integration/registry.yml").assert_good()
-    again = playbook.run("tests/integration/registry.yml").assert_good()
-    assert not again.changed, again.changed_tasks()
-    check = playbook.run("tests/integration/registry.yml", "--check").assert_good()
-    assert not check.changed, check.changed_tasks()
+    playbook.run(PLAYBOOK).assert_good()
+    try:
+        again = playbook.run(PLAYBOOK).assert_good()
+        assert not again.changed, again.changed_tasks()
+        check = playbook.run(PLAYBOOK, "--check").assert_good()
+        assert not check.changed, check.changed_tasks()
+    finally:
+        playbook.run(PLAYBOOK, "--tags", "cleanup").assert_good()
