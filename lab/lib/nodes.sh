@@ -28,7 +28,7 @@ network_up() {
   local bridge
   note_sysctls
   [ "$(sysctl -n fs.inotify.max_user_instances)" -ge 1024 ] || sysctl -q -w fs.inotify.max_user_instances=1024
-  # no DNS of podman's: it would forward names to the outside. Nodes ask the mirror, where nothing listens, and get a quick no.
+  # no DNS of podman's: it would forward names to the outside. Nodes ask the mirror, which knows none and says so at once.
   podman network exists "$LAB_NETWORK" || podman network create --disable-dns --subnet "$LAB_SUBNET" --gateway "$LAB_GATEWAY" "$LAB_NETWORK"
   bridge=$(podman network inspect "$LAB_NETWORK" | jq -er '.[0].network_interface')
   # What comes in from the bridge may go back to it and nowhere else. Without this, packets for the service network leave by the host's
@@ -60,33 +60,16 @@ wait_for() { # SECONDS WHAT COMMAND...
 
 mirror_up() {
   local image x made files=$CACHE/mirror/files
-  image=$(import_image mirror_rootfs) made="$image of $CACHE"
+  image=$(import_image mirror_rootfs) made="$image $CACHE $(cat "$LAB"/mirror/* | sha256sum | cut -c1-12)"
   mkdir -p "$files" "$CACHE/mirror/registry"
   # what is served is links into the store, renamed into place: an apt client never sees half a repository
   ln -sfn "../store/packages-${KEYS[packages]}" "$CACHE/tmp/current"; mv -T "$CACHE/tmp/current" "$files/current"
   for x in pkgs.k8s.io download.docker.com get.helm.sh debian lab.asc; do [ -L "$files/$x" ] || ln -s "current/$x" "$files/$x"; done
-  cat >"$CACHE/mirror/registry.yml" <<'C'
-version: 0.1
-log: {level: warn}
-storage: {filesystem: {rootdirectory: /srv/registry}, delete: {enabled: true}}
-http: {addr: ":5000"}
-C
-  cat >"$CACHE/mirror/run.sh" <<'C'
-#!/bin/sh
-# both or neither: the container ends, and is restarted, when one of them ends
-cd /srv/files || exit 1
-python3 -m http.server 8080 >/dev/null 2>&1 &
-files=$!
-docker-registry serve /srv/registry.yml &
-registry=$!
-trap 'kill $files $registry; exit 0' TERM INT
-while kill -0 $files 2>/dev/null && kill -0 $registry 2>/dev/null; do sleep 2 & wait $!; done
-exit 1
-C
   network_up
   if ! running lab-mirror || [ "$(podman container inspect lab-mirror | jq -r '.[0].Config.Labels["campus.hubs.lab/made-from"]')" != "$made" ]; then
+    rm -rf "$CACHE/mirror/etc"; cp -r "$LAB/mirror" "$CACHE/mirror/etc"
     "${PODMAN[@]}" run -d --replace --name lab-mirror --hostname mirror --network "$LAB_NETWORK" --ip "$LAB_MIRROR" --restart on-failure --stop-timeout 3 --label "campus.hubs.lab/made-from=$made" \
-      "${LIMITS[@]}" -v "$CACHE/mirror:/srv" -v "$CACHE/store:/srv/store:ro" "$image" sh /srv/run.sh
+      "${LIMITS[@]}" -v "$CACHE/mirror:/srv" -v "$CACHE/store:/srv/store:ro" "$image" sh /srv/etc/run.sh
     network_up
   fi
   wait_for 30 "the mirror's registry" curl -fsS "http://$LAB_MIRROR:5000/v2/"
