@@ -185,9 +185,10 @@ class Person:
         body = {"type": "file", "format": "text", "content": text}
         self._request("PUT", f"/user/{self.name}/api/contents/{quote(path)}", json=body)
 
-    def get_file(self, path: str) -> str:
+    def get_file(self, path: str, timeout: float = HTTP_TIMEOUT) -> str:
         """Read a file from the home by the contents API."""
-        content: str = self._request("GET", f"/user/{self.name}/api/contents/{quote(path)}?content=1").json()["content"]
+        url = f"/user/{self.name}/api/contents/{quote(path)}?content=1"
+        content: str = self._request("GET", url, timeout=timeout).json()["content"]
         return content
 
     def run_cell(self, code: str, timeout: float = CELL_TIMEOUT) -> str:
