@@ -124,6 +124,9 @@ make_crds() {
   go_program controller-gen sigs.k8s.io/controller-tools "$CONTROLLER_TOOLS_VERSION" sigs.k8s.io/controller-tools/cmd/controller-gen ''
   mkdir metallb; cd metallb
   go_module go.universe.tf/metallb "$METALLB_VERSION" "replace github.com/metallb/frr-k8s => $LAB/stubs/frr-k8s" go.universe.tf/metallb/controller
-  "$OUT/controller-gen" crd:crdVersions=v1,maxDescLen=0 'paths=go.universe.tf/metallb/api/...' output:crd:stdout >"$OUT/metallb-crds.yaml"
-  grep -q '^kind: CustomResourceDefinition' "$OUT/metallb-crds.yaml"
+  "$OUT/controller-gen" crd:crdVersions=v1,maxDescLen=0 'paths=go.universe.tf/metallb/api/...' output:crd:stdout |
+    # one document, a List: what the role's file is
+    awk '/^---$/ { if (!begun) print "---\napiVersion: v1\nkind: List\nitems:"; begun = first = 1; next } { print (first ? "- " : "  ") $0; first = 0 }' \
+      >"$OUT/metallb-crds.yaml"
+  grep -q '^  kind: CustomResourceDefinition' "$OUT/metallb-crds.yaml"
 }

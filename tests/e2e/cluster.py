@@ -18,7 +18,7 @@ class Cluster:
     def __init__(self, kubeconfig: Path) -> None:
         """Connect with the operator's kubeconfig."""
         assert kubeconfig.exists(), f"{kubeconfig} is not there: has site.yml run on this inventory?"
-        api = config.new_client_from_config(str(kubeconfig))
+        api = config.new_client_from_config(str(kubeconfig))  # type: ignore[no-untyped-call]
         self.core: Any = client.CoreV1Api(api)
         self.apps: Any = client.AppsV1Api(api)
         self.storage: Any = client.StorageV1Api(api)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import subprocess
+from functools import partial
 
 import pytest
 
@@ -34,4 +35,4 @@ def test_the_next_run_completes_what_a_killed_one_left(role: str) -> None:
     cluster = Cluster(playbook.INVENTORY / "kubeconfig")
     for course in ("python-demo", "stats-demo"):
         url = cluster.course_url(course)
-        wait_for(f"answer of {course}", lambda url=url: hub_answers(url), 60)
+        wait_for(f"answer of {course}", partial(hub_answers, url), 60)
