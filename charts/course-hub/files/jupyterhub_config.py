@@ -225,14 +225,24 @@ def configure(config: Any) -> None:  # noqa: ANN401 - a traitlets Config
 
     values = json.loads((HERE / "values.json").read_text())
     sys.path.insert(0, str(HERE))
+    from exchange import Exchange  # noqa: PLC0415 - beside this file
+
+    secret = read_secret(SECRETS)
+    exchange = Exchange(NGSHARE_URL, secret["ngshare-token"], values["course"])
+
+    def before_start(spawner: Any, state: dict[str, Any] | None) -> None:  # noqa: ANN401 - a Spawner
+        spawner.environment.update(login.spawn_environment(state))
+        if state:
+            exchange.enrol_soon(spawner.user.name, state)
+
     login.limit_request_bodies()
     course = values["config"].get("CourseAuthenticator", {})
     lms = [url for url in (course.get("lms_url"), course.get("issuer")) if url]
     config.JupyterHub.authenticator_class = login.CourseAuthenticator
     config.JupyterHub.spawner_class = "course_spawner.CourseSpawner"
     config.JupyterHub.tornado_settings = login.tornado_settings(values["publicUrl"], lms)
-    config.Spawner.auth_state_hook = lambda spawner, state: spawner.environment.update(login.spawn_environment(state))
-    for name, traits in settings(values, read_secret(SECRETS)).items():
+    config.Spawner.auth_state_hook = before_start
+    for name, traits in settings(values, secret).items():
         for trait, value in traits.items():
             old = config[name].get(trait)
             config[name][trait] = {**old, **value} if isinstance(old, dict) else value

@@ -252,10 +252,10 @@ def test_the_secret_of_the_lti_version_is_mounted(template: Template) -> None:
 
 def test_values_reach_the_hub(template: Template) -> None:
     data = of_kind(objects(template("full")), "ConfigMap")["hub"]["data"]
-    assert set(data) == {"values.json", "jupyterhub_config.py", "course_spawner.py"}
+    assert set(data) == {"values.json", "jupyterhub_config.py", "course_spawner.py", "exchange.py"}
     values = json.loads(data["values.json"])
     assert values["course"] == "python-ws26"
     assert values["singleuser"]["image"] == "registry/singleuser:1"
     assert values["config"]["CourseAuthenticator"]["course_title"] == "Programming in Python"
-    for name in ("jupyterhub_config.py", "course_spawner.py"):
+    for name in set(data) - {"values.json"}:
         assert data[name] == (CHART / "files" / name).read_text()

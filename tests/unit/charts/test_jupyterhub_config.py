@@ -139,12 +139,16 @@ def test_files_in_config_out(
         spawn_environment=lambda state: {"COURSE_ROLE": state["course_role"]},
     )
     monkeypatch.setitem(sys.modules, "campus_hubs_login", login)
+    enrolled: list[tuple[str, dict[str, str]]] = []
+    exchange = SimpleNamespace(enrol_soon=lambda name, state: enrolled.append((name, state)))
+    monkeypatch.setitem(sys.modules, "exchange", SimpleNamespace(Exchange=lambda *_: exchange))
     result = Config()
     config.configure(result)
     assert result.JupyterHub.spawner_class == "course_spawner.CourseSpawner"
     assert result.JupyterHub.tornado_settings == {"headers": {"csp": [""]}, "slow_spawn_timeout": 0}
     assert result.KubeSpawner.image == "registry/singleuser@sha256:bb"
     assert result.ConfigurableHTTPProxy.auth_token == SECRET["proxy-token"]
-    spawner = SimpleNamespace(environment={"COURSE_ID": "x"})
+    spawner = SimpleNamespace(environment={"COURSE_ID": "x"}, user=SimpleNamespace(name="u1"))
     result.Spawner.auth_state_hook(spawner, {"course_role": "instructor"})
+    assert enrolled == [("u1", {"course_role": "instructor"})]
     assert spawner.environment == {"COURSE_ID": "x", "COURSE_ROLE": "instructor"}
