@@ -220,7 +220,7 @@ def test_announcing_speaker(cluster: Cluster, work: Work) -> None:
 def test_containerd(cluster: Cluster, work: Work) -> None:
     """Running servers go on; new ones start on that node (where their home's volume is)."""
     node = work.pod.spec.node_name
-    on_node(node, "systemctl", "kill", "--signal=KILL", "containerd")
+    on_node(node, "systemctl", "kill", "--kill-whom=main", "--signal=KILL", "containerd")
     assert work.route_works()
     kill_pod(cluster, work.pod)
     recovery("containerd", work.has_new_server)
