@@ -34,7 +34,7 @@ lab-down: ## Remove the lab and put the machine's settings back
 # ---- tests ----
 test: lint unit sanity e2e ## Everything, as CI runs it (the lab's nodes are made anew)
 
-test-full: lint unit sanity ## As test, with what takes too long for CI
+test-full: lint unit sanity bare-lab ## As test, with what takes too long for CI
 	$(call step,molecule with all tests,E2E_MARKERS='full or not full' molecule test --destroy never)
 
 lint: $(VENV)/.ready ## ansible-lint, yamllint, ruff, mypy, shellcheck, changelog
@@ -51,8 +51,14 @@ unit: $(VENV)/.ready ## Unit and chart tests
 sanity: $(VENV)/.ready ## ansible-test sanity and the docs build, on a copy of what git tracks
 	$(call step,ansible-test sanity and docs,tests/sanity/run)
 
-e2e: $(VENV)/.ready ## The lab end to end: check, kill, apply, apply, check, then launches and the rest
+e2e: bare-lab ## The lab end to end: check, kill, apply, apply, check, then launches and the rest
 	$(call step,molecule,molecule test --destroy never)
+
+bare-lab: $(VENV)/.ready
+	@command -v chromium chromedriver >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver >/dev/null; }
+	@lab/lab mirror
+	@lab/lab destroy-nodes
+	@lab/lab nodes
 
 bench: $(VENV)/.ready ## Benchmarks, each beside what it is compared to
 	@tests/bench/run
@@ -68,4 +74,4 @@ requirements: $(VENV)/.ready ## Lock requirements-dev.in anew
 clean: ## Remove what was built in the checkout (the lab stays)
 	@rm -rf build $(VENV) .ansible .mypy_cache .ruff_cache .pytest_cache tests/output
 
-.PHONY: help lab lab-status lab-down test test-full lint unit sanity e2e bench requirements clean
+.PHONY: help lab lab-status lab-down test test-full lint unit sanity e2e bare-lab bench requirements clean
