@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,17 +16,29 @@ from selenium.webdriver.support import expected_conditions as ec
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.e2e.cluster import Cluster
+from tests.e2e.conftest import LMS_URL
 from tests.e2e.lti import Lms
 
 LAB_TIMEOUT = 180
 
 
+def program(name: str) -> str:
+    """Return the path of a program of the browser; a bare machine gets it first, as `make lab` gets its own tools."""
+    if shutil.which(name) is None and os.geteuid() == 0:
+        install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", "chromium", "chromium-driver"]
+        for command in (install, ["apt-get", "update", "-q"], install):
+            subprocess.run(command, check=False, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"})  # noqa: S603
+            if shutil.which(name):
+                break
+    path = shutil.which(name)
+    assert path, f"{name} is missing: apt-get install chromium chromium-driver"
+    return path
+
+
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
-    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    assert binary and driver, "no browser: apt-get install chromium chromium-driver"  # noqa: PT018
     options = webdriver.ChromeOptions()
-    options.binary_location = binary
+    options.binary_location = program("chromium")
     for flag in (
         "headless",
         "no-sandbox",
@@ -40,7 +54,7 @@ def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
         f"user-data-dir={tmp_path / 'profile'}",
     ):
         options.add_argument(f"--{flag}")
-    chrome = webdriver.Chrome(options=options, service=Service(executable_path=driver))
+    chrome = webdriver.Chrome(options=options, service=Service(executable_path=program("chromedriver")))
     chrome.set_page_load_timeout(60)
     yield chrome
     chrome.quit()
@@ -69,5 +83,5 @@ def test_click_in_the_lms_leads_to_lab(
 def test_direct_visit_shows_the_way_back(browser: webdriver.Chrome, cluster: Cluster, artifacts: Path) -> None:
     browser.get(cluster.course_url("python-demo"))
     browser.save_screenshot(str(artifacts / "open-from-your-lms.png"))
-    assert "LMS" in browser.find_element(By.TAG_NAME, "body").text
-    assert browser.find_elements(By.PARTIAL_LINK_TEXT, "LMS") or browser.find_elements(By.CSS_SELECTOR, "main a, a.btn")
+    assert "Open this course from your LMS" in browser.find_element(By.TAG_NAME, "body").text
+    assert browser.find_element(By.CSS_SELECTOR, f"a[href='{LMS_URL}/']").is_displayed()
