@@ -6,6 +6,7 @@ again: ``INTERRUPT_SEED=... python tests/e2e/interrupt.py``. Ends with an error 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -21,8 +22,38 @@ from tests.e2e import playbook
 ROLES = ("node", "containerd", "kubeadm", "calico", "storage", "load_balancer", "course_images", "course_hub")
 
 
+def children() -> dict[int, list[int]]:
+    """Return the process ids of this machine by their parent's."""
+    found: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            # proc(5): pid (name, which may hold anything) state ppid ...
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            found.setdefault(parent, []).append(int(stat.parent.name))
+    return found
+
+
+def kill_tree(root: int) -> None:
+    """Kill a process and everything it has started, whatever the session: Ansible's workers have sessions of their own.
+
+    All are stopped first, so that none starts another one unseen.
+    """
+    stopped: list[int] = []
+    tree = [root]
+    while new := [pid for pid in tree if pid not in stopped]:
+        for pid in new:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+        stopped += new
+        found = children()
+        tree = [child for pid in stopped for child in found.get(pid, [])]
+    for pid in stopped:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def interrupt(role: str, chance: random.Random) -> str:
-    """Run site.yml, kill its process group somewhere in ``role``, and return the name of the task that it was at.
+    """Run site.yml, kill all its processes somewhere in ``role``, and return the name of the task that it was at.
 
     Raises:
         RuntimeError: if the run ended by itself.
@@ -49,7 +80,7 @@ def interrupt(role: str, chance: random.Random) -> str:
         reached = reached or line.startswith(f"TASK [campus.hubs.{role} :")
         if reached and (tasks_left := tasks_left - 1) < 0:
             time.sleep(delay)
-            os.killpg(run.pid, signal.SIGKILL)
+            kill_tree(run.pid)
             run.wait()
             return line.removeprefix("TASK [").split("]")[0]
     run.wait()
