@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,15 +21,9 @@ LAB_TIMEOUT = 180
 
 
 def program(name: str) -> str:
-    """Return the path of a program of the browser; a bare machine gets it first, as `make lab` gets its own tools."""
-    if shutil.which(name) is None and os.geteuid() == 0:
-        install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", "chromium", "chromium-driver"]
-        for command in (install, ["apt-get", "update", "-q"], install):
-            subprocess.run(command, check=False, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"})  # noqa: S603
-            if shutil.which(name):
-                break
+    """Return the path of a program of the browser."""
     path = shutil.which(name)
-    assert path, f"{name} is missing: apt-get install chromium chromium-driver"
+    assert path, f"{name} is missing: apt-get install chromium chromium-driver (`make e2e` does)"
     return path
 
 
