@@ -14,7 +14,7 @@ export ANSIBLE_FORCE_COLOR ?= 0
 export PY_COLORS ?= 0
 
 # $(call step,NAME,COMMAND): say what runs, run it, say how long it took.
-step = @echo "==> $(1)"; begin=$$(date +%s); { $(2); }; echo "==> $(1): $$(( $$(date +%s) - begin )) s"
+step = @echo "==> $(1)"; begin=$$(date +%s); { $(2); } || { echo "==> $(1): FAILED after $$(( $$(date +%s) - begin )) s" >&2; exit 1; }; echo "==> $(1): $$(( $$(date +%s) - begin )) s"
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -68,7 +68,8 @@ $(VENV)/.ready: requirements-dev.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.12 or newer is needed, none was found; set PYTHON=/path/to/python3.13" >&2; exit 1; }
 	$(call step,Python environment,$(PYTHON) -m venv $(VENV) && $(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.txt && touch $@)
 
-requirements: $(VENV)/.ready ## Lock requirements-dev.in anew
+# With the oldest Python that is supported: what it can install, the newer ones can.
+requirements: $(VENV)/.ready ## Lock requirements-dev.in anew (run it with Python 3.12)
 	@pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-options -o requirements-dev.txt requirements-dev.in
 
 clean: ## Remove what was built in the checkout (the lab stays)
