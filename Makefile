@@ -6,7 +6,8 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 INVENTORY := inventories/lab
-PYTHON ?= $(shell for p in python3.13 python3.14 python3.12 python3 $$(ls -d $$HOME/.pyenv/versions/3.1[2-9]*/bin/python 2>/dev/null); do \
+# The newest there is; pyenv's are not on the PATH.
+PYTHON ?= $(shell for p in python3.14 python3.13 $$(ls -d $$HOME/.pyenv/versions/3.1[2-9]*/bin/python 2>/dev/null | sort -rV) python3.12 python3; do \
   $$p -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && { command -v $$p; break; }; done)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Ansible's own temporary files and output look the same on every machine.
@@ -55,7 +56,7 @@ e2e: bare-lab ## The lab end to end: check, kill, apply, apply, check, then laun
 	$(call step,molecule,molecule test --destroy never)
 
 bare-lab: $(VENV)/.ready
-	@command -v chromium chromedriver >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver >/dev/null; }
+	@{ command -v chromium && command -v chromedriver; } >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver >/dev/null; }
 	@lab/lab mirror
 	@lab/lab destroy-nodes
 	@lab/lab nodes
