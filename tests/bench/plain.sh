@@ -115,7 +115,8 @@ done
 for values in "$manifests"/values-*.yaml; do
   course=${values##*/values-}; namespace=course-${course%.yaml}
   for deployment in hub proxy ngshare; do "$kubectl" -n "$namespace" rollout status "deployment/$deployment" --timeout=300s >/dev/null; done
-  address=$("$kubectl" -n "$namespace" get service proxy -o 'jsonpath={.status.loadBalancer.ingress[0].ip}')
+  address=
+  while [ -z "$address" ]; do address=$("$kubectl" -n "$namespace" get service proxy -o 'jsonpath={.status.loadBalancer.ingress[0].ip}'); done
   until curl -fsS -m 3 -o /dev/null "http://$address/hub/health"; do sleep 1; done
 done
 say "both hubs answer"
