@@ -34,7 +34,7 @@ WRONG = {
     "proxy.service.type": "--set=proxy.service.type=NodePort",
     "proxy.service.loadBalancerIP": "--set=proxy.service.loadBalancerIP=hub.example.edu",
     "proxy.https.secret": "--set=proxy.https.secret=hub-tls",
-    "ngshare.replicas": "--set=ngshare.replicas=2",
+    "exchange.replicas": "--set=exchange.replicas=2",
     "networkPolicy.enabled": "--set=networkPolicy.enabled=false",
     "networkPolicy.apiServer.cidrs": "--set-json=networkPolicy.apiServer.cidrs=[]",
     "a host, not a network": '--set-json=networkPolicy.apiServer.cidrs=["192.0.2.11"]',
@@ -50,6 +50,6 @@ def test_wrong_values_are_refused(template: Template, argument: str) -> None:
 
 
 def test_images_have_to_be_named(template: Template) -> None:
-    for image in ("hub", "singleuser", "proxy.chp", "ngshare"):
+    for image in ("hub", "singleuser", "proxy.chp", "exchange"):
         with pytest.raises(ValueError, match="image/name"):
             template("minimal", f"--set={image}.image.name=")
