@@ -37,7 +37,7 @@ def is_signed_in(session: requests.Session, hub: str) -> bool:
 
 def sign(claims: dict[str, Any]) -> str:
     """Have the demo LMS sign claims with its own key, by its loopback."""
-    argv = ["podman", "exec", "-i", "lab-lms", "python3", "/srv/lms/demo_lms.py", "sign"]
+    argv = ["podman", "exec", "-i", "lab-lms", "python3", "-m", "lab.lms.demo_lms", "sign"]
     return subprocess.run(argv, input=json.dumps(claims), text=True, capture_output=True, check=True).stdout  # noqa: S603
 
 

@@ -14,6 +14,7 @@ from oauthlib import oauth1
 from oauthlib.oauth1.rfc5849 import signature
 
 from lab.lms import demo_lms
+from lab.lms.model import MEMBERSHIP, Platform
 
 ISSUER = "http://10.89.7.6"
 HUB13 = "http://10.89.7.201"
@@ -30,14 +31,14 @@ CLAIM = "https://purl.imsglobal.org/spec/lti/claim/"
 
 
 @pytest.fixture
-def platform() -> demo_lms.Platform:
-    platform = demo_lms.Platform(issuer=ISSUER)
+def platform() -> Platform:
+    platform = Platform(issuer=ISSUER)
     platform.register([COURSE13, COURSE11])
     return platform
 
 
 @pytest.fixture
-def client(platform: demo_lms.Platform) -> FlaskClient:
+def client(platform: Platform) -> FlaskClient:
     return demo_lms.create_app(platform).test_client()
 
 
@@ -76,10 +77,10 @@ def authentication_request(client: FlaskClient, person: str = "student-1") -> di
 @pytest.mark.parametrize(
     ("person", "sub", "role"),
     [
-        ("lecturer", "2", f"{demo_lms.MEMBERSHIP}#Instructor"),
-        ("teaching-assistant", "3", f"{demo_lms.MEMBERSHIP}/Instructor#TeachingAssistant"),
-        ("student-1", "101", f"{demo_lms.MEMBERSHIP}#Learner"),
-        ("student-17", "117", f"{demo_lms.MEMBERSHIP}#Learner"),
+        ("lecturer", "2", f"{MEMBERSHIP}#Instructor"),
+        ("teaching-assistant", "3", f"{MEMBERSHIP}/Instructor#TeachingAssistant"),
+        ("student-1", "101", f"{MEMBERSHIP}#Learner"),
+        ("student-17", "117", f"{MEMBERSHIP}#Learner"),
     ],
 )
 def test_lti13_launch_verifies_against_the_key_set(client: FlaskClient, person: str, sub: str, role: str) -> None:
@@ -124,7 +125,7 @@ def test_lti13_authentication_request_is_checked(client: FlaskClient, name: str,
     assert "id_token" not in answer.text.replace("response_type must be id_token", "")
 
 
-def test_lti13_launch_is_for_one_time_and_one_browser(platform: demo_lms.Platform) -> None:
+def test_lti13_launch_is_for_one_time_and_one_browser(platform: Platform) -> None:
     app = demo_lms.create_app(platform)
     mine, other = app.test_client(), app.test_client()
     asked = authentication_request(mine)
@@ -164,7 +165,7 @@ def test_unknown_course_or_person_is_not_found(client: FlaskClient, path: str) -
 
 
 def test_registration_tells_change_from_no_change() -> None:
-    platform = demo_lms.Platform(issuer=ISSUER)
+    platform = Platform(issuer=ISSUER)
     admin = demo_lms.create_admin_app(platform).test_client()
     assert admin.put("/courses?check", json=[COURSE11]).get_json() == {"changed": True}
     assert platform.courses == {}
@@ -175,7 +176,7 @@ def test_registration_tells_change_from_no_change() -> None:
 
 
 def test_wrong_registration_is_refused_without_echoing_the_secret() -> None:
-    admin = demo_lms.create_admin_app(demo_lms.Platform(issuer=ISSUER)).test_client()
+    admin = demo_lms.create_admin_app(Platform(issuer=ISSUER)).test_client()
     answer = admin.put("/courses", json=[COURSE11 | {"colour": "blue"}])
     assert answer.status_code == 400
     assert "consumer_key" in answer.text
