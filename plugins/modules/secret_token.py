@@ -38,7 +38,7 @@ EXAMPLES = r"""
   campus.hubs.secret_token:
     namespace: course-python-ws26
     name: course-secrets
-    keys: [cookie-secret, crypt-key, proxy-token, ngshare-token]
+    keys: [cookie-secret, crypt-key, proxy-token, exchange-token]
 
 - name: A token of another length
   campus.hubs.secret_token:

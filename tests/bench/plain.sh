@@ -107,14 +107,14 @@ for values in "$manifests"/values-*.yaml; do
   "$kubectl" create namespace "$namespace" >/dev/null
   "$kubectl" label namespace "$namespace" "campus.hubs/course=$course" pod-security.kubernetes.io/enforce=restricted >/dev/null
   "$kubectl" -n "$namespace" create secret generic course-secrets --from-literal="cookie-secret=$(random)" --from-literal="crypt-key=$(random)" \
-    --from-literal="proxy-token=$(random)" --from-literal="ngshare-token=$(random)" >/dev/null
+    --from-literal="proxy-token=$(random)" --from-literal="exchange-token=$(random)" >/dev/null
   "$kubectl" -n "$namespace" create secret generic lti11-consumer --from-literal="consumer_key=$course" --from-literal="shared_secret=$(random)" >/dev/null
   "$kubectl" -n "$namespace" create secret generic lti13-key --from-file=private.pem=<(openssl genrsa 2048 2>/dev/null) --from-literal='jwks.json={"keys":[]}' >/dev/null
   "$helm" install "$course" charts/course-hub --namespace "$namespace" --values "$values" >/dev/null
 done
 for values in "$manifests"/values-*.yaml; do
   course=${values##*/values-}; namespace=course-${course%.yaml}
-  for deployment in hub proxy ngshare; do "$kubectl" -n "$namespace" rollout status "deployment/$deployment" --timeout=300s >/dev/null; done
+  for deployment in hub proxy exchange; do "$kubectl" -n "$namespace" rollout status "deployment/$deployment" --timeout=300s >/dev/null; done
   address=
   while [ -z "$address" ]; do address=$("$kubectl" -n "$namespace" get service proxy -o 'jsonpath={.status.loadBalancer.ingress[0].ip}'); done
   until curl -fsS -m 3 -o /dev/null "http://$address/hub/health"; do sleep 1; done

@@ -110,7 +110,7 @@ def test_direct_visit_is_pointed_to_the_lms(cluster: Cluster, course: str) -> No
 
 
 def test_every_part_of_a_course_is_ready(cluster: Cluster, course: str) -> None:
-    for part in ("hub", "proxy", "ngshare"):
+    for part in ("hub", "proxy", "exchange"):
         assert cluster.ready(f"course-{course}", f"{part}-"), part
 
 

@@ -72,7 +72,7 @@ def people(lms: Lms) -> tuple[Person, Person]:
 def forbidden(cluster: Cluster, people: tuple[Person, Person]) -> dict[str, Address]:
     """Everything with a listener that is none of a person's business."""
     targets: dict[str, Address] = {}
-    for part, port in (("hub", 8081), ("proxy", 8000), ("ngshare", 8080)):
+    for part, port in (("hub", 8081), ("proxy", 8000), ("exchange", 8080)):
         targets[f"{OTHER}: {part}'s pod"] = (cluster.pod(f"course-{OTHER}", f"{part}-").status.pod_ip, port)
     for service in cluster.core.list_namespaced_service(f"course-{OTHER}").items:
         targets[f"{OTHER}: service {service.metadata.name}"] = (service.spec.cluster_ip, service.spec.ports[0].port)
@@ -122,7 +122,7 @@ def test_a_person_reaches_the_own_course_only(
 ) -> None:
     own = {
         "own hub, by name": "http://hub:8081/hub/api",
-        "own ngshare, by name": "http://ngshare:8080/healthz",
+        "own exchange, by name": "http://exchange:8080/healthz",
         "own course's address": f"{cluster.course_url(HOME)}/hub/health",
     }
     closed = forbidden | METADATA

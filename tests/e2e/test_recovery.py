@@ -28,12 +28,13 @@ NAMESPACE = f"course-{COURSE}"
 STUDENT = "student-71"
 FILE = "written-before.txt"
 LIMIT = 150.0  # seconds
-# Runs in the ngshare pod as its administrator: what is said to ngshare, and what it knows afterwards.
-NGSHARE = """
-import json, os, sys, urllib.request
+# Runs in the exchange's pod with the hub's token: what is said to the exchange, and what it knows afterwards.
+EXCHANGE = """
+import pathlib, sys, urllib.request
 method, path, data = sys.argv[1:]
-request = urllib.request.Request("http://127.0.0.1:8080/services/ngshare" + path, data.encode() or None, method=method)
-request.add_header("Authorization", "token " + os.environ["JUPYTERHUB_API_TOKEN"])
+request = urllib.request.Request("http://127.0.0.1:8080/api/" + path, data.encode() or None, method=method)
+token = pathlib.Path("/etc/campus-hubs/secrets/exchange-token").read_text().strip()
+request.add_header("Authorization", "token " + token)
 print(urllib.request.urlopen(request, timeout=10).read().decode())
 """
 
@@ -136,10 +137,10 @@ def replaced(cluster: Cluster, pod: Any) -> bool:  # noqa: ANN401  a V1Pod
     return len(ready) == 1
 
 
-def ngshare(cluster: Cluster, method: str, path: str, data: str = "") -> Any:  # noqa: ANN401  what ngshare answers
-    """Ask ngshare as its administrator."""
-    pod = cluster.pod(NAMESPACE, "ngshare-").metadata.name
-    execute, command = cluster.core.connect_get_namespaced_pod_exec, ["python3", "-c", NGSHARE, method, path, data]
+def exchange(cluster: Cluster, method: str, path: str, data: str = "") -> Any:  # noqa: ANN401  what it answers
+    """Ask the exchange as the hub does."""
+    pod = cluster.pod(NAMESPACE, "exchange-").metadata.name
+    execute, command = cluster.core.connect_get_namespaced_pod_exec, ["python3", "-c", EXCHANGE, method, path, data]
     connection = stream(execute, pod, NAMESPACE, command=command, stdout=True, stderr=True, _preload_content=False)
     connection.run_forever(timeout=30)
     assert connection.returncode == 0, connection.read_stderr()
@@ -164,16 +165,18 @@ def test_proxy(cluster: Cluster, work: Work) -> None:
     assert work.current_pod().metadata.uid == work.pod.metadata.uid
 
 
-def test_ngshare(cluster: Cluster, work: Work) -> None:
+def test_exchange(cluster: Cluster, work: Work) -> None:
     """It answers the people's servers, and knows what it knew."""
-    course = f"e2e-{work.text[:8]}"
-    ngshare(cluster, "POST", f"/course/{course}", 'instructors=["e2e"]')
-    pod = cluster.pod(NAMESPACE, "ngshare-")
-    get = "import urllib.request; print(urllib.request.urlopen('http://ngshare:8080/healthz', timeout=2).status)"
+    name = work.person.name
+    (before,) = [m for m in exchange(cluster, "GET", "members")["members"] if m["user"] == name]
+    fields = {"subject": before["subject"], "role": "student", "given_name": "Kept", "family_name": work.text}
+    exchange(cluster, "PUT", f"members/{name}", json.dumps(fields))
+    pod = cluster.pod(NAMESPACE, "exchange-")
+    get = "import urllib.request; print(urllib.request.urlopen('http://exchange:8080/healthz', timeout=2).status)"
     kill_pod(cluster, pod)
-    recovery("ngshare", lambda: work.person.run_cell(get).strip() == "200", lambda: replaced(cluster, pod))
-    assert course in ngshare(cluster, "GET", "/courses")["courses"]
-    ngshare(cluster, "DELETE", f"/course/{course}")
+    recovery("exchange", lambda: work.person.run_cell(get).strip() == "200", lambda: replaced(cluster, pod))
+    (after,) = [m for m in exchange(cluster, "GET", "members")["members"] if m["user"] == name]
+    assert after["name"] == f"Kept {work.text}"
     assert work.launch_works()
 
 

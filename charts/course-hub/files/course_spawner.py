@@ -1,4 +1,4 @@
-"""A KubeSpawner that gives up early on a server that can not start, and tells its user why.
+"""A KubeSpawner for classes: starts wait for their turn, hopeless ones end soon and say why, teachers share a volume.
 
 KubeSpawner waits for the whole start time-out, whatever has happened, and then says "timeout". A start that only waits
 for its turn (a volume, a free slot) deserves that long a time; one that has failed, or that Kubernetes warns of again
@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from jupyterhub.spawner import SpawnException
+from kubernetes_asyncio.client import ApiException
 from kubespawner import KubeSpawner
 from traitlets import Integer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
 # Waiting reasons of a container that the kubelet retries for ever (its pkg/kubelet/images/types.go and kuberuntime).
 # Nothing about these changes while somebody waits: images are on the nodes before a course is there.
@@ -26,6 +28,74 @@ HOPELESS = {"CreateContainerConfigError", "ErrImageNeverPull", "ImagePullBackOff
 STUCK = {"CreateContainerError", "ErrImagePull", "ImageInspectError", "RunContainerError"}
 # Seconds between two looks at the watched pod; that costs no request.
 LOOK = 0.25
+TEACHERS = {"instructor", "teaching_assistant"}
+GRADER = "campus.hubs/grader"
+COURSE_CLAIM = "course"
+COURSE_VOLUME = {"name": "course", "persistentVolumeClaim": {"claimName": COURSE_CLAIM}}
+COURSE_MOUNT = {"name": "course", "mountPath": "/srv/course"}
+# A volume that only one node can have at a time: teachers' servers meet where it is.
+TOGETHER = {"labelSelector": {"matchLabels": {GRADER: "true"}}, "topologyKey": "kubernetes.io/hostname"}
+# Their volumes never leave the node that they were made on.
+LOCAL_PROVISIONERS = {"rancher.io/local-path", "openebs.io/local", "local.csi.openebs.io", "topolvm.io"}
+_NOT_FOUND = 404
+
+
+class Turns:
+    """Who may start now, first come, first served.
+
+    Args:
+        limit: how many starts may be under way at a time.
+
+    """
+
+    def __init__(self, limit: int) -> None:
+        """Start with nobody."""
+        self.limit = limit
+        self._busy = 0
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def __len__(self) -> int:
+        """Count who waits."""
+        return len(self._waiting)
+
+    def place(self, ticket: asyncio.Future[None] | None) -> int:
+        """Return the place in the queue, 1 for the next; 0 if it does not wait."""
+        return self._waiting.index(ticket) + 1 if ticket in self._waiting else 0
+
+    def ticket(self) -> asyncio.Future[None]:
+        """Take a place; it is done when its turn has come, and is given back by `leave`."""
+        ticket = asyncio.get_running_loop().create_future()
+        self._waiting.append(ticket)
+        self._call()
+        return ticket
+
+    def leave(self, ticket: asyncio.Future[None]) -> None:
+        """Give a turn back, or a place in the queue."""
+        if ticket in self._waiting:
+            self._waiting.remove(ticket)
+        else:
+            self._busy -= 1
+        self._call()
+
+    def _call(self) -> None:
+        while self._waiting and self._busy < self.limit:
+            ticket = self._waiting.pop(0)
+            self._busy += 1
+            if not ticket.done():
+                ticket.set_result(None)
+
+
+def node_of(claim: Mapping[str, Any] | None) -> str | None:
+    """Return the node that a claim's volume can not leave, or None.
+
+    Args:
+        claim: the PersistentVolumeClaim as the API has it; the scheduler and the volume controller annotate it.
+
+    """
+    notes = ((claim or {}).get("metadata") or {}).get("annotations") or {}
+    if notes.get("volume.kubernetes.io/storage-provisioner") not in LOCAL_PROVISIONERS:
+        return None
+    return notes.get("volume.kubernetes.io/selected-node")
 
 
 def _sentence(event: Mapping[str, Any]) -> str:
@@ -89,6 +159,14 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
 
     patience = Integer(40, config=True, help="Seconds for which warnings at a start may pass.")
 
+    concurrent_starts = Integer(
+        8, config=True, help="How many servers start at a time; the others wait for their turn."
+    )
+
+    turns: ClassVar[Turns | None] = None
+
+    _ticket: asyncio.Future[None] | None = None
+    _note = ""
     _began = 0.0
 
     def _pod(self) -> dict[str, Any]:
@@ -105,14 +183,91 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
             error.jupyterhub_message = message
             raise error
 
-    async def start(self) -> str:
-        """Start the pod and wait until its server accepts connections; return its URL.
+    @property
+    def teaches(self) -> bool:
+        """Whether the person is a lecturer or tutor of the course, by their launch."""
+        return bool(TEACHERS & {group.name for group in self.user.groups})
 
-        KubeSpawner looks at the pod in growing intervals of up to 5 seconds; this looks all the time.
+    async def _claim(self, name: str) -> dict[str, Any] | None:
+        try:
+            found = await self.api.read_namespaced_persistent_volume_claim(name, self.namespace)
+        except ApiException as error:
+            if error.status == _NOT_FOUND:
+                return None
+            raise
+        claim: dict[str, Any] = self.api.api_client.sanitize_for_serialization(found)
+        return claim
+
+    async def _arrange(self) -> None:
+        """Give teachers the course's volume, and a home on the same node.
+
+        A student who becomes a tutor may have a home on another node, in a volume that can not move. Then they get a
+        second home, and the first is theirs again when they are a student.
         """
+        home = f"home-{self.user.name}"
+        self._note = ""
+        if self.teaches:
+            places = [node_of(await self._claim(name)) for name in (home, COURSE_CLAIM)]
+            if all(places) and places[0] != places[1]:
+                self._note = (
+                    f"Your home as a student ({home}) is on another server than the course's files. "
+                    "It is kept; you work in a second home while you teach."
+                )
+                home = f"{home}-staff"
+        labels = {key: value for key, value in self.extra_labels.items() if key != GRADER}
+        volumes = [volume for volume in self.volumes if volume["name"] not in {"home", "course"}]
+        mounts = [mount for mount in self.volume_mounts if mount["name"] != "course"]
+        self.pvc_name = home
+        self.extra_labels = {**labels, GRADER: "true"} if self.teaches else labels
+        self.volumes = [
+            *volumes,
+            {"name": "home", "persistentVolumeClaim": {"claimName": home}},
+            *([COURSE_VOLUME] if self.teaches else []),
+        ]
+        self.volume_mounts = [*mounts, *([COURSE_MOUNT] if self.teaches else [])]
+        self.pod_affinity_required = [TOGETHER] if self.teaches else []
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        cls = type(self)
+        if cls.turns is None:
+            cls.turns = Turns(self.concurrent_starts)
+        self._ticket = cls.turns.ticket()
+        try:
+            await self._ticket
+            yield
+        finally:
+            cls.turns.leave(self._ticket)
+            self._ticket = None
+
+    async def progress(self) -> AsyncIterator[dict[str, Any]]:
+        """Say the place in the queue while there is one, then what Kubernetes does; see KubeSpawner.progress."""
+        said = 0
+        while self.turns and (place := self.turns.place(self._ticket)):
+            if place != said:
+                said = place
+                message = (
+                    f"Number {place} of {len(self.turns)} who wait: {self.turns.limit} servers start at a time, "
+                    "so that each of them starts fast."
+                )
+                yield {"progress": 0, "message": message}
+            await asyncio.sleep(LOOK)
+        if self._note:
+            yield {"progress": 0, "message": self._note}
+        async for event in super().progress():
+            yield event
+
+    async def start(self) -> str:
+        """Wait for a turn, start the pod and wait until its server accepts connections; return its URL."""
+        async with self._turn():
+            await self._arrange()
+            return await self._start_pod()
+
+    async def _start_pod(self) -> str:
+        """Start the pod. KubeSpawner looks at it in growing intervals of up to 5 seconds; this looks all the time."""
         self._began = time.monotonic()
         before = self._pod().get("metadata", {}).get("uid")
-        starting = super().start()
+        starting = KubeSpawner.start(self)
         try:
             while not starting.done():
                 await asyncio.wait({starting}, timeout=LOOK)

@@ -1,15 +1,16 @@
-"""Tell ngshare who is in the course: everybody who starts a server, with the role of their launch.
+"""Tell the exchange who is in the course: everybody who starts a server, with what their launch said.
 
-It never holds up a start. What ngshare does not take now, because it restarts for instance, is tried again; the
+It never holds up a start. What the exchange does not take now, because it restarts for instance, is tried again; the
 person's next start says it once more anyway.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 
@@ -18,25 +19,46 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("jupyterhub.exchange")
 
-TEACHERS = {"instructor", "teaching_assistant"}
 # Seconds between two attempts; after the last it is left to the next start.
 PAUSES = (2, 5, 15, 30, 60, 300)
-_EXISTS = 409
+
+
+def member(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the exchange keeps of a launch, from the login's auth_state.
+
+    Args:
+        state: sub, course_role, given_name, family_name, full_name, email; nrps and ags as LTI 1.3 launches claim them,
+            outcomes as LTI 1.1 launches have them.
+
+    """
+    ags = state.get("ags") or {}
+    outcomes = state.get("outcomes") or {}
+    return {
+        "subject": str(state.get("sub") or ""),
+        "role": str(state.get("course_role") or "student"),
+        "given_name": str(state.get("given_name") or ""),
+        "family_name": str(state.get("family_name") or state.get("full_name") or ""),
+        "email": str(state.get("email") or ""),
+        "nrps_url": str((state.get("nrps") or {}).get("context_memberships_url") or ""),
+        "ags": {"lineitems": ags["lineitems"], "scopes": ags.get("scope") or []} if ags.get("lineitems") else None,
+        "outcome": {"url": outcomes["service_url"], "sourcedid": outcomes["result_sourcedid"]}
+        if outcomes.get("service_url") and outcomes.get("result_sourcedid")
+        else None,
+    }
 
 
 class Exchange:
-    """One course in ngshare, by its REST API.
+    """The course's exchange, by the part of its API that is the hub's.
 
     Args:
         url: base of the API, without a trailing slash.
-        token: API token of the hub service that is ngshare's administrator.
-        course: the course's id.
+        token: the service's token.
 
     """
 
-    def __init__(self, url: str, token: str, course: str) -> None:
+    def __init__(self, url: str, token: str) -> None:
         """Remember where and who; nothing is sent."""
-        self._url, self._token, self._course = url, token, quote(course, safe="")
+        self._url, self._token = url, token
         self._tasks: set[asyncio.Task[None]] = set()
 
     def enrol_soon(self, name: str, state: Mapping[str, Any]) -> None:
@@ -47,51 +69,48 @@ class Exchange:
         task.add_done_callback(self._tasks.discard)
 
     async def enrol(self, name: str, state: Mapping[str, Any]) -> None:
-        """Make a person student or instructor of the course, which is made if it is not there.
+        """Make a person a member of the course, in the role of their launch.
 
         Args:
             name: the hub's user name.
-            state: the login's auth_state; course_role, given_name, family_name and email are read.
+            state: the login's auth_state, see `member`.
 
         Raises:
-            HTTPClientError: ngshare refuses.
-            OSError: ngshare is not there.
+            HTTPClientError: the exchange refuses.
+            OSError: the exchange is not there.
 
         """
-        await self._send("POST", f"course/{self._course}", {"instructors": "[]"}, accept=_EXISTS)
-        fields = {
-            "first_name": str(state.get("given_name") or ""),
-            "last_name": str(state.get("family_name") or state.get("full_name") or ""),
-            "email": str(state.get("email") or ""),
-        }
-        person = f"{self._course}/{quote(name, safe='')}"
-        if state.get("course_role") in TEACHERS:
-            await self._send("POST", f"instructor/{person}", fields)
-        elif await self._send("POST", f"student/{person}", fields, accept=_EXISTS) == _EXISTS:
-            # An instructor is not made a student in one step.
-            await self._send("DELETE", f"instructor/{person}")
-            await self._send("POST", f"student/{person}", fields)
+        await self._send("PUT", f"members/{quote(name, safe='')}", member(state))
+
+    async def members(self) -> list[dict[str, Any]]:
+        """Return the course's members: user, role, active and more.
+
+        Raises:
+            HTTPClientError: the exchange refuses.
+            OSError: the exchange is not there.
+
+        """
+        found: list[dict[str, Any]] = (await self._send("GET", "members"))["members"]
+        return found
 
     async def _enrol_patiently(self, name: str, state: Mapping[str, Any]) -> None:
         for pause in (*PAUSES, None):
             try:
                 await self.enrol(name, state)
             except (HTTPClientError, OSError) as error:
-                log.warning("ngshare does not know %s yet: %s", name, error)
+                log.warning("The exchange does not know %s yet: %s", name, error)
                 if pause is not None:
                     await asyncio.sleep(pause)
             else:
                 return
 
-    async def _send(self, method: str, path: str, fields: Mapping[str, str] | None = None, accept: int = 200) -> int:
+    async def _send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         response = await AsyncHTTPClient().fetch(
             f"{self._url}/{path}",
             method=method,
-            headers={"Authorization": f"token {self._token}"},
-            body=urlencode(fields) if fields is not None else None,
+            headers={"Authorization": f"token {self._token}", "Content-Type": "application/json"},
+            body=None if body is None else json.dumps(body),
             request_timeout=20,
-            raise_error=False,
         )
-        if response.code not in {200, accept}:
-            response.rethrow()
-        return response.code
+        answer: dict[str, Any] = json.loads(response.body)
+        return answer

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,14 @@ from typing import Any
 HERE = Path(__file__).parent
 SECRETS = Path("/etc/campus-hubs/secrets")
 LTI = Path("/etc/campus-hubs/lti")
-NGSHARE_URL = "http://ngshare:8080/services/ngshare"
-NGSHARE_SERVICE = "ngshare"
+NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+EXCHANGE_URL = "http://exchange:8080"
+EXCHANGE_SERVICE = "exchange"
 # What hub.config says of these is added to what the course needs, not put in its place.
 ADDED = {"services", "load_roles", "blocked_users"}
+
+# The loop itself holds tasks weakly.
+BACKGROUND: list[asyncio.Task[None]] = []
 
 Settings = dict[str, dict[str, Any]]
 
@@ -62,8 +68,17 @@ def hub_settings(values: dict[str, Any], secret: dict[str, str]) -> Settings:
         "last_activity_interval": 5,
         # The page that shows the progress, at once.
         "tornado_settings": {"slow_spawn_timeout": 0},
-        "services": [{"name": NGSHARE_SERVICE, "api_token": secret["ngshare-token"]}],
-        "load_roles": [],
+        # CourseSpawner queues starts; the hub itself would turn people away.
+        "concurrent_spawn_limit": 0,
+        "services": [{"name": EXCHANGE_SERVICE, "api_token": secret["exchange-token"]}],
+        # It ends the sessions of who left the roster. Homes stay: see delete_pvc.
+        "load_roles": [
+            {
+                "name": EXCHANGE_SERVICE,
+                "services": [EXCHANGE_SERVICE],
+                "scopes": ["list:users", "read:servers", "delete:users", "delete:servers"],
+            }
+        ],
     }
     if values["publicUrl"]:
         hub["public_url"] = values["publicUrl"]
@@ -112,16 +127,90 @@ def login_settings(values: dict[str, Any]) -> Settings:
         authenticator["tool_jwks_file"] = str(LTI / "jwks.json")
     else:
         authenticator["lti11_consumer_dir"] = str(LTI)
-    # ngshare knows its administrator by name only: nobody else may have it.
+    # Nobody is called like a service.
     return {
-        "Authenticator": {"blocked_users": [NGSHARE_SERVICE, "idle-culler"]},
+        "Authenticator": {"blocked_users": [EXCHANGE_SERVICE, "idle-culler"]},
         "CourseAuthenticator": authenticator,
     }
+
+
+# Shown where there is a choice: radio buttons of Bootstrap, as on the hub's other pages; titles are text, not HTML.
+PROFILES = """
+<fieldset>
+  <legend class="fs-5 mb-3">Which server do you need?</legend>
+  {%- set known = profile_list | map(attribute="slug") | list %}
+  {%- for profile in profile_list %}
+  <div class="form-check position-relative border rounded mb-2 py-3 pe-3 ps-5">
+    <input class="form-check-input" type="radio" name="profile" required
+           id="profile-{{ profile.slug | e }}" value="{{ profile.slug | e }}"
+           {%- if profile.description %} aria-describedby="about-{{ profile.slug | e }}"{% endif %}
+           {%- if profile.slug == user_options.profile %} checked
+           {%- elif profile.default and user_options.profile not in known %} checked{% endif %}>
+    <label class="form-check-label fw-bold stretched-link" for="profile-{{ profile.slug | e }}">
+      {{- profile.display_name | e -}}
+    </label>
+    {%- if profile.description %}
+    <div class="text-body-secondary" id="about-{{ profile.slug | e }}">{{ profile.description | e }}</div>
+    {%- endif %}
+  </div>
+  {%- endfor %}
+</fieldset>
+"""
+
+
+def literal(text: str) -> str:
+    """Protect a text from KubeSpawner, which fills in what is in braces."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def material_settings(material: dict[str, str], image: str, home: str) -> dict[str, list[dict[str, Any]]]:
+    """Return what brings the teaching material into a home before the server starts; empty if there is none.
+
+    Args:
+        material: git (URL), branch, directory, secretName (a Secret with a deploy key), each "" if not set.
+        image: an image with `campus_hubs_lab`.
+        home: where the home is mounted.
+
+    """
+    if not material["git"]:
+        return {"init_containers": [], "volumes": []}
+    environment = {
+        "HOME": home,
+        "MATERIAL_GIT": material["git"],
+        "MATERIAL_BRANCH": material["branch"],
+        "MATERIAL_DIR": material["directory"],
+    }
+    mounts = [{"name": "home", "mountPath": home}, {"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - the pod's own
+    volumes = []
+    if material["secretName"]:
+        mounts.append({"name": "material", "mountPath": "/etc/material", "readOnly": True})
+        # A Secret that is not there is a reason in the log, not one against the server.
+        secret = {"secretName": material["secretName"], "defaultMode": 0o440, "optional": True}
+        volumes.append({"name": "material", "secret": secret})
+    container = {
+        "name": "material",
+        "image": image,
+        # A server starts with the material of last time, or without any, rather than not at all.
+        "command": ["sh", "-c", "timeout 120 python3 -m campus_hubs_lab.material || true"],
+        "workingDir": home,
+        "env": [{"name": name, "value": literal(value)} for name, value in environment.items()],
+        "volumeMounts": mounts,
+        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "1Gi"}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+    return {"init_containers": [container], "volumes": volumes}
 
 
 def spawner_settings(values: dict[str, Any]) -> Settings:
     """Return what each person's server is and may."""
     user = values["singleuser"]
+    profiles = user["profileList"]
+    # A single profile is no choice: it is what everybody gets.
+    only = profiles[0].get("kubespawner_override", {}) if len(profiles) == 1 else {}
     storage = user["storage"]
     labels = {"campus.hubs/course": values["course"]}
     spread = {
@@ -130,12 +219,16 @@ def spawner_settings(values: dict[str, Any]) -> Settings:
         "whenUnsatisfiable": "ScheduleAnyway",
         "labelSelector": {"matchLabels": {"component": "singleuser-server"}},
     }
+    material = material_settings(user["material"], only.get("image", user["image"]), storage["homeMountPath"])
     environment = {
-        **user["extraEnv"],
+        **{name: literal(value) for name, value in user["extraEnv"].items()},
         "COURSE_ID": values["course"],
-        "NGSHARE_URL": NGSHARE_URL,
+        "NGSHARE_URL": f"{EXCHANGE_URL}/ngshare",
+        "EXCHANGE_URL": f"{EXCHANGE_URL}/api",
+        # Read where feedback is released, so by lecturers' and tutors' servers only.
+        "COURSE_SEND_GRADES_ON_FEEDBACK": "1" if user["sendGradesOnFeedback"] else "0",
     }
-    return {
+    result: Settings = {
         "Spawner": {
             "default_url": "/lab",
             "environment": environment,
@@ -165,7 +258,11 @@ def spawner_settings(values: dict[str, Any]) -> Settings:
             "volumes": [
                 {"name": "home", "persistentVolumeClaim": {"claimName": "home-{user_server}"}},
                 {"name": "tmp", "emptyDir": {"sizeLimit": "2Gi"}},
+                *material["volumes"],
             ],
+            "init_containers": material["init_containers"],
+            "profile_list": profiles if len(profiles) > 1 else [],
+            "profile_form_template": PROFILES,
             "volume_mounts": [
                 {"name": "home", "mountPath": storage["homeMountPath"]},
                 {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own
@@ -197,7 +294,26 @@ def spawner_settings(values: dict[str, Any]) -> Settings:
                 "topologySpreadConstraints": [spread],
             },
         },
-        "CourseSpawner": {"patience": user["patienceSeconds"]},
+        "CourseSpawner": {
+            "patience": user["patienceSeconds"],
+            "concurrent_starts": user["concurrentStarts"],
+        },
+    }
+    return merged(result, {"KubeSpawner": only})
+
+
+def sandbox_settings(values: dict[str, Any]) -> dict[str, Any]:
+    """Return what a submission may use while it is graded: as much as its author's server, on the same nodes."""
+    user = values["singleuser"]
+    return {
+        "course": values["course"],
+        "image": user["image"],
+        "pullPolicy": user["pullPolicy"],
+        "memory": user["memory"],
+        "cpu": user["cpu"],
+        "nodeSelector": user["nodeSelector"],
+        "tolerations": user["extraTolerations"],
+        **user["sandbox"],
     }
 
 
@@ -225,10 +341,13 @@ def configure(config: Any) -> None:  # noqa: ANN401 - a traitlets Config
 
     values = json.loads((HERE / "values.json").read_text())
     sys.path.insert(0, str(HERE))
-    from exchange import Exchange  # noqa: PLC0415 - beside this file
+    from course_spawner import CourseSpawner  # noqa: PLC0415 - beside this file
+    from exchange import Exchange  # noqa: PLC0415
+    from homes import Homes, HomesHandler  # noqa: PLC0415
+    from sandbox import Sandboxes, sandbox_handlers  # noqa: PLC0415
 
     secret = read_secret(SECRETS)
-    exchange = Exchange(NGSHARE_URL, secret["ngshare-token"], values["course"])
+    exchange = Exchange(f"{EXCHANGE_URL}/api", secret["exchange-token"])
 
     def before_start(spawner: Any, state: dict[str, Any] | None) -> None:  # noqa: ANN401 - a Spawner
         spawner.environment.update(login.spawn_environment(state))
@@ -242,7 +361,15 @@ def configure(config: Any) -> None:  # noqa: ANN401 - a traitlets Config
     config.JupyterHub.spawner_class = "course_spawner.CourseSpawner"
     config.JupyterHub.tornado_settings = login.tornado_settings(values["publicUrl"], lms)
     config.Spawner.auth_state_hook = before_start
-    for name, traits in settings(values, secret).items():
+    made = settings(values, secret)
+    namespace = NAMESPACE.read_text().strip()
+    if values["singleuser"]["homesAhead"]:
+        HomesHandler.homes = Homes(exchange, namespace, made["KubeSpawner"], lambda: len(CourseSpawner.turns or ()))
+    sandboxes = Sandboxes(sandbox_settings(values), namespace)
+    # JupyterHub reads this file in its running loop.
+    BACKGROUND.append(asyncio.get_running_loop().create_task(sandboxes.sweep_for_ever(logging.getLogger("jupyterhub"))))
+    config.JupyterHub.extra_handlers = [(r"/api/homes", HomesHandler), *sandbox_handlers(sandboxes)]
+    for name, traits in made.items():
         for trait, value in traits.items():
             old = config[name].get(trait)
             config[name][trait] = {**old, **value} if isinstance(old, dict) else value

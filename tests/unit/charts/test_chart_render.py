@@ -54,7 +54,7 @@ def test_two_renders_are_byte_identical(template: Template, values: str) -> None
 def test_one_of_each_name(manifests: list[Manifest]) -> None:
     names = [(manifest["kind"], manifest["metadata"]["name"]) for manifest in manifests]
     assert len(names) == len(set(names))
-    assert set(of_kind(manifests, "Deployment")) == {"hub", "proxy", "ngshare"}
+    assert set(of_kind(manifests, "Deployment")) == {"hub", "proxy", "exchange"}
 
 
 def test_nothing_outside_the_namespace(manifests: list[Manifest]) -> None:
@@ -112,7 +112,7 @@ def test_only_the_hub_has_a_token_and_little_to_do_with_it(manifests: list[Manif
 
 def test_data_outlives_the_release(manifests: list[Manifest]) -> None:
     claims = of_kind(manifests, "PersistentVolumeClaim")
-    assert set(claims) == {"hub-db", "ngshare"}
+    assert set(claims) == {"hub-db", "exchange", "course"}
     for claim in claims.values():
         assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
 
@@ -172,7 +172,7 @@ def test_what_a_user_pod_reaches(template: Template) -> None:
     user = policies["singleuser"]["spec"]
     assert user["podSelector"] == {"matchLabels": {"component": "singleuser-server"}}
     assert peers(user["ingress"]) == {("hub", 8888), ("proxy", 8888)}
-    assert peers(user["egress"]) == {("hub", 8081), ("proxy", 8000), ("ngshare", 8080), (EVERYWHERE, 0)}
+    assert peers(user["egress"]) == {("hub", 8081), ("proxy", 8000), ("exchange", 8080), (EVERYWHERE, 0)}
     (internet,) = [p["ipBlock"] for rule in user["egress"] for p in rule["to"] if "ipBlock" in p]
     assert {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"} <= set(internet["except"])
 
@@ -180,13 +180,13 @@ def test_what_a_user_pod_reaches(template: Template) -> None:
 def test_what_the_hub_reaches(template: Template) -> None:
     policies = of_kind(objects(template("full")), "NetworkPolicy")
     hub = policies["hub"]["spec"]
-    assert peers(hub["ingress"]) == {("proxy", 8081), ("ngshare", 8081), ("singleuser-server", 8081)}
+    assert peers(hub["ingress"]) == {("proxy", 8081), ("exchange", 8081), ("singleuser-server", 8081)}
     assert peers(hub["egress"]) == {
         ("192.0.2.11/32", 7443),
         ("192.0.2.12/32", 7443),
         ("192.0.2.80/32", 443),
         ("proxy", 8001),
-        ("ngshare", 8080),
+        ("exchange", 8080),
         ("singleuser-server", 8888),
     }
 
@@ -213,8 +213,8 @@ def test_base_url_is_everywhere(template: Template) -> None:
     proxy = deployments["proxy"]["spec"]["template"]["spec"]["containers"][0]["command"]
     assert "--error-target=http://hub:8081/python/hub/error" in proxy
     assert "--default-target=http://hub:8081" in proxy
-    ngshare = deployments["ngshare"]["spec"]["template"]["spec"]["containers"][0]["env"]
-    assert {"name": "JUPYTERHUB_API_URL", "value": "http://hub:8081/python/hub/api"} in ngshare
+    exchange = deployments["exchange"]["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert {"name": "JUPYTERHUB_API_URL", "value": "http://hub:8081/python/hub/api"} in exchange
 
 
 def test_https_is_optional(template: Template) -> None:
@@ -237,9 +237,9 @@ def test_what_rolls_the_hub(template: Template) -> None:
     assert checksum(culled, "hub") != checksum(before, "hub")
     assert checksum(culled, "proxy") == checksum(before, "proxy")
     renewed = template("minimal", "--set=checksum.secrets=other")
-    for deployment in ("hub", "proxy", "ngshare"):
+    for deployment in ("hub", "proxy", "exchange"):
         assert checksum(renewed, deployment) != checksum(before, deployment)
-    edited = template("minimal", "--set=checksum.chart=other", "--set=ngshare.resources.limits.memory=1Gi")
+    edited = template("minimal", "--set=checksum.chart=other", "--set=exchange.resources.limits.memory=1Gi")
     assert checksum(edited, "hub") == checksum(before, "hub")
 
 
@@ -252,7 +252,14 @@ def test_the_secret_of_the_lti_version_is_mounted(template: Template) -> None:
 
 def test_values_reach_the_hub(template: Template) -> None:
     data = of_kind(objects(template("full")), "ConfigMap")["hub"]["data"]
-    assert set(data) == {"values.json", "jupyterhub_config.py", "course_spawner.py", "exchange.py"}
+    assert set(data) == {
+        "values.json",
+        "jupyterhub_config.py",
+        "course_spawner.py",
+        "exchange.py",
+        "homes.py",
+        "sandbox.py",
+    }
     values = json.loads(data["values.json"])
     assert values["course"] == "python-ws26"
     assert values["singleuser"]["image"] == "registry/singleuser:1"

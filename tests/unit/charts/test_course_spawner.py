@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from jupyterhub.spawner import SpawnException
-from kubernetes_asyncio.client import ApiClient
+from kubernetes_asyncio.client import ApiClient, ApiException
 from kubespawner import KubeSpawner
 from traitlets.config import Config
 
@@ -106,13 +106,39 @@ def test_whoever_just_waits_goes_on(
     assert spawner.why_not(case, events, 10 * PATIENCE, PATIENCE) is None
 
 
+class Claims:
+    """The part of the API that knows claims."""
+
+    def __init__(self, claims: dict[str, dict[str, Any]]) -> None:
+        """Take name -> annotations."""
+        self.claims = claims
+        self.api_client = self
+
+    async def read_namespaced_persistent_volume_claim(self, name: str, _namespace: str) -> dict[str, Any]:
+        """Return the claim, or say that there is none."""
+        if name not in self.claims:
+            raise ApiException(status=404)
+        return {"metadata": {"annotations": self.claims[name]}}
+
+    def sanitize_for_serialization(self, found: dict[str, Any]) -> dict[str, Any]:
+        """Return what it got."""
+        return found
+
+
+def on(node: str, provisioner: str = "rancher.io/local-path") -> dict[str, str]:
+    return {
+        "volume.kubernetes.io/selected-node": node,
+        "volume.kubernetes.io/storage-provisioner": provisioner,
+    }
+
+
 @pytest.fixture
 def course(spawner: ModuleType, template: Template, monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401
     """Return a CourseSpawner as the chart's defaults make it, without a cluster."""
     for function in ("load_config", "shared_client"):
         monkeypatch.setattr(f"kubespawner.spawner.{function}", lambda *_, **__: None)
     values = next(m for m in yaml.safe_load_all(template("minimal")) if m and m["kind"] == "ConfigMap")["data"]
-    secret = {"cookie-secret": "00", "crypt-key": "11", "proxy-token": "22", "ngshare-token": "33"}
+    secret = {"cookie-secret": "00", "crypt-key": "11", "proxy-token": "22", "exchange-token": "33"}
     config = Config(load("jupyterhub_config").settings(json.loads(values["values.json"]), secret))
     user = SimpleNamespace(name="uabcdefgh23456777", groups=[SimpleNamespace(name="instructor")], id=1, url="/user/x/")
     hub = SimpleNamespace(
@@ -124,6 +150,8 @@ def course(spawner: ModuleType, template: Template, monkeypatch: pytest.MonkeyPa
     )
     made.api_token = "token"
     made.oauth_client_id = "client"
+    made.api = Claims({})
+    monkeypatch.setattr(spawner.CourseSpawner, "turns", None)
     return made
 
 
@@ -159,7 +187,7 @@ def test_user_pod_knows_its_course(course: Any) -> None:  # noqa: ANN401
     made = manifest(course)
     environment = {item["name"]: item.get("value") for item in made["spec"]["containers"][0]["env"]}
     assert environment["COURSE_ID"] == "python-ws26"
-    assert environment["NGSHARE_URL"] == "http://ngshare:8080/services/ngshare"
+    assert environment["NGSHARE_URL"] == "http://exchange:8080/ngshare"
     assert made["metadata"]["labels"]["component"] == "singleuser-server"
     assert made["metadata"]["name"] == "user-uabcdefgh23456777"
     assert made["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"] == "home-uabcdefgh23456777"
@@ -229,3 +257,107 @@ def test_an_open_port_ends_the_wait(course: Any, monkeypatch: pytest.MonkeyPatch
         return time.monotonic() - begin
 
     assert asyncio.run(run()) < 2
+
+
+@pytest.mark.parametrize("role", ["instructor", "teaching_assistant"])
+def test_teachers_share_the_courses_volume(course: Any, role: str) -> None:  # noqa: ANN401
+    course.user.groups = [SimpleNamespace(name=role)]
+    asyncio.run(course._arrange())
+    made = manifest(course)
+    assert made["metadata"]["labels"]["campus.hubs/grader"] == "true"
+    assert {v["name"] for v in made["spec"]["volumes"]} == {"home", "tmp", "course"}
+    mounts = {m["name"]: m["mountPath"] for m in made["spec"]["containers"][0]["volumeMounts"]}
+    assert mounts == {"home": "/home/jovyan", "tmp": "/tmp", "course": "/srv/course"}  # noqa: S108
+    (together,) = made["spec"]["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert together["labelSelector"]["matchLabels"] == {"campus.hubs/grader": "true"}
+
+
+def test_a_tutor_who_is_a_student_again_has_nothing_of_it(course: Any) -> None:  # noqa: ANN401
+    asyncio.run(course._arrange())
+    course.user.groups = [SimpleNamespace(name="student")]
+    asyncio.run(course._arrange())
+    made = manifest(course)
+    assert "campus.hubs/grader" not in made["metadata"]["labels"]
+    assert {v["name"] for v in made["spec"]["volumes"]} == {"home", "tmp"}
+    assert "podAffinity" not in made["spec"].get("affinity", {})
+
+
+@pytest.mark.parametrize(
+    ("home", "shared", "wanted"),
+    [
+        (on("w1"), on("w1"), "home-uabcdefgh23456777"),
+        (on("w1"), on("w2"), "home-uabcdefgh23456777-staff"),
+        (on("w1", "ceph"), on("w2", "ceph"), "home-uabcdefgh23456777"),
+        (None, on("w2"), "home-uabcdefgh23456777"),
+        (on("w1"), None, "home-uabcdefgh23456777"),
+    ],
+)
+def test_a_home_that_cannot_move_is_kept_beside_a_second_one(
+    course: Any,  # noqa: ANN401
+    home: dict[str, str] | None,
+    shared: dict[str, str] | None,
+    wanted: str,
+) -> None:
+    claims = {"home-uabcdefgh23456777": home, "course": shared}
+    course.api = Claims({name: notes for name, notes in claims.items() if notes is not None})
+    asyncio.run(course._arrange())
+    assert course.pvc_name == wanted
+    volumes = {v["name"]: v for v in manifest(course)["spec"]["volumes"]}
+    assert volumes["home"]["persistentVolumeClaim"]["claimName"] == wanted
+    assert bool(course._note) == wanted.endswith("-staff")
+
+
+def test_starts_wait_for_their_turn_in_the_order_they_came(spawner: ModuleType) -> None:
+    async def run() -> None:
+        turns = spawner.Turns(2)
+        tickets = [turns.ticket() for _ in range(5)]
+        assert [ticket.done() for ticket in tickets] == [True, True, False, False, False]
+        assert [turns.place(ticket) for ticket in tickets] == [0, 0, 1, 2, 3]
+        # Somebody gives up; who is behind moves up.
+        turns.leave(tickets[2])
+        assert turns.place(tickets[4]) == 2
+        turns.leave(tickets[0])
+        assert [ticket.done() for ticket in tickets[3:]] == [True, False]
+        for ticket in (tickets[1], tickets[3]):
+            turns.leave(ticket)
+        assert tickets[4].done()
+        turns.leave(tickets[4])
+        # All turns are free again, not more.
+        assert [turns.ticket().done() for _ in range(3)] == [True, True, False]
+
+    asyncio.run(run())
+
+
+def test_who_waits_reads_the_place(course: Any, spawner: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
+    async def nothing(_: Any) -> Any:  # noqa: ANN401
+        for event in ():
+            yield event
+
+    async def run() -> list[str]:
+        monkeypatch.setattr(KubeSpawner, "progress", nothing)
+        turns = type(course).turns = spawner.Turns(1)
+        first, second, course._ticket = turns.ticket(), turns.ticket(), turns.ticket()
+        said = []
+
+        async def read() -> None:
+            async for event in course.progress():
+                said.append(event["message"])
+
+        reading = asyncio.ensure_future(read())
+        await asyncio.sleep(0.3)
+        turns.leave(first)
+        await asyncio.sleep(0.4)
+        turns.leave(second)
+        await asyncio.wait_for(reading, 2)
+        return said
+
+    said = asyncio.run(run())
+    assert [text.split(":")[0] for text in said] == ["Number 2 of 2 who wait", "Number 1 of 1 who wait"]
+
+
+def test_a_failed_start_gives_its_turn_back(course: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
+    ended = {**terminated(exitCode=1), "metadata": {"uid": "1"}}
+    for _ in range(2):
+        with pytest.raises(SpawnException):
+            starting(course, monkeypatch, [{"metadata": {"uid": "1"}, **pod()}, ended])
+        assert type(course).turns._busy == 0

@@ -1,9 +1,10 @@
-"""Enrolment in ngshare, against a server that answers as ngshare 0.6 does."""
+"""What the hub tells the exchange of a launch, against a server that answers as the exchange does."""
 
 from __future__ import annotations
 
 import asyncio
 import importlib.util
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,54 +20,49 @@ if TYPE_CHECKING:
 
 FILE = Path(__file__).parents[3] / "charts" / "course-hub" / "files" / "exchange.py"
 TOKEN = "secret"
-STATE = {"given_name": "Ada", "family_name": "Lovelace", "email": "ada@example.edu"}
+STATE = {
+    "sub": "17",
+    "course_role": "instructor",
+    "given_name": "Ada",
+    "family_name": "Lovelace",
+    "email": "ada@example.edu",
+    "nrps": {"context_memberships_url": "https://lms.example/members", "service_versions": ["2.0"]},
+    "ags": {"scope": ["score"], "lineitems": "https://lms.example/items?type_id=1", "lineitem": ""},
+}
 
 
-class Ngshare:
-    """What ngshare remembers."""
+class Memory:
+    """What the exchange remembers."""
 
     def __init__(self) -> None:
         """Start empty."""
-        self.courses: dict[str, dict[str, set[str]]] = {}
-        self.names: dict[str, str] = {}
+        self.members: dict[str, dict[str, Any]] = {}
         self.down = 0
 
 
 class Handler(RequestHandler):
-    """ngshare's answers to its administrator."""
+    """The exchange's answers to the hub."""
 
-    def initialize(self, state: Ngshare) -> None:
+    def initialize(self, memory: Memory) -> None:
         """Take what tornado hands on."""
-        self.state = state
+        self.memory = memory
 
     def prepare(self) -> None:
         """Be down, or ask for the token."""
-        if self.state.down:
-            self.state.down -= 1
+        if self.memory.down:
+            self.memory.down -= 1
             self.send_error(503)
         elif self.request.headers.get("Authorization") != f"token {TOKEN}":
             self.send_error(403)
 
-    def post(self, kind: str, course: str, person: str | None) -> None:
-        """Make a course, an instructor or a student."""
-        if kind == "course":
-            if course in self.state.courses:
-                self.set_status(409)
-            self.state.courses.setdefault(course, {"instructor": set(), "student": set()})
-            return
-        members = self.state.courses[course]
-        assert person
-        if kind == "student" and person in members["instructor"]:
-            self.set_status(409)
-            return
-        if kind == "instructor":
-            members["student"].discard(person)
-        self.state.names[person] = f"{self.get_argument('first_name')} {self.get_argument('last_name')}"
-        members[kind].add(person)
+    def put(self, name: str) -> None:
+        """Enrol somebody."""
+        self.memory.members[name] = json.loads(self.request.body)
+        self.write({"changed": True})
 
-    def delete(self, kind: str, course: str, person: str) -> None:
-        """Remove an instructor or a student."""
-        self.state.courses[course][kind].remove(person)
+    def get(self, _name: str) -> None:
+        """List everybody."""
+        self.write({"members": [{"user": name, **fields} for name, fields in self.memory.members.items()]})
 
 
 @pytest.fixture(scope="module")
@@ -79,79 +75,88 @@ def exchange() -> ModuleType:
     return module
 
 
-def using(exchange: ModuleType, state: Ngshare, do: Callable[[Any], Awaitable[None]], token: str = TOKEN) -> None:
-    """Run something with an Exchange that talks to a server with this state."""
+def using(exchange: ModuleType, memory: Memory, do: Callable[[Any], Awaitable[None]], token: str = TOKEN) -> None:
+    """Run something with an Exchange that talks to a server with this memory."""
 
     async def run() -> None:
-        routes = [(r"/ngshare/(course|instructor|student)/([^/]+)(?:/([^/]+))?", Handler, {"state": state})]
         sock, port = bind_unused_port()
-        server = HTTPServer(Application(routes))
+        server = HTTPServer(Application([(r"/api/members/?(.*)", Handler, {"memory": memory})]))
         server.add_socket(sock)
         try:
-            await do(exchange.Exchange(f"http://127.0.0.1:{port}/ngshare", token, "python-ws26"))
+            await do(exchange.Exchange(f"http://127.0.0.1:{port}/api", token))
         finally:
             server.stop()
 
     asyncio.run(run())
 
 
-def enrol(exchange: ModuleType, state: Ngshare, name: str, role: str) -> None:
-    using(exchange, state, lambda course: course.enrol(name, {**STATE, "course_role": role}))
+def test_a_launch_of_lti_13_makes_a_member(exchange: ModuleType) -> None:
+    memory = Memory()
+    using(exchange, memory, lambda course: course.enrol("u1", STATE))
+    assert memory.members["u1"] == {
+        "subject": "17",
+        "role": "instructor",
+        "given_name": "Ada",
+        "family_name": "Lovelace",
+        "email": "ada@example.edu",
+        "nrps_url": "https://lms.example/members",
+        "ags": {"lineitems": "https://lms.example/items?type_id=1", "scopes": ["score"]},
+        "outcome": None,
+    }
 
 
-def test_course_and_people_are_made(exchange: ModuleType) -> None:
-    state = Ngshare()
-    enrol(exchange, state, "u1", "instructor")
-    enrol(exchange, state, "u2", "teaching_assistant")
-    enrol(exchange, state, "u3", "student")
-    assert state.courses == {"python-ws26": {"instructor": {"u1", "u2"}, "student": {"u3"}}}
-    assert state.names["u3"] == "Ada Lovelace"
+def test_a_launch_of_lti_11_carries_its_outcome(exchange: ModuleType) -> None:
+    outcomes = {"service_url": "https://lms.example/outcomes", "result_sourcedid": "17:4"}
+    found = exchange.member({"sub": "17", "course_role": "student", "full_name": "Ada Lovelace", "outcomes": outcomes})
+    assert found["outcome"] == {"url": "https://lms.example/outcomes", "sourcedid": "17:4"}
+    assert found["ags"] is None
+    assert found["nrps_url"] == ""
+    assert found["family_name"] == "Ada Lovelace"
 
 
-def test_saying_it_twice_changes_nothing(exchange: ModuleType) -> None:
-    state = Ngshare()
-    for _ in range(2):
-        enrol(exchange, state, "u1", "instructor")
-        enrol(exchange, state, "u3", "student")
-    assert state.courses == {"python-ws26": {"instructor": {"u1"}, "student": {"u3"}}}
+def test_a_teacher_has_no_outcome(exchange: ModuleType) -> None:
+    outcomes = {"service_url": "https://lms.example/outcomes", "result_sourcedid": ""}
+    assert exchange.member({"sub": "2", "course_role": "instructor", "outcomes": outcomes})["outcome"] is None
 
 
-def test_roles_change(exchange: ModuleType) -> None:
-    state = Ngshare()
-    enrol(exchange, state, "u1", "student")
-    enrol(exchange, state, "u1", "instructor")
-    assert state.courses["python-ws26"] == {"instructor": {"u1"}, "student": set()}
-    enrol(exchange, state, "u1", "student")
-    assert state.courses["python-ws26"] == {"instructor": set(), "student": {"u1"}}
+def test_members_are_read(exchange: ModuleType) -> None:
+    memory = Memory()
+
+    async def both(course: Any) -> None:  # noqa: ANN401
+        await course.enrol("u1", STATE)
+        (found,) = await course.members()
+        assert (found["user"], found["role"]) == ("u1", "instructor")
+
+    using(exchange, memory, both)
 
 
 def test_a_refusal_is_an_error(exchange: ModuleType) -> None:
     with pytest.raises(HTTPClientError, match="403"):
-        using(exchange, Ngshare(), lambda course: course.enrol("u1", {"course_role": "student"}), token="wrong")
+        using(exchange, Memory(), lambda course: course.enrol("u1", STATE), token="wrong")
 
 
-def test_ngshare_may_be_away_for_a_while(exchange: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_exchange_may_be_away_for_a_while(exchange: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exchange, "PAUSES", (0.01, 0.01, 0.01))
-    state = Ngshare()
-    state.down = 2
+    memory = Memory()
+    memory.down = 2
 
     async def soon(course: Any) -> None:  # noqa: ANN401
-        course.enrol_soon("u1", {"course_role": "student"})
+        course.enrol_soon("u1", STATE)
         (task,) = course._tasks
         await task
         await asyncio.sleep(0)
         assert not course._tasks
 
-    using(exchange, state, soon)
-    assert state.courses["python-ws26"]["student"] == {"u1"}
+    using(exchange, memory, soon)
+    assert set(memory.members) == {"u1"}
 
 
-def test_nobody_waits_for_an_ngshare_that_is_gone(exchange: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_waits_for_an_exchange_that_is_gone(exchange: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exchange, "PAUSES", (0.01,))
 
     async def run() -> None:
-        course = exchange.Exchange("http://127.0.0.1:9/ngshare", TOKEN, "python-ws26")
-        course.enrol_soon("u1", {"course_role": "student"})
+        course = exchange.Exchange("http://127.0.0.1:9/api", TOKEN)
+        course.enrol_soon("u1", STATE)
         (task,) = course._tasks
         await task
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 import sys
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from tests.unit.charts.conftest import Template
 
 CHART = Path(__file__).parents[3] / "charts" / "course-hub"
-SECRET = {"cookie-secret": "00" * 32, "crypt-key": "11" * 32, "proxy-token": "22" * 32, "ngshare-token": "33" * 32}
+SECRET = {"cookie-secret": "00" * 32, "crypt-key": "11" * 32, "proxy-token": "22" * 32, "exchange-token": "33" * 32}
 
 
 def load(path: Path) -> ModuleType:
@@ -86,13 +87,13 @@ def test_culler_calls_the_hub_in_its_own_pod(config: ModuleType, template: Templ
     assert "--url=http://127.0.0.1:8081/python/hub/api" in culler["command"]
     assert "--timeout=7200" in culler["command"]
     off = config.settings(rendered(template, "internal"), SECRET)["JupyterHub"]
-    assert [service["name"] for service in off["services"]] == ["ngshare"]
-    assert off["load_roles"] == []
+    assert [service["name"] for service in off["services"]] == ["exchange"]
+    assert [role["name"] for role in off["load_roles"]] == ["exchange"]
 
 
 def test_service_names_are_nobodys(config: ModuleType, template: Template) -> None:
     settings = config.settings(rendered(template, "full"), SECRET)
-    ours = {"ngshare", "idle-culler"}
+    ours = {"exchange", "idle-culler"}
     assert ours <= {service["name"] for service in settings["JupyterHub"]["services"]}
     assert ours == set(settings["Authenticator"]["blocked_users"])
 
@@ -107,12 +108,12 @@ def test_hub_config_is_laid_over(config: ModuleType, template: Template) -> None
         }
     )
     settings = config.settings(rendered(template, "minimal", f"--set-json=hub.config={extra}"), SECRET)
-    assert [s["name"] for s in settings["JupyterHub"]["services"]] == ["ngshare", "idle-culler", "dashboard"]
+    assert [s["name"] for s in settings["JupyterHub"]["services"]] == ["exchange", "idle-culler", "dashboard"]
     assert settings["JupyterHub"]["concurrent_spawn_limit"] == 7
     assert settings["Spawner"]["environment"]["A"] == "b"
     assert settings["Spawner"]["environment"]["COURSE_ID"] == "python-ws26"
     assert settings["Spawner"]["http_timeout"] == 90
-    assert settings["Authenticator"]["blocked_users"] == ["ngshare", "idle-culler", "mallory"]
+    assert settings["Authenticator"]["blocked_users"] == ["exchange", "idle-culler", "mallory"]
     assert settings["KubeSpawner"]["extra_pod_config"]["restartPolicy"] == "Never"
     assert settings["KubeSpawner"]["extra_pod_config"]["hostname"] == "lab"
 
@@ -142,8 +143,23 @@ def test_files_in_config_out(
     enrolled: list[tuple[str, dict[str, str]]] = []
     exchange = SimpleNamespace(enrol_soon=lambda name, state: enrolled.append((name, state)))
     monkeypatch.setitem(sys.modules, "exchange", SimpleNamespace(Exchange=lambda *_: exchange))
+    (tmp_path / "namespace").write_text("course-python-ws26")
+    monkeypatch.setattr(config, "NAMESPACE", tmp_path / "namespace")
+    for name in ("course_spawner", "homes", "sandbox"):
+        monkeypatch.setitem(sys.modules, name, load(CHART / "files" / f"{name}.py"))
     result = Config()
-    config.configure(result)
+
+    async def read() -> None:
+        config.configure(result)
+        for task in config.BACKGROUND:
+            task.cancel()
+
+    asyncio.run(read())
+    assert [path for path, *_ in result.JupyterHub.extra_handlers] == [
+        "/api/homes",
+        "/api/sandboxes",
+        "/api/sandboxes/([a-z0-9-]+)",
+    ]
     assert result.JupyterHub.spawner_class == "course_spawner.CourseSpawner"
     assert result.JupyterHub.tornado_settings == {"headers": {"csp": [""]}, "slow_spawn_timeout": 0}
     assert result.KubeSpawner.image == "registry/singleuser@sha256:bb"

@@ -1,0 +1,329 @@
+"""Sandboxes: short-lived pods in which submissions are run for grading, apart from everybody and everything.
+
+`POST /hub/api/sandboxes` makes one and answers when it is ready; `DELETE /hub/api/sandboxes/<name>` removes it and says
+why it has ended, if it has. For the course's lecturers and tutors, by the token of their servers.
+
+What there is now is read from the cluster each time, so a hub that restarts forgets nothing. A sandbox that nobody uses
+ends by itself, at its deadline at the latest (the pod's own), and what has ended is swept away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import string
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from course_spawner import why_not
+from jupyterhub.apihandlers.base import APIHandler
+from kubernetes_asyncio.client.exceptions import ApiException
+from kubespawner.clients import load_config, shared_client
+from tornado import web
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Manifest = dict[str, Any]
+
+PORT = 8889
+TEACHERS = {"instructor", "teaching_assistant"}
+SELECTOR = "component=sandbox"
+USER = "campus.hubs/user"
+# Seconds: to become ready; for warnings to pass; between two looks; between two sweeps.
+READY = 60
+PATIENCE = 20
+LOOK = 0.3
+SWEEP = 60
+_NAME = string.ascii_lowercase + string.digits
+_SUFFIXES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def in_bytes(size: str | int) -> int:
+    """Read a size of the chart's values: a number of bytes, or one with K, M, G or T (powers of 1024)."""
+    text = str(size).strip()
+    return int(float(text[:-1]) * _SUFFIXES[text[-1]]) if text[-1:] in _SUFFIXES else int(text)
+
+
+def sandbox_pod(settings: Mapping[str, Any], name: str, user: str, token: str) -> Manifest:
+    """Write the manifest of a sandbox. Its files are in memory, so that a full one is an error in the notebook at once.
+
+    Args:
+        settings: see `sandbox_handlers`.
+        name: the pod's name.
+        user: whose it is, a hub user name (a label's value).
+        token: what its agent asks for.
+
+    """
+    memory, cpu = settings["memory"], settings["cpu"]
+    limit = in_bytes(memory["limit"])
+    home, tmp = in_bytes(settings["home"]), in_bytes(settings["tmp"])
+    container = {
+        "name": "sandbox",
+        "image": settings["image"],
+        "imagePullPolicy": settings["pullPolicy"],
+        "command": ["python", "-m", "campus_hubs_lab.sandbox"],
+        # The memory that a process may ask for, so that it gets an error before the whole pod is killed.
+        "env": [
+            {"name": "SANDBOX_TOKEN", "value": token},
+            {"name": "SANDBOX_MEMORY_BYTES", "value": str(limit)},
+            {"name": "HOME", "value": "/home/jovyan"},
+        ],
+        "ports": [{"name": "sandbox", "containerPort": PORT}],
+        "readinessProbe": {
+            "httpGet": {"path": "/healthz", "port": PORT},
+            "periodSeconds": 1,
+            "failureThreshold": READY,
+        },
+        "resources": {
+            "requests": {"memory": str(in_bytes(memory["guarantee"])), "cpu": str(cpu["guarantee"])},
+            "limits": {"memory": str(limit), "cpu": str(cpu["limit"])},
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [{"name": "home", "mountPath": "/home/jovyan"}, {"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
+    }
+    spec = {
+        "containers": [container],
+        "volumes": [
+            {"name": "home", "emptyDir": {"medium": "Memory", "sizeLimit": str(home)}},
+            {"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": str(tmp)}},
+        ],
+        "restartPolicy": "Never",
+        "activeDeadlineSeconds": settings["deadlineSeconds"],
+        "terminationGracePeriodSeconds": 0,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 1000,
+            "runAsGroup": 1000,
+            "fsGroup": 1000,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        # Nothing is resolved in there, so no name server is named.
+        "dnsPolicy": "None",
+        "dnsConfig": {"nameservers": ["127.0.0.1"]},
+        "nodeSelector": dict(settings.get("nodeSelector") or {}),
+        "tolerations": list(settings.get("tolerations") or []),
+    }
+    labels = {"component": "sandbox", "campus.hubs/course": settings["course"], USER: user}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": labels},
+        "spec": spec,
+    }
+
+
+def is_ready(pod: Mapping[str, Any]) -> bool:
+    """Tell whether a pod answers."""
+    conditions = pod.get("status", {}).get("conditions") or []
+    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
+
+
+def is_over(pod: Mapping[str, Any]) -> bool:
+    """Tell whether a pod has ended or is being removed."""
+    gone = pod["metadata"].get("deletionTimestamp") is not None
+    return gone or pod.get("status", {}).get("phase") in {"Succeeded", "Failed"}
+
+
+def why_ended(pod: Mapping[str, Any]) -> str:
+    """Say why a sandbox has ended, for a lecturer; '' if it runs."""
+    status = pod.get("status", {})
+    if status.get("reason") == "DeadlineExceeded":
+        return "It ran longer than a submission may."
+    if status.get("reason") == "Evicted":
+        return f"The cluster has removed its sandbox: {status.get('message') or 'no details'}"
+    for container in status.get("containerStatuses") or []:
+        end = (container.get("state") or {}).get("terminated")
+        if end and end.get("reason") == "OOMKilled":
+            return "It used more memory than a submission may."
+        if end:
+            return f"Its sandbox ended with exit code {end.get('exitCode')}."
+    return "Its sandbox failed." if status.get("phase") == "Failed" else ""
+
+
+def age(pod: Mapping[str, Any], now: datetime) -> float:
+    """Return a pod's age in seconds."""
+    return (now - datetime.fromisoformat(pod["metadata"]["creationTimestamp"])).total_seconds()
+
+
+class Sandboxes:
+    """The course's sandboxes in the cluster.
+
+    Args:
+        settings: see `sandbox_handlers`.
+        namespace: the course's.
+
+    """
+
+    def __init__(self, settings: Mapping[str, Any], namespace: str) -> None:
+        """Nothing is asked for yet."""
+        self.settings, self.namespace = settings, namespace
+        self._one_at_a_time = asyncio.Lock()
+
+    @property
+    def _api(self) -> Any:  # noqa: ANN401 - a CoreV1Api
+        load_config()
+        return shared_client("CoreV1Api")
+
+    async def _json(self, call: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - JSON
+        """Call the API; the answer as the cluster has written it."""
+        response = await getattr(self._api, call)(*arguments, _preload_content=False, _request_timeout=10, **options)
+        content = await response.read()
+        if response.status >= 400:
+            raise ApiException(status=response.status, reason=content.decode(errors="replace")[:500])
+        return json.loads(content)
+
+    async def pods(self) -> list[Manifest]:
+        """List the sandboxes that there are."""
+        listed = await self._json("list_namespaced_pod", self.namespace, label_selector=SELECTOR)
+        return list(listed["items"])
+
+    async def make(self, user: str) -> dict[str, str]:
+        """Make a sandbox and wait until it answers.
+
+        Args:
+            user: whose it is.
+
+        Returns:
+            name, url, token.
+
+        Raises:
+            HTTPError: 429, there are as many as there may be; 503, it does not start.
+
+        """
+        name = "sandbox-" + "".join(secrets.choice(_NAME) for _ in range(10))
+        token = secrets.token_urlsafe(32)
+        # Counted and made in one step, else two at once would both be the last.
+        async with self._one_at_a_time:
+            running = [pod for pod in await self.pods() if not is_over(pod)]
+            mine = sum(pod["metadata"]["labels"].get(USER) == user for pod in running)
+            if mine >= self.settings["perUser"] or len(running) >= self.settings["perCourse"]:
+                raise web.HTTPError(
+                    429,
+                    f"{len(running)} submissions are being run in this course, {mine} of them for you; there may be "
+                    f"{self.settings['perCourse']} and {self.settings['perUser']} at once.",
+                )
+            manifest = sandbox_pod(self.settings, name, user, token)
+            await self._json("create_namespaced_pod", self.namespace, manifest)
+        try:
+            address = await self._until_ready(name)
+        except BaseException:
+            # Also when the caller has gone.
+            await asyncio.shield(self.remove(name))
+            raise
+        return {"name": name, "url": f"http://{address}:{PORT}", "token": token}
+
+    async def _until_ready(self, name: str) -> str:
+        began = time.monotonic()
+        pod: Manifest = {}
+        while (waited := time.monotonic() - began) < READY:
+            pod = await self._json("read_namespaced_pod", name, self.namespace)
+            if is_ready(pod):
+                return str(pod["status"]["podIP"])
+            reason = why_not(pod, [], waited, PATIENCE)
+            if reason:
+                raise web.HTTPError(503, f"The sandbox did not start. {reason}")
+            await asyncio.sleep(LOOK)
+        phase = pod.get("status", {}).get("phase", "unknown")
+        raise web.HTTPError(503, f"The sandbox did not start within {READY} seconds; it is {phase}.")
+
+    async def find(self, name: str) -> Manifest | None:
+        """Return a sandbox's pod, or None; never another pod."""
+        try:
+            pod: Manifest = await self._json("read_namespaced_pod", name, self.namespace)
+        except ApiException as error:
+            if error.status == 404:
+                return None
+            raise
+        return pod if pod["metadata"].get("labels", {}).get("component") == "sandbox" else None
+
+    async def remove(self, name: str) -> None:
+        """Remove a pod; it is no error if it is not there."""
+        try:
+            await self._json("delete_namespaced_pod", name, self.namespace, grace_period_seconds=0)
+        except ApiException as error:
+            if error.status != 404:
+                raise
+
+    async def sweep(self) -> list[str]:
+        """Remove what has ended or should have; return the names."""
+        now = datetime.now(UTC)
+        old = [
+            pod["metadata"]["name"]
+            for pod in await self.pods()
+            # Its user may want to know why it has ended.
+            if (is_over(pod) and age(pod, now) > SWEEP) or age(pod, now) > self.settings["deadlineSeconds"] + READY
+        ]
+        for name in old:
+            await self.remove(name)
+        return old
+
+    async def sweep_for_ever(self, log: Any) -> None:  # noqa: ANN401 - a Logger
+        """Sweep now and then. Run it as a task when the hub starts."""
+        while True:
+            try:
+                removed = await self.sweep()
+                if removed:
+                    log.info("Removed sandboxes that were left over: %s", ", ".join(removed))
+            except Exception as error:
+                log.warning("The sandboxes were not swept: %s", error)
+            await asyncio.sleep(SWEEP)
+
+
+class _Handler(APIHandler):  # type: ignore[misc] # JupyterHub has no type information
+    def initialize(self, sandboxes: Sandboxes) -> None:
+        self.sandboxes = sandboxes
+
+    @property
+    def teacher(self) -> str:
+        """The lecturer or tutor who asks, by a token. A browser's cookie is not enough, so nobody can be tricked."""
+        user = self.current_user
+        groups = {group.name for group in getattr(user, "groups", [])}
+        if user is None or not getattr(self, "_token_authenticated", False) or not groups & TEACHERS:
+            raise web.HTTPError(403, "Only the course's lecturers and tutors run submissions.")
+        return str(user.name)
+
+
+class SandboxesHandler(_Handler):
+    """`/api/sandboxes`."""
+
+    async def post(self) -> None:
+        """Make a sandbox."""
+        made = await self.sandboxes.make(self.teacher)
+        self.set_status(201)
+        self.finish(json.dumps(made))
+
+
+class SandboxHandler(_Handler):
+    """`/api/sandboxes/<name>`."""
+
+    async def delete(self, name: str) -> None:
+        """Remove one's own sandbox, and say why it has ended."""
+        teacher = self.teacher
+        pod = await self.sandboxes.find(name)
+        if pod is None or pod["metadata"]["labels"].get(USER) != teacher:
+            raise web.HTTPError(404, f"There is no sandbox {name!r} of yours.")
+        reason = why_ended(pod)
+        await self.sandboxes.remove(name)
+        self.finish(json.dumps({"reason": reason}))
+
+
+def sandbox_handlers(sandboxes: Sandboxes) -> list[tuple[str, type[APIHandler], dict[str, Any]]]:
+    """Return what goes into JupyterHub.extra_handlers.
+
+    The settings of `sandboxes`: course; image, pullPolicy; memory and cpu, each with guarantee and limit; home and tmp
+    (sizes); deadlineSeconds; perCourse and perUser (how many at once); nodeSelector and tolerations, if any.
+    """
+    options = {"sandboxes": sandboxes}
+    return [
+        (r"/api/sandboxes", SandboxesHandler, options),
+        (r"/api/sandboxes/([a-z0-9-]+)", SandboxHandler, options),
+    ]
