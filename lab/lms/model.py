@@ -6,6 +6,7 @@ book or the traffic takes the platform's lock.
 
 from __future__ import annotations
 
+import itertools
 import re
 import secrets
 import threading
@@ -36,6 +37,8 @@ RESULT_READONLY, SCORE = f"{AGS}/result.readonly", f"{AGS}/score"
 MEMBERSHIP_READONLY = "https://purl.imsglobal.org/spec/lti-nrps/scope/contextmembership.readonly"
 SCOPES = (LINEITEM, LINEITEM_READONLY, RESULT_READONLY, SCORE, MEMBERSHIP_READONLY)
 SERVICES = ("token", "memberships", "lineitems", "lineitem", "scores", "results", "outcomes")
+# Numbers of columns. Like a real LMS's they never come back, not even after a reset or a restart.
+_NUMBERS = itertools.count(int(time.time()))
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,6 @@ class Book:
     scopes: tuple[str, ...] = SCOPES
     columns: dict[int, Column] = field(default_factory=dict)
     totals: dict[str, tuple[float, datetime]] = field(default_factory=dict)  # LTI 1.1: one score of 0..1 per person
-    next_number: int = 1
 
     def enter(self, person: Person) -> Member | None:
         """Return the person's membership for a launch, None if the course does not let this person in."""
@@ -164,8 +166,7 @@ class Book:
 
     def add_column(self, fields: dict[str, Any]) -> Column:
         """Make a new column; the caller has checked the fields."""
-        column = Column(self.next_number, fields)
-        self.next_number += 1
+        column = Column(next(_NUMBERS), fields)
         self.columns[column.number] = column
         return column
 
@@ -177,6 +178,7 @@ class Fault:
     service: str
     course: str = ""
     user: str = ""  # ``sub``; only scores and outcomes have one
+    skip: int = 0  # requests that are let through first
     calls: int | None = None  # None: all
     status: int | None = None  # None: the LMS's own answer, after the delay
     retry_after: str = ""
@@ -196,6 +198,9 @@ class Traffic:
         """Return the first fault that is meant for such a request, and count it."""
         for fault in self.faults:
             if fault.service == service and fault.course in ("", course) and fault.user in ("", user):
+                if fault.skip:
+                    fault.skip -= 1
+                    continue
                 if fault.calls is not None:
                     if fault.calls < 1:
                         continue

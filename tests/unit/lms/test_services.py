@@ -108,6 +108,13 @@ def with_path(url: str, tail: str) -> str:
     return f"{path}{tail}?{query}"
 
 
+def number_of(column: str) -> int:
+    """Return the number in a column's address."""
+    found = re.search(r"/lineitems/(\d+)/lineitem", column)
+    assert found
+    return int(found[1])
+
+
 # ---- access tokens ----
 
 
@@ -196,8 +203,7 @@ def test_each_service_wants_its_scope(  # noqa: PLR0913, PLR0917
 ) -> None:
     body = score_body("101") if media_type == SCORE_TYPE else {"label": "Week 1", "scoreMaximum": 10}
     body_or_none = body if media_type else None
-    column = Client(server, tool).new_column()
-    assert "/lineitems/1/" in column
+    path = path.replace("/1/", f"/{number_of(Client(server, tool).new_column())}/")
     for scopes in [(scope,) for scope in SCOPES if scope not in good]:
         answer = Client(server, tool, *scopes).ask(method, f"/services/py{path}", body_or_none, media_type)
         assert answer.status_code == 403, (scopes, answer.text)
@@ -321,7 +327,7 @@ def test_columns_are_made_found_changed_and_deleted(server: Lms, tool: Tool) -> 
     for n in range(1, 26):
         client.new_column(f"Week {n}", resourceId=f"w{n}", tag="campus" if n % 2 else "other")
     linked = client.new_column("Linked", resourceLinkId="py-1", extra={"ignored": True})
-    assert re.fullmatch(rf"{server.url}/services/py/lineitems/26/lineitem\?type_id=1", linked)
+    assert re.fullmatch(rf"{server.url}/services/py/lineitems/\d+/lineitem\?type_id=1", linked)
 
     def labels(query: str, pages: int = 1) -> list[str]:
         answers = client.pages(f"/services/py/lineitems?type_id=1{query}")
@@ -345,7 +351,9 @@ def test_columns_are_made_found_changed_and_deleted(server: Lms, tool: Tool) -> 
     assert client.ask("DELETE", linked).status_code == 204
     assert client.ask("GET", linked).status_code == 404
     assert client.score(linked, "101").status_code == 404
-    assert client.new_column() != linked, "the address of a deleted column is not used again"
+    server.control("reset", {"course": "py"})
+    assert client.ask("GET", "/services/py/lineitems?type_id=1").json() == []
+    assert number_of(client.new_column()) > number_of(linked), "the address of a deleted column is not used again"
 
 
 @pytest.mark.parametrize(
@@ -563,11 +571,12 @@ def test_faults_meet_whom_they_are_meant_for(server: Lms, tool: Tool) -> None:
     faults = [
         {"service": "scores", "user": "student-1", "status": 403, "body": "closed"},
         {"service": "scores", "course": "py", "calls": 1, "status": 429, "retry_after": "7"},
+        {"service": "scores", "skip": 1, "calls": 1, "status": 502},
         {"service": "scores", "calls": 1, "delay": 0.6},
         {"service": "scores", "calls": 1, "status": 500, "processed": True},
         {"service": "memberships", "course": "other", "status": 500},
     ]
-    assert server.control("fault", faults) == {"faults": 5}
+    assert server.control("fault", faults) == {"faults": 6}
     for _ in range(2):
         refused = client.score(column, "101")
         assert (refused.status_code, refused.text) == (403, "closed")
@@ -576,6 +585,7 @@ def test_faults_meet_whom_they_are_meant_for(server: Lms, tool: Tool) -> None:
     begin = time.monotonic()
     assert client.score(column, "102").status_code == 204
     assert time.monotonic() - begin > 0.6
+    assert client.score(column, "102").status_code == 502
     assert client.score(column, "102", scoreGiven=3).status_code == 500
     assert client.ask("GET", "/services/py/memberships").status_code == 200
 
@@ -587,6 +597,7 @@ def test_faults_meet_whom_they_are_meant_for(server: Lms, tool: Tool) -> None:
         ("student-1", 403, False),
         ("student-2", 429, False),
         ("student-2", 204, True),
+        ("student-2", 502, False),
         ("student-2", 204, True),
     ]
     assert [entry["service"] for entry in shown["requests"]].count("token") == 1
