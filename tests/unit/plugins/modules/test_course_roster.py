@@ -1,0 +1,109 @@
+"""What the roster module makes of the exchange's pod and of what its command prints."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.campus.hubs.plugins.modules import course_roster
+
+DOCUMENT = {
+    "changed": True,
+    "available": True,
+    "reason": "",
+    "joined": ["u3"],
+    "left": ["u1"],
+    "role_changed": [{"user": "u2", "before": "student", "after": "teaching_assistant"}],
+    "members": 2,
+}
+
+
+def pod(name: str, ready: str = "True", deleted: str | None = None) -> SimpleNamespace:
+    conditions = [SimpleNamespace(type="Ready", status=ready)]
+    return SimpleNamespace(
+        metadata=SimpleNamespace(name=name, deletion_timestamp=deleted), status=SimpleNamespace(conditions=conditions)
+    )
+
+
+def listing(*pods: SimpleNamespace) -> SimpleNamespace:
+    return SimpleNamespace(list_namespaced_pod=lambda *_, **__: SimpleNamespace(items=list(pods)))
+
+
+def test_only_a_ready_pod_that_stays_is_asked() -> None:
+    api = listing(pod("old", deleted="now"), pod("starting", ready="False"), pod("exchange-1"))
+    assert course_roster.ready_pod(api, "course-x") == "exchange-1"
+    assert course_roster.ready_pod(listing(pod("starting", ready="False")), "course-x") is None
+
+
+class Run:
+    """A command in a pod that has ended, or not."""
+
+    def __init__(self, stdout: str = "", stderr: str = "", code: int = 0, *, is_open: bool = False) -> None:
+        """Take what it leaves."""
+        self.returncode, self._out, self._err, self._open = code, stdout, stderr, is_open
+
+    def run_forever(self, timeout: int) -> None:
+        """Wait."""
+
+    def is_open(self) -> bool:
+        """Tell whether it still runs."""
+        return self._open
+
+    def close(self) -> None:
+        """End it."""
+
+    def read_stdout(self) -> str:
+        """Return its output."""
+        return self._out
+
+    def read_stderr(self) -> str:
+        """Return its errors."""
+        return self._err
+
+
+def synchronise(monkeypatch: pytest.MonkeyPatch, run: Run, *, check: bool = False) -> tuple[dict[str, Any], list[str]]:
+    commands: list[list[str]] = []
+
+    def stream(*_: Any, command: list[str], **__: Any) -> Run:  # noqa: ANN401
+        commands.append(command)
+        return run
+
+    monkeypatch.setattr(course_roster, "stream", stream)
+    api = SimpleNamespace(connect_get_namespaced_pod_exec=None)
+    return course_roster.synchronise(api, "course-x", "exchange-1", check=check), commands[0]
+
+
+def test_the_document_is_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    document, command = synchronise(monkeypatch, Run(json.dumps(DOCUMENT)))
+    assert document == DOCUMENT
+    assert command == ["campus-hubs-exchange", "roster"]
+
+
+def test_check_mode_asks_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, command = synchronise(monkeypatch, Run(json.dumps(DOCUMENT)), check=True)
+    assert command == ["campus-hubs-exchange", "roster", "--check"]
+
+
+@pytest.mark.parametrize(
+    ("run", "reason"),
+    [
+        (Run(stderr="The LMS answers 503.", code=1), "The LMS answers 503."),
+        (Run(code=3), "exit code 3"),
+        (Run("hello"), "printed no JSON document"),
+        (Run("[]"), "unexpected document"),
+        (Run('{"changed": true}'), "unexpected document"),
+        (Run(is_open=True), "no answer within"),
+    ],
+)
+def test_what_goes_wrong_is_said(monkeypatch: pytest.MonkeyPatch, run: Run, reason: str) -> None:
+    with pytest.raises(course_roster.RosterError, match=reason):
+        synchronise(monkeypatch, run)
+
+
+def test_the_diff_names_who_comes_and_goes() -> None:
+    assert course_roster.diff_of(DOCUMENT) == {
+        "before": "u1\nu2 student\n",
+        "after": "u2 teaching_assistant\nu3\n",
+    }
