@@ -195,16 +195,17 @@ class Traffic:
     faults: list[Fault] = field(default_factory=list)
 
     def take(self, service: str, course: str, user: str) -> Fault | None:
-        """Return the first fault that is meant for such a request, and count it."""
+        """Return the fault that such a request meets, and count it: faults are used up in their order."""
         for fault in self.faults:
-            if fault.service == service and fault.course in ("", course) and fault.user in ("", user):
-                if fault.skip:
-                    fault.skip -= 1
-                    continue
-                if fault.calls is not None:
-                    if fault.calls < 1:
-                        continue
-                    fault.calls -= 1
+            if fault.service != service or fault.course not in ("", course) or fault.user not in ("", user):
+                continue
+            if fault.skip:
+                fault.skip -= 1
+                return None
+            if fault.calls is None:
+                return fault
+            if fault.calls:
+                fault.calls -= 1
                 return fault
         return None
 

@@ -571,8 +571,8 @@ def test_faults_meet_whom_they_are_meant_for(server: Lms, tool: Tool) -> None:
     faults = [
         {"service": "scores", "user": "student-1", "status": 403, "body": "closed"},
         {"service": "scores", "course": "py", "calls": 1, "status": 429, "retry_after": "7"},
-        {"service": "scores", "skip": 1, "calls": 1, "status": 502},
         {"service": "scores", "calls": 1, "delay": 0.6},
+        {"service": "scores", "skip": 1, "calls": 1, "status": 502},
         {"service": "scores", "calls": 1, "status": 500, "processed": True},
         {"service": "memberships", "course": "other", "status": 500},
     ]
@@ -585,7 +585,7 @@ def test_faults_meet_whom_they_are_meant_for(server: Lms, tool: Tool) -> None:
     begin = time.monotonic()
     assert client.score(column, "102").status_code == 204
     assert time.monotonic() - begin > 0.6
-    assert client.score(column, "102").status_code == 502
+    assert [client.score(column, "102").status_code for _ in range(2)] == [204, 502]
     assert client.score(column, "102", scoreGiven=3).status_code == 500
     assert client.ask("GET", "/services/py/memberships").status_code == 200
 
@@ -596,6 +596,7 @@ def test_faults_meet_whom_they_are_meant_for(server: Lms, tool: Tool) -> None:
         ("student-1", 403, False),
         ("student-1", 403, False),
         ("student-2", 429, False),
+        ("student-2", 204, True),
         ("student-2", 204, True),
         ("student-2", 502, False),
         ("student-2", 204, True),
