@@ -175,6 +175,8 @@ class Homes:
         for user, teaches in missing(members, await self._claims(api)):
             while self._waiting():
                 await asyncio.sleep(LOOK)
+            if self._again:  # the roster is another one now
+                break
             made += await self._make_one(api, user, teaches=teaches)
         if made:
             log.info("Made %s homes ahead", made)

@@ -145,3 +145,26 @@ def test_homes_are_made_one_at_a_time_when_nobody_waits(homes: ModuleType, monke
     assert cluster.pods == []
     assert cluster.most_pods == 1
     assert seen[:4] == [(3, 0), (2, 0), (1, 0), (0, 0)]
+
+
+def test_a_changed_roster_is_looked_at_again(homes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who leaves while homes are made gets none."""
+    cluster, roster = Cluster(), [member(f"u{n}") for n in range(1, 9)]
+
+    async def members() -> list[dict[str, Any]]:
+        return list(roster)
+
+    async def run() -> None:
+        monkeypatch.setattr(homes, "shared_client", lambda _: cluster)
+        monkeypatch.setattr(homes, "LOOK", 0.01)
+        course = homes.Homes(SimpleNamespace(members=members), "course-python-ws26", SPAWNER, lambda: 0)
+        course.make_soon()
+        while not cluster.claims:
+            await asyncio.sleep(0)
+        roster[:] = [member("u1"), member("u8")]
+        course.make_soon()
+        while course._task and not course._task.done():
+            await asyncio.sleep(0.01)
+
+    asyncio.run(run())
+    assert set(cluster.claims) == {"home-u1", "home-u8"}
