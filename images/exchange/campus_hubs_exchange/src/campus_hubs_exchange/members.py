@@ -1,0 +1,180 @@
+"""Who is in the course, in which role; the only place that decides what somebody may do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from .coursework import now
+from .errors import Refused
+from .identity import USER, is_subject
+from .model import Member, PlatformFact
+from .roles import COURSE_ROLES
+
+MAX_TEXT = 512
+MAX_URL = 2048
+
+
+@dataclass(frozen=True)
+class Launched:
+    """What a launch says about a person and about the course's services at the LMS."""
+
+    subject: str
+    role: str
+    given_name: str = ""
+    family_name: str = ""
+    email: str = ""
+    outcome_url: str = ""
+    outcome_sourcedid: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_launched(document: object) -> Launched:
+    """Read the body of PUT /api/members/<user>.
+
+    :raises Refused: 400, with the field and what it wants.
+    """
+    if not isinstance(document, dict):
+        raise Refused(400, "The body is not a JSON object.")
+    if not is_subject(document.get("subject")):
+        raise Refused(400, "subject wants 1 to 255 printable characters.")
+    if document.get("role") not in COURSE_ROLES:
+        raise Refused(400, f"role wants one of {', '.join(COURSE_ROLES)}.")
+    facts: dict[str, Any] = {}
+    if nrps_url := _url(document, "nrps_url"):
+        facts["nrps_url"] = nrps_url
+    ags = _object(document, "ags")
+    if lineitems := _url(ags, "lineitems"):
+        scopes = ags.get("scopes")
+        if not isinstance(scopes, list) or not all(isinstance(scope, str) for scope in scopes):
+            raise Refused(400, "ags.scopes wants a list of texts.")
+        facts["ags"] = {"lineitems": lineitems, "scopes": sorted(scopes)}
+    outcome = _object(document, "outcome")
+    return Launched(
+        subject=document["subject"],
+        role=document["role"],
+        given_name=_text(document, "given_name"),
+        family_name=_text(document, "family_name"),
+        email=_text(document, "email"),
+        outcome_url=_url(outcome, "url"),
+        outcome_sourcedid=_text(outcome, "sourcedid", 4 * MAX_TEXT),
+        facts=facts,
+    )
+
+
+def launched(session: Session, user: str, what: Launched) -> bool:
+    """Enrol a person, or follow what changed.
+
+    :param user: the hub's user name.
+    :returns: whether anything changed.
+    :raises Refused: 400, if the user name is none.
+    """
+    if not USER.fullmatch(user):
+        raise Refused(400, "The user name wants a-z, 0-9, dot, underscore and hyphen, at most 64.")
+    member = session.get(Member, user)
+    changed = remember(session, what.facts)
+    if member is None:
+        member = Member(
+            user=user, hub_due=False, role="", active=False, since=now(), outcome_url="", outcome_sourcedid=""
+        )
+        session.add(member)
+    if member.role != what.role or not member.active:
+        member.since = now()
+        # Whatever the hub was to end, this launch is a new beginning.
+        member.hub_due = False
+    wanted: dict[str, Any] = {
+        "subject": what.subject,
+        "role": what.role,
+        "active": True,
+        "given_name": what.given_name,
+        "family_name": what.family_name,
+        "email": what.email,
+    }
+    # A launch from another link, or as a lecturer, has none; the one that was there is still right.
+    if what.outcome_url and what.outcome_sourcedid:
+        wanted |= {"outcome_url": what.outcome_url, "outcome_sourcedid": what.outcome_sourcedid}
+    return update(member, wanted) or changed
+
+
+def update(member: Member, wanted: Mapping[str, Any]) -> bool:
+    """Set columns of a member; say whether one of them was different."""
+    different = {name: value for name, value in wanted.items() if getattr(member, name) != value}
+    for name, value in different.items():
+        setattr(member, name, value)
+    return bool(different)
+
+
+def active_member(session: Session, user: str, course: str) -> Member:
+    """Find the person who asks.
+
+    :raises Refused: 403, with what they can do about it.
+    """
+    member = session.get(Member, user)
+    if member is None:
+        raise Refused(403, f"You are not known as a member of course {course}. Open it once from your LMS.")
+    if not member.active:
+        raise Refused(403, f"By your LMS you are no longer a member of course {course}. Your work is kept.")
+    return member
+
+
+def all_members(session: Session) -> list[Member]:
+    """List everybody who is or was in the course, by name."""
+    return list(session.scalars(select(Member).order_by(Member.family_name, Member.given_name, Member.user)))
+
+
+def full_name(member: Member) -> str:
+    """Write a person's name, or the user name if the LMS tells none."""
+    return f"{member.given_name} {member.family_name}".strip() or member.user
+
+
+def remember(session: Session, facts: Mapping[str, Any]) -> bool:
+    """Keep what the LMS told; say whether it is new."""
+    changed = False
+    for name, value in facts.items():
+        text = json.dumps(value, sort_keys=True)
+        fact = session.get(PlatformFact, name)
+        if fact is None:
+            session.add(PlatformFact(name=name, value=text))
+            changed = True
+        elif fact.value != text:
+            fact.value = text
+            changed = True
+    return changed
+
+
+def recall(session: Session, name: str) -> Any:  # noqa: ANN401 - JSON
+    """Return what was kept under a name, or None."""
+    fact = session.get(PlatformFact, name)
+    return None if fact is None else json.loads(fact.value)
+
+
+def iso(time: datetime) -> str:
+    """Write a time of the database for other programs."""
+    return f"{time.isoformat(timespec='seconds')}Z"
+
+
+def _object(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = document.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise Refused(400, f"{name} wants an object or null.")
+    return value or {}
+
+
+def _text(document: Mapping[str, Any], name: str, limit: int = MAX_TEXT) -> str:
+    value = document.get(name)
+    if value is not None and not isinstance(value, str):
+        raise Refused(400, f"{name} wants a text.")
+    return "".join(char for char in value or "" if char.isprintable()).strip()[:limit]
+
+
+def _url(document: Mapping[str, Any], name: str) -> str:
+    url = _text(document, name, MAX_URL + 1)
+    if url and (not url.startswith(("https://", "http://")) or len(url) > MAX_URL):
+        raise Refused(400, f"{name} wants an http or https URL of at most {MAX_URL} characters.")
+    return url

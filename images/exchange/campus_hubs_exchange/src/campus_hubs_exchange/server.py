@@ -1,0 +1,119 @@
+"""The running service: opened, served, closed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sqlite3
+from contextlib import suppress
+
+from sqlalchemy import text
+from tornado import web
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+
+from . import api, ngshare
+from .coursework import Coursework
+from .database import Database, is_empty, open_database, upgrade
+from .files import FileStore
+from .hub import Hub
+from .settings import Settings
+from .web import Handler, NotFound, Services, log_request
+
+log = logging.getLogger("exchange")
+
+# Of requests that are read into memory; uploads are not.
+MAX_BODY_BYTES = 2 * 1024 * 1024
+BODY_TIMEOUT_SECONDS = 600
+IDLE_TIMEOUT_SECONDS = 120
+# The pod has ten seconds.
+GRACE_SECONDS = 8
+
+
+class Health(Handler):
+    """/healthz, for the kubelet: no token, and nothing but whether the database answers."""
+
+    async def prepare(self) -> None:
+        """Let everybody in."""
+
+    async def get(self) -> None:
+        """Ask the database."""
+        database = self.services.database
+        await database.read(lambda session: session.execute(text("SELECT count(*) FROM alembic_version")).one())
+        self.finish({"success": True})
+
+
+def open_services(settings: Settings) -> Services:
+    """Open the volume, bring the database up to date, and remove contents that no row refers to.
+
+    :raises ValueError: there are files but no database: something was restored by halves, and tidying up would destroy
+        the rest.
+    """
+    files = FileStore(settings.data)
+    engine = open_database(settings.data / "exchange.db")
+    there = files.all()
+    if is_empty(engine) and there:
+        raise ValueError(
+            f"{settings.data} holds {len(there)} files and no database: restore exchange.db of the same backup"
+        )
+    upgrade(engine)
+    services = Services(
+        settings=settings,
+        database=Database(engine),
+        files=files,
+        coursework=Coursework(files, settings.max_upload_bytes),
+        hub=Hub(settings.hub_api, settings.token),
+    )
+    referenced = services.database.transaction(services.coursework.referenced)
+    files.remove(there - referenced)
+    log.info("%d contents, %d without a row removed", len(there & referenced), len(there - referenced))
+    if missing := referenced - there:
+        log.error("%d contents are missing on the volume; the first is %s", len(missing), min(missing))
+    return services
+
+
+def make_application(services: Services) -> web.Application:
+    """Put the routes together."""
+    shared = {"services": services}
+    routes = [(r"/healthz", Health), *ngshare.ROUTES, *api.ROUTES]
+    return web.Application(
+        [(path, handler, shared) for path, handler in routes],
+        default_handler_class=NotFound,
+        default_handler_args=shared,
+        log_function=log_request,
+    )
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; requests that have begun are finished.
+
+    :raises ValueError: the settings or the volume are wrong.
+    """
+    services = open_services(settings)
+    server = HTTPServer(
+        make_application(services),
+        max_body_size=MAX_BODY_BYTES,
+        body_timeout=BODY_TIMEOUT_SECONDS,
+        idle_connection_timeout=IDLE_TIMEOUT_SECONDS,
+    )
+    sockets = bind_sockets(settings.port, settings.address)
+    server.add_sockets(sockets)
+    log.info(
+        "serving course %s on port %d, SQLite %s",
+        settings.course,
+        sockets[0].getsockname()[1],
+        sqlite3.sqlite_version,
+    )
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
+    log.info("stopping, %d requests open", services.open_requests)
+    server.stop()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(GRACE_SECONDS):
+            while services.open_requests:
+                await asyncio.sleep(0.05)
+    services.database.close()
+    log.info("stopped")

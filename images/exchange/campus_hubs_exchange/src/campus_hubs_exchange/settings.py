@@ -1,0 +1,97 @@
+"""What the service is told by its environment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+MEBIBYTE = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The environment, read and checked once.
+
+    :param course: id of the course, the only one that is served.
+    :param hub_api: URL of the hub's REST API, without a trailing slash.
+    :param token: token of this service at the hub, and of the hub here.
+    :param data: folder of the database and the files.
+    :param address: where to listen, '' for all addresses.
+    :param port: TCP port, 0 for any.
+    :param max_upload_bytes: largest sum of the sizes of the files of one upload.
+    :param platform: the LMS of an LTI 1.3 course: issuer, client_id, token_endpoint; empty for LTI 1.1.
+    :param key_dir: folder with private.pem and jwks.json (LTI 1.3).
+    :param consumer_dir: folder with consumer_key and shared_secret (LTI 1.1), or None.
+    :param nrps_url: the roster's URL; empty means that launches tell it.
+    """
+
+    course: str
+    hub_api: str
+    token: str = field(repr=False)
+    data: Path = Path("/srv/exchange")
+    address: str = ""
+    port: int = 8080
+    max_upload_bytes: int = 100 * MEBIBYTE
+    platform: Mapping[str, Any] = field(default_factory=dict)
+    key_dir: Path = Path("/etc/campus-hubs/lti13")
+    consumer_dir: Path | None = None
+    nrps_url: str = ""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Settings:
+        """Read the variables that the chart sets.
+
+        :raises ValueError: with the variable's name and what it wants.
+        """
+        return cls(
+            course=_required(environment, "COURSE_ID"),
+            hub_api=_required(environment, "JUPYTERHUB_API_URL").rstrip("/"),
+            token=_token(Path(environment.get("EXCHANGE_TOKEN_FILE", "/etc/campus-hubs/secrets/exchange-token"))),
+            data=Path(environment.get("EXCHANGE_DATA", "/srv/exchange")),
+            address=environment.get("EXCHANGE_ADDRESS", ""),
+            port=_number(environment, "EXCHANGE_PORT", 8080, least=0),
+            max_upload_bytes=_number(environment, "EXCHANGE_MAX_UPLOAD_BYTES", 100 * MEBIBYTE, least=1024),
+            platform=_platform(environment.get("LTI13_PLATFORM", "")),
+            key_dir=Path(environment.get("LTI13_KEY_DIR", "/etc/campus-hubs/lti13")),
+            consumer_dir=Path(folder) if (folder := environment.get("LTI11_CONSUMER_DIR", "")) else None,
+            nrps_url=environment.get("NRPS_URL", ""),
+        )
+
+
+def _required(environment: Mapping[str, str], name: str) -> str:
+    if not (value := environment.get(name, "").strip()):
+        raise ValueError(f"{name} is not set")
+    return value
+
+
+def _token(path: Path) -> str:
+    try:
+        token = path.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"EXCHANGE_TOKEN_FILE: cannot read {path}: {error.__class__.__name__}") from None
+    if len(token) < 32:
+        raise ValueError(f"EXCHANGE_TOKEN_FILE: {path} wants a token of at least 32 characters")
+    return token
+
+
+def _number(environment: Mapping[str, str], name: str, default: int, *, least: int) -> int:
+    text = environment.get(name, "") or str(default)
+    if not text.isascii() or not text.isdigit() or int(text) < least:
+        raise ValueError(f"{name} is {text!r}, wanted a whole number, {least} or more")
+    return int(text)
+
+
+def _platform(text: str) -> Mapping[str, Any]:
+    if not text:
+        return {}
+    try:
+        platform = json.loads(text)
+    except ValueError:
+        raise ValueError("LTI13_PLATFORM is not JSON") from None
+    wanted = ("issuer", "client_id", "token_endpoint")
+    if not isinstance(platform, dict) or not all(isinstance(platform.get(key), str) for key in wanted):
+        raise ValueError(f"LTI13_PLATFORM wants an object with {', '.join(wanted)}")
+    return platform

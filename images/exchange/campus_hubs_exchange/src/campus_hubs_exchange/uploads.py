@@ -1,0 +1,173 @@
+"""Files that somebody sends: decoded, counted and checked before anything is stored."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import mmap
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO
+from urllib.parse import unquote_to_bytes
+
+from .errors import Refused
+
+MAX_FILES = 1000
+MAX_PATH = 1024
+# Names of files have at most 255 bytes on Linux.
+MAX_NAME = 255
+_WINDOW = 256 * 1024
+
+
+@dataclass(frozen=True)
+class SentFile:
+    """One file of an upload.
+
+    :param path: relative, checked by `check_path`.
+    :param content: its bytes.
+    """
+
+    path: str
+    content: bytes
+
+
+def form_limit(max_upload_bytes: int) -> int:
+    """Say how long a decoded form is that holds so many bytes of files.
+
+    Base64 makes 4 of 3, and 78 of 76 with line breaks, two characters each in JSON; the rest is for names.
+    """
+    return max_upload_bytes * 7 // 5 + 4 * 1024 * 1024
+
+
+def decoded_size(piece: bytes) -> int:
+    """Say how much of a form is left of a piece of its body when `%2B` is one character again."""
+    return len(piece) - 2 * piece.count(b"%")
+
+
+def read_form(spool: IO[bytes]) -> dict[str, bytes]:
+    """Read an `application/x-www-form-urlencoded` body piece by piece: it may be larger than what memory should hold.
+
+    :param spool: the body, in a real file.
+    :returns: fields by name; of a repeated one the last.
+    """
+    spool.flush()
+    if spool.seek(0, 2) == 0:
+        return {}
+    fields: dict[str, bytes] = {}
+    with mmap.mmap(spool.fileno(), 0, access=mmap.ACCESS_READ) as body:
+        begin = 0
+        while begin < len(body):
+            end = found if (found := body.find(b"&", begin)) != -1 else len(body)
+            equals = body.find(b"=", begin, end)
+            name_end = equals if equals != -1 else end
+            if name_end - begin <= MAX_NAME:
+                name = b"".join(_decoded(body, begin, name_end)).decode("utf-8", "replace")
+                fields[name] = b"".join(_decoded(body, min(name_end + 1, end), end))
+            begin = end + 1
+    return fields
+
+
+def _decoded(body: mmap.mmap, begin: int, end: int) -> Iterator[bytes]:
+    while begin < end:
+        stop = min(begin + _WINDOW, end)
+        # An escape (%2B) is not cut in two.
+        if stop < end and (escape := body.rfind(b"%", stop - 2, stop)) != -1:
+            stop = escape
+        yield unquote_to_bytes(body[begin:stop].replace(b"+", b" "))
+        begin = stop
+
+
+def read_files(document: bytes | None, max_bytes: int) -> list[SentFile]:
+    """Read ngshare's directory tree: JSON, a list of {"path", "content" in base64}.
+
+    :param document: value of the form's field `files`.
+    :param max_bytes: largest sum of sizes.
+    :raises Refused: 400 for what is malformed or dangerous, 413 for what is too much.
+    """
+    if document is None:
+        raise Refused(400, "Please supply files")
+    try:
+        entries = json.loads(document)
+    except (ValueError, RecursionError):
+        raise Refused(400, "Files cannot be JSON decoded") from None
+    if not isinstance(entries, list):
+        raise Refused(400, "Files are not a list")
+    if len(entries) > MAX_FILES:
+        raise Refused(
+            413, f"There are {len(entries)} files; at most {MAX_FILES} are accepted. Remove some, or make an archive."
+        )
+    files: dict[str, SentFile] = {}
+    total = 0
+    for entry in entries:
+        if not isinstance(entry, dict) or not isinstance(entry.get("content"), str):
+            raise Refused(400, "Each file needs a path and a content")
+        path = check_path(entry.get("path"))
+        if path in files:
+            raise Refused(400, f"Illegal path: {path!r} is there twice")
+        content = _from_base64(entry["content"], path)
+        total += len(content)
+        if total > max_bytes:
+            raise too_large(max_bytes)
+        files[path] = SentFile(path, content)
+    for path in files:
+        parts = path.split("/")
+        if any("/".join(parts[:count]) in files for count in range(1, len(parts))):
+            raise Refused(400, f"Illegal path: {path!r} is below a file")
+    return list(files.values())
+
+
+def too_large(max_bytes: int) -> Refused:
+    """Say that the files are more than may be sent at once."""
+    return Refused(
+        413,
+        f"The files are too large: at most {readable_size(max_bytes)} together are accepted. "
+        "Remove data files and large outputs, and try again.",
+    )
+
+
+def readable_size(size: int) -> str:
+    """Write a number of bytes for people: `100 MiB`."""
+    for unit in ("bytes", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.4g} {unit}"
+        size /= 1024  # type: ignore[assignment]
+    return f"{size:.4g} GiB"
+
+
+def check_path(path: object) -> str:
+    """Accept the name of a file below a folder, and nothing that leaves the folder on any system.
+
+    :raises Refused: 400.
+    """
+    if not isinstance(path, str) or not path:
+        raise Refused(400, "Illegal path: it is empty or no text")
+    parts = path.split("/")
+    if (
+        len(path) > MAX_PATH
+        or "\\" in path
+        or any(unicodedata.category(char) in {"Cc", "Cs"} for char in path)
+        or any(part in {"", ".", ".."} for part in parts)
+        or any(len(part.encode()) > MAX_NAME for part in parts)
+    ):
+        raise Refused(400, f"Illegal path: {path[:100]!a}")
+    return path
+
+
+def check_assignment_name(name: str) -> str:
+    """Accept an assignment's name: one folder's name, without `+`, which nbgrader's cache uses as a separator.
+
+    :raises Refused: 400.
+    """
+    if "/" in check_path(name) or "+" in name or name.startswith("."):
+        raise Refused(400, f"Illegal assignment name: {name[:100]!a}")
+    return name
+
+
+def _from_base64(text: str, path: str) -> bytes:
+    # ngshare-exchange breaks lines in some calls and not in others.
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise Refused(400, f"Content of {path!r} cannot be base64 decoded") from None

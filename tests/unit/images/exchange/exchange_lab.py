@@ -1,0 +1,258 @@
+"""The real service as a process, the hub that it asks, and clients that speak ngshare's protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import requests
+from tornado import web
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+
+ROOT = Path(__file__).parents[4]
+SOURCE = ROOT / "images/exchange/campus_hubs_exchange/src"
+COURSE = "python-demo"
+TOKEN = "service-token-" * 3
+TEACHER, TUTOR, ADA, BEN = "uteacher", "ututor", "uada", "uben"
+PEOPLE = {TEACHER: "instructor", TUTOR: "teaching_assistant", ADA: "student", BEN: "student"}
+Files = Mapping[str, bytes]
+
+
+def free_port() -> int:
+    """Find a TCP port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Hub:
+    """The part of JupyterHub's REST API that the service calls, on a real socket.
+
+    A person's token is `token-<name>`; the service's own is TOKEN. What is asked of it stands in `calls`.
+    """
+
+    def __init__(self) -> None:
+        """Start it on a free port."""
+        self.calls: list[tuple[str, str]] = []
+        self.homes: list[list[str]] = []
+        self.revoked: set[str] = set()
+        self.status: dict[str, int] = {}
+        self._loop = asyncio.new_event_loop()
+        ready = threading.Event()
+        threading.Thread(target=self._run, args=[ready], daemon=True).start()
+        ready.wait()
+
+    @property
+    def api(self) -> str:
+        """URL of the API."""
+        return f"http://127.0.0.1:{self.port}/hub/api"
+
+    def _run(self, ready: threading.Event) -> None:
+        hub = self
+
+        class Api(web.RequestHandler):
+            def prepare(self) -> None:
+                """Answer any path."""
+                path = self.request.path.removeprefix("/hub/api")
+                hub.calls.append((self.request.method or "", path))
+                token = self.request.headers.get("Authorization", "").removeprefix("token ")
+                if status := hub.status.get(path):
+                    self.set_status(status)
+                    self.finish("<html>no JSON</html>")
+                elif token == TOKEN:
+                    self.serve_the_service(path)
+                elif token.startswith("token-") and token not in hub.revoked and path == "/user":
+                    kind = "service" if token == "token-culler" else "user"
+                    self.finish({"kind": kind, "name": token.removeprefix("token-"), "groups": []})
+                else:
+                    self.set_status(403)
+                    self.finish({"status": 403, "message": "Forbidden"})
+
+            def serve_the_service(self, path: str) -> None:
+                """Answer the service's own token."""
+                if self.request.method == "DELETE":
+                    self.set_status(204)
+                elif path == "/homes":
+                    hub.homes.append(json.loads(self.request.body)["users"])
+                    self.set_status(202)
+                elif path == "/user":
+                    self.write({"kind": "service", "name": "exchange"})
+                self.finish()
+
+        async def serve() -> None:
+            server = HTTPServer(web.Application([(r".*", Api)], log_function=lambda _: None))
+            sockets = bind_sockets(0, "127.0.0.1")
+            self.port = sockets[0].getsockname()[1]
+            server.add_sockets(sockets)
+            ready.set()
+            await asyncio.Event().wait()
+
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(serve())
+
+
+class Exchange:
+    """The service as a process of its own.
+
+    :param command: what to run instead of the product; opened copies use it.
+    """
+
+    def __init__(self, folder: Path, hub: Hub, *, command: list[str] | None = None, **environment: str) -> None:
+        """Prepare a volume; nothing runs yet."""
+        self.folder, self.hub, self.port = folder, hub, free_port()
+        self.data = folder / "data"
+        self.data.mkdir(exist_ok=True)
+        (folder / "token").write_text(TOKEN + "\n")
+        self._command = command or [sys.executable, "-c", "from campus_hubs_exchange.cli import main; main()"]
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": f"{SOURCE}{os.pathsep}{ROOT}",
+            "COURSE_ID": COURSE,
+            "JUPYTERHUB_API_URL": hub.api,
+            "EXCHANGE_DATA": str(self.data),
+            "EXCHANGE_TOKEN_FILE": str(folder / "token"),
+            "EXCHANGE_ADDRESS": "127.0.0.1",
+            "EXCHANGE_PORT": str(self.port),
+            **environment,
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> str:
+        """What it has written."""
+        return (self.folder / "log").read_text()
+
+    def start(self) -> Exchange:
+        """Start it and wait until it is healthy."""
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen([*self._command, "serve"], env=self.environment, stderr=log)  # noqa: S603
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                requests.get(f"{self.url}/healthz", timeout=5).raise_for_status()
+            except requests.RequestException:
+                assert self.process.poll() is None, self.log[-3000:]
+                assert time.monotonic() < deadline, self.log[-3000:]
+                time.sleep(0.02)
+            else:
+                return self
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run another command of the program."""
+        return subprocess.run(  # noqa: S603
+            [*self._command, *arguments], env=self.environment, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    def end(self, number: signal.Signals) -> int:
+        """Send a signal and return the exit code."""
+        assert self.process
+        self.process.send_signal(number)
+        code = self.process.wait(20)
+        self.process = None
+        return code
+
+    def stop(self) -> None:
+        """End it as Kubernetes does."""
+        if self.process:
+            self.end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it as a power cut does."""
+        self.end(signal.SIGKILL)
+
+    def query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        """Read the database beside the running service."""
+        with closing(sqlite3.connect(self.data / "exchange.db")) as database:
+            return database.execute(sql, values).fetchall()
+
+    def contents(self) -> set[str]:
+        """Return the names of the stored contents."""
+        return {path.name for path in (self.data / "files").glob("*/*")}
+
+    def api(self, method: str, path: str, token: str = TOKEN, document: object = None) -> requests.Response:
+        """Call our own part of it."""
+        return requests.request(
+            method,
+            f"{self.url}/api{path}",
+            headers={"Authorization": f"token {token}"},
+            json=document,
+            timeout=30,
+        )
+
+    def enrol(self, user: str, role: str = "student", **more: object) -> dict[str, Any]:
+        """Say what a launch says."""
+        answer = self.api("PUT", f"/members/{user}", document={"subject": f"sub-{user}", "role": role, **more})
+        assert answer.status_code == 200, answer.text
+        document: dict[str, Any] = answer.json()
+        return document
+
+    def enrol_all(self) -> Exchange:
+        """Enrol PEOPLE."""
+        for user, role in PEOPLE.items():
+            self.enrol(user, role)
+        return self
+
+    def as_user(self, user: str) -> Client:
+        """Return a person's programs."""
+        return Client(self.url, f"token-{user}")
+
+
+class Client:
+    """A person's programs."""
+
+    def __init__(self, url: str, token: str) -> None:
+        """Remember where and who."""
+        self.url, self.token = url, token
+
+    def call(self, method: str, path: str, **options: Any) -> requests.Response:  # noqa: ANN401 - of requests
+        """Call ngshare's part of it."""
+        headers = {"Authorization": f"token {self.token}", **options.pop("headers", {})}
+        return requests.request(method, f"{self.url}/ngshare/{path}", headers=headers, timeout=60, **options)
+
+    def release(self, assignment: str, files: Files | None = None) -> requests.Response:
+        """Release an assignment."""
+        return self.call("POST", f"assignment/{COURSE}/{assignment}", data=form(files or {"a.ipynb": b"{}"}))
+
+    def submit(self, assignment: str, files: Files | None = None) -> requests.Response:
+        """Hand in."""
+        return self.call("POST", f"submission/{COURSE}/{assignment}", data=form(files or {"a.ipynb": b"{}"}))
+
+    def feedback(self, assignment: str, user: str, time: str, files: Files | None = None) -> requests.Response:
+        """Give feedback."""
+        data = {"timestamp": time, **form(files or {"a.html": b"good"})}
+        return self.call("POST", f"feedback/{COURSE}/{assignment}/{user}", data=data)
+
+    def get(self, path: str, **query: str) -> requests.Response:
+        """Read."""
+        return self.call("GET", path, params=query)
+
+
+def form(files: Files) -> dict[str, str]:
+    """Pack files as ngshare-exchange does."""
+    entries = [{"path": path, "content": base64.b64encode(content).decode()} for path, content in files.items()]
+    return {"user": "somebody", "files": json.dumps(entries)}
+
+
+def unpacked(answer: requests.Response) -> dict[str, bytes]:
+    """Read the files of an answer."""
+    assert answer.status_code == 200, answer.text
+    return {entry["path"]: base64.b64decode(entry["content"]) for entry in answer.json()["files"]}

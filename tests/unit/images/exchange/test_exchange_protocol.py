@@ -1,0 +1,250 @@
+"""ngshare's protocol: what ngshare-exchange calls, and what it is answered."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import requests
+
+from tests.unit.images.exchange.exchange_lab import (
+    ADA,
+    BEN,
+    COURSE,
+    TEACHER,
+    TUTOR,
+    Client,
+    Exchange,
+    Hub,
+    form,
+    unpacked,
+)
+
+MEBIBYTE = 1024 * 1024
+
+
+@pytest.mark.parametrize("teacher", [TEACHER, TUTOR])
+def test_the_cycle(exchange: Exchange, teacher: str) -> None:
+    lecturer, ada = exchange.as_user(teacher), exchange.as_user(ADA)
+    assert ada.get("courses").json() == {"success": True, "courses": [COURSE]}
+    assert ada.get(f"assignments/{COURSE}").json() == {"success": True, "assignments": []}
+    task = {"ps 1.ipynb": b"{}", "data/übung.csv": bytes(range(256))}
+    assert lecturer.release("ps1", task).json() == {"success": True}
+    assert ada.get(f"assignments/{COURSE}").json()["assignments"] == ["ps1"]
+    assert unpacked(ada.get(f"assignment/{COURSE}/ps1")) == task
+    listed = ada.get(f"assignment/{COURSE}/ps1", list_only="true").json()["files"]
+    # Not sha256: ngshare-exchange compares with the MD5 of what it has fetched.
+    assert {"path": "ps 1.ipynb", "checksum": "99914b932bd37a50b983c5e7c90ae93b"} in listed
+    first = ada.submit("ps1", {"ps 1.ipynb": b"1"}).json()["timestamp"]
+    second = ada.submit("ps1", {"ps 1.ipynb": b"2"}).json()["timestamp"]
+    stamp = datetime.strptime(first, "%Y-%m-%d %H:%M:%S.%f UTC").replace(tzinfo=UTC)
+    assert abs(datetime.now(UTC) - stamp) < timedelta(minutes=1)
+    both = [{"student_id": ADA, "timestamp": time} for time in (first, second)]
+    assert lecturer.get(f"submissions/{COURSE}/ps1").json()["submissions"] == both
+    assert ada.get(f"submissions/{COURSE}/ps1/{ADA}").json()["submissions"] == both
+    newest = lecturer.get(f"submission/{COURSE}/ps1/{ADA}")
+    assert (newest.json()["timestamp"], unpacked(newest)) == (second, {"ps 1.ipynb": b"2"})
+    assert unpacked(ada.get(f"submission/{COURSE}/ps1/{ADA}", timestamp=first)) == {"ps 1.ipynb": b"1"}
+    assert lecturer.feedback("ps1", ADA, first, {"ps 1.html": b"fine"}).json() == {"success": True}
+    assert unpacked(ada.get(f"feedback/{COURSE}/ps1/{ADA}", timestamp=first)) == {"ps 1.html": b"fine"}
+    assert unpacked(ada.get(f"feedback/{COURSE}/ps1/{ADA}", timestamp=second)) == {}
+
+
+def test_a_second_release_wants_force_which_keeps_submissions(exchange: Exchange) -> None:
+    lecturer, ada = exchange.as_user(TEACHER), exchange.as_user(ADA)
+    lecturer.release("ps1")
+    ada.submit("ps1", {"a.ipynb": b"work"})
+    again = lecturer.release("ps1")
+    assert (again.status_code, again.json()) == (409, {"success": False, "message": "Assignment already exists"})
+    assert lecturer.call("DELETE", f"assignment/{COURSE}/ps1").json() == {"success": True}
+    assert lecturer.get(f"assignments/{COURSE}").json()["assignments"] == []
+    assert ada.get(f"assignment/{COURSE}/ps1").status_code == 404
+    assert ada.submit("ps1").status_code == 404
+    assert unpacked(lecturer.get(f"submission/{COURSE}/ps1/{ADA}")) == {"a.ipynb": b"work"}
+    assert lecturer.call("DELETE", f"assignment/{COURSE}/ps1").status_code == 404
+    assert lecturer.release("ps1", {"a.ipynb": b"new"}).status_code == 200
+    assert len(lecturer.get(f"submissions/{COURSE}/ps1").json()["submissions"]) == 1
+
+
+def test_people_are_read_only(exchange: Exchange) -> None:
+    lecturer = exchange.as_user(TEACHER)
+    students = lecturer.get(f"students/{COURSE}").json()["students"]
+    assert {person["username"] for person in students} == {ADA, BEN}
+    teachers = exchange.as_user(ADA).get(f"instructors/{COURSE}").json()["instructors"]
+    assert {person["username"] for person in teachers} == {TEACHER, TUTOR}
+    assert lecturer.get(f"student/{COURSE}/{ADA}").json()["username"] == ADA
+    assert lecturer.get(f"student/{COURSE}/nobody").status_code == 404
+    for method in ("POST", "DELETE"):
+        for path in (f"student/{COURSE}/{ADA}", f"instructor/{COURSE}/{ADA}", f"students/{COURSE}", f"course/{COURSE}"):
+            assert lecturer.call(method, path, data={"a": "b"}).status_code == 403, (method, path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/etc/passwd",
+        "../x",
+        "a/../../x",
+        "a//b",
+        "./a",
+        "a/",
+        "..\\x",
+        "C:\\x",
+        "a\0b",
+        "a\nb",
+        "x" * 256,
+        "d/" * 600 + "x",
+        "\ud800",
+        7,
+        None,
+    ],
+)
+def test_a_dangerous_path_is_refused(shared: Exchange, path: object) -> None:
+    lecturer = shared.as_user(TEACHER)
+    data = {"files": json.dumps([{"path": path, "content": ""}])}
+    answer = lecturer.call("POST", f"assignment/{COURSE}/ps1", data=data)
+    assert answer.status_code == 400
+    assert answer.json()["message"].startswith("Illegal path")
+    assert shared.contents() == set()
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (None, "Please supply files"),
+        ("{", "Files cannot be JSON decoded"),
+        ("[" * 100_000, "Files cannot be JSON decoded"),
+        ('{"path": "a"}', "Files are not a list"),
+        ("[3]", "Each file needs a path and a content"),
+        ('[{"path": "a"}]', "Each file needs a path and a content"),
+        ('[{"path": "a", "content": "?"}]', "cannot be base64 decoded"),
+        ('[{"path": "a", "content": "YQ"}]', "cannot be base64 decoded"),
+        ('[{"path": "a", "content": ""}, {"path": "a", "content": ""}]', "is there twice"),
+        ('[{"path": "a", "content": ""}, {"path": "a/b", "content": ""}]', "is below a file"),
+    ],
+)
+def test_malformed_files_are_refused(shared: Exchange, files: str | None, message: str) -> None:
+    data = {"user": "x"} | ({} if files is None else {"files": files})
+    answer = shared.as_user(TEACHER).call("POST", f"assignment/{COURSE}/ps1", data=data)
+    assert answer.status_code == 400
+    assert message in answer.json()["message"]
+    assert shared.query("SELECT count(*) FROM assignments") == [(0,)]
+
+
+@pytest.mark.parametrize("name", ["..", ".hidden", "a+b", "a%2Fb", "a%5Cb", "a%00"])
+def test_a_wrong_assignment_name_is_refused(shared: Exchange, name: str) -> None:
+    url = f"{shared.url}/ngshare/assignment/{COURSE}/{name}"
+    prepared = requests.Request("POST", url, data=form({"a": b""})).prepare()
+    prepared.url = url  # requests would resolve the dots
+    prepared.headers["Authorization"] = f"token token-{TEACHER}"
+    assert requests.Session().send(prepared, timeout=10).status_code == 400
+
+
+def test_line_breaks_in_base64_and_windows_of_the_decoder(exchange: Exchange) -> None:
+    """ngshare-exchange breaks lines in feedback; escapes must not be cut where the decoder takes pieces."""
+    content = b"\xff" * 700_000 + bytes(range(256)) * 1000
+    data = {"files": json.dumps([{"path": "a.bin", "content": base64.encodebytes(content).decode()}])}
+    lecturer = exchange.as_user(TEACHER)
+    assert lecturer.call("POST", f"assignment/{COURSE}/ps1", data=data).status_code == 200
+    assert unpacked(lecturer.get(f"assignment/{COURSE}/ps1")) == {"a.bin": content}
+
+
+# ---- how much ----
+def test_too_large_an_upload_is_told_so(make_exchange: Callable[..., Exchange]) -> None:
+    exchange = make_exchange(EXCHANGE_MAX_UPLOAD_BYTES=str(MEBIBYTE)).enrol_all()
+    exchange.as_user(TEACHER).release("ps1")
+    ada = exchange.as_user(ADA)
+    assert ada.submit("ps1", {"a.bin": bytes(MEBIBYTE)}).status_code == 200
+    for size in (MEBIBYTE + 1, 4 * MEBIBYTE, 60 * MEBIBYTE):
+        answer = ada.submit("ps1", {"a.bin": bytes(size)})
+        assert answer.status_code == 413, size
+        assert answer.json()["message"].startswith("The files are too large: at most 1 MiB together are accepted.")
+    assert exchange.query("SELECT count(*) FROM submissions") == [(1,)]
+    # Just the encoding is large: %2F for each character.
+    assert ada.submit("ps1", {"a.bin": b"\xff" * MEBIBYTE}).status_code == 200
+
+
+def test_too_many_files_are_refused(shared: Exchange) -> None:
+    answer = shared.as_user(TEACHER).release("ps1", {f"{number}": b"" for number in range(1001)})
+    assert answer.status_code == 413
+    assert "1001 files; at most 1000" in answer.json()["message"]
+    assert shared.as_user(TEACHER).release("ps1", {f"{number}": b"" for number in range(1000)}).status_code == 200
+
+
+def test_a_person_cannot_fill_the_volume(make_exchange: Callable[..., Exchange]) -> None:
+    exchange = make_exchange(EXCHANGE_MAX_UPLOAD_BYTES="10240").enrol_all()
+    exchange.as_user(TEACHER).release("ps1")
+    ada = exchange.as_user(ADA)
+    # The same again costs nothing.
+    assert [ada.submit("ps1", {"a": bytes(10_000)}).status_code for _ in range(12)] == [200] * 12
+    codes = [ada.submit("ps1", {"a": bytes([number]) * 10_000}).status_code for number in range(1, 12)]
+    assert codes == [200] * 9 + [413] * 2
+    assert exchange.as_user(BEN).submit("ps1", {"a": b"b" * 10_000}).status_code == 200
+    assert len(exchange.contents()) == 12
+
+
+def test_a_long_body_elsewhere_is_not_read(exchange: Exchange) -> None:
+    headers = {"Authorization": f"token token-{TEACHER}"}
+    with pytest.raises(requests.RequestException):
+        requests.put(
+            f"{exchange.url}/api/members/x", data=bytes(3 * MEBIBYTE), headers=headers, timeout=10
+        ).raise_for_status()
+    assert exchange.as_user(ADA).get("courses").status_code == 200
+
+
+# ---- who ----
+def test_who_is_no_member_is_told_what_to_do(exchange: Exchange) -> None:
+    answer = exchange.as_user("ustranger").get("courses")
+    assert (answer.status_code, answer.json()["success"]) == (403, False)
+    assert answer.json()["message"].endswith("Open it once from your LMS.")
+
+
+def test_the_hub_is_asked_once_for_a_class(exchange: Exchange, hub: Hub) -> None:
+    hub.calls.clear()
+    for _ in range(5):
+        assert exchange.as_user(ADA).get("courses").status_code == 200
+    assert hub.calls == [("GET", "/user")]
+
+
+def test_without_the_hub_it_says_so(exchange: Exchange, hub: Hub) -> None:
+    hub.status["/user"] = 500
+    answer = exchange.as_user(ADA).get("courses")
+    assert answer.status_code == 503
+    assert "The hub cannot say who you are" in answer.json()["message"]
+    hub.status.clear()
+    assert exchange.as_user(ADA).get("courses").status_code == 200
+
+
+@pytest.mark.parametrize("header", ["", "token", "Basic dXNlcjpwYXNz", "token-uada", "token  ", "token nonsense"])
+def test_no_valid_token(shared: Exchange, header: str) -> None:
+    answer = requests.get(f"{shared.url}/ngshare/courses", headers={"Authorization": header}, timeout=10)
+    assert answer.status_code == 401
+
+
+def test_services_are_no_people(exchange: Exchange) -> None:
+    exchange.enrol("culler", "instructor")
+    assert exchange.as_user("culler").get("courses").status_code == 401
+    assert Client(exchange.url, "service-token-" * 3).get("courses").status_code == 403
+
+
+def test_health_and_unknown_pages(exchange: Exchange) -> None:
+    assert requests.get(f"{exchange.url}/healthz", timeout=10).json() == {"success": True}
+    answer = requests.get(f"{exchange.url}/", timeout=10)
+    assert (answer.status_code, answer.json()) == (404, {"error": "There is nothing here."})
+    assert exchange.as_user(ADA).call("PUT", "courses").status_code == 405
+
+
+def test_the_log_holds_no_secret_and_no_work(exchange: Exchange) -> None:
+    exchange.as_user(TEACHER).release("ps1")
+    exchange.as_user(ADA).submit("ps1", {"essay.txt": b"my own words"})
+    requests.get(f"{exchange.url}/ngshare/courses?token=token-{ADA}", timeout=10)
+    exchange.stop()
+    log = exchange.log
+    assert re.search(rf"200 POST /ngshare/submission/{COURSE}/ps1 by {ADA}, \d+ ms", log)
+    for word in ("token-", "essay", "my own words"):
+        assert word not in log
