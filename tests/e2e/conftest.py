@@ -32,6 +32,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "browser",
         "refusals",
         "isolation",
+        "roster",
+        "grades",
         "courses",
         "recovery",
         "interrupted",
