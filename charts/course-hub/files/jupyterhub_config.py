@@ -180,7 +180,10 @@ def material_settings(material: dict[str, str], image: str, home: str) -> dict[s
         "MATERIAL_BRANCH": material["branch"],
         "MATERIAL_DIR": material["directory"],
     }
-    mounts = [{"name": "home", "mountPath": home}, {"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - the pod's own
+    mounts: list[dict[str, Any]] = [
+        {"name": "home", "mountPath": home},
+        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own
+    ]
     volumes = []
     if material["secretName"]:
         mounts.append({"name": "material", "mountPath": "/etc/material", "readOnly": True})

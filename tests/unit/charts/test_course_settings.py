@@ -1,0 +1,253 @@
+"""What a course sets for its servers: from the chart's values to the pod that is asked for and the page of choices."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from kubernetes_asyncio.client import ApiClient
+from kubespawner import KubeSpawner
+from traitlets.config import Config
+
+if TYPE_CHECKING:
+    from tests.unit.charts.conftest import Template
+
+CHART = Path(__file__).parents[3] / "charts" / "course-hub"
+SECRET = {"cookie-secret": "00" * 32, "crypt-key": "11" * 32, "proxy-token": "22" * 32, "exchange-token": "33" * 32}
+GPU = "nvidia.com/gpu"
+
+
+@pytest.fixture(autouse=True)
+def _no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    for function in ("load_config", "shared_client"):
+        monkeypatch.setattr(f"kubespawner.spawner.{function}", lambda *_, **__: None)
+
+
+def settings(template: Template, name: str, *arguments: str) -> dict[str, Any]:
+    """Return class -> trait -> value, as the hub's configuration file makes them of the rendered chart."""
+    spec = importlib.util.spec_from_file_location("jupyterhub_config", CHART / "files" / "jupyterhub_config.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    objects = [manifest for manifest in yaml.safe_load_all(template(name, *arguments)) if manifest]
+    (values,) = [m["data"]["values.json"] for m in objects if m["kind"] == "ConfigMap"]
+    made: dict[str, Any] = module.settings(json.loads(values), SECRET)
+    return made
+
+
+def spawner(made: dict[str, Any], **options: str) -> Any:  # noqa: ANN401
+    config = Config({name: made[name] for name in ("Spawner", "KubeSpawner")})
+    user = SimpleNamespace(name="uabcdefgh23456777", groups=[], id=1, url="/user/x/")
+    hub = SimpleNamespace(
+        public_host="", api_url="http://hub:8081/hub/api", base_url="/hub/", url="http://hub:8081/hub/"
+    )
+    orm = SimpleNamespace(name="", server=None, user_options=None, state=None)
+    made_one = KubeSpawner(
+        config=config, _mock=True, user=user, hub=hub, orm_spawner=orm, namespace="course-python-ws26"
+    )
+    made_one.api_token = "token"
+    made_one.oauth_client_id = "client"
+    made_one.user_options = options
+    return made_one
+
+
+def pod(made: dict[str, Any], **options: str) -> dict[str, Any]:
+    """Return the pod that is asked for by someone with these choices."""
+
+    async def get() -> dict[str, Any]:
+        one = spawner(made, **options)
+        await one.load_user_options()
+        manifest = await one.get_pod_manifest()
+        async with ApiClient() as client:
+            result: dict[str, Any] = client.sanitize_for_serialization(manifest)["spec"]
+        return result
+
+    return asyncio.run(get())
+
+
+def environment(container: dict[str, Any]) -> dict[str, str]:
+    return {item["name"]: item.get("value", "") for item in container["env"]}
+
+
+class Page(HTMLParser):
+    """The elements of a page with their attributes, and each label's text by what it labels."""
+
+    def __init__(self, text: str) -> None:
+        """Read the page."""
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: dict[str, str] = {}
+        self._in = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note an element; text that follows is its own, or what a label labels."""
+        self.elements.append((tag, dict(attrs)))
+        self._in = dict(attrs).get("for") or dict(attrs).get("id") or tag
+
+    def handle_data(self, data: str) -> None:
+        """Note a text."""
+        self.texts[self._in] = self.texts.get(self._in, "") + data
+
+    def handle_endtag(self, tag: str) -> None:
+        """Leave an element."""
+        self._in = ""
+
+
+def test_a_course_without_profiles_asks_nothing(template: Template) -> None:
+    assert spawner(settings(template, "minimal")).options_form == ""
+
+
+def test_the_choice_is_a_labelled_group_of_radio_buttons(template: Template) -> None:
+    page = Page(spawner(settings(template, "full")).options_form)
+    radios = [attributes for tag, attributes in page.elements if tag == "input"]
+    assert {radio["name"] for radio in radios} == {"profile"}
+    assert ["checked" in radio for radio in radios] == [True, False]
+    assert [page.texts[str(radio["id"])].strip() for radio in radios] == ["Text & notes", "Training <GPU>"]
+    assert page.texts[str(radios[0]["aria-describedby"])] == "Up to 2 cores and 2G of memory"
+    tags = [tag for tag, _ in page.elements]
+    assert tags[:2] == ["fieldset", "legend"]
+    assert len({attributes["id"] for _, attributes in page.elements if "id" in attributes}) == 3
+    assert "script" not in tags
+
+
+@pytest.mark.parametrize(("before", "checked"), [("training-gpu", [False, True]), ("no-longer-there", [True, False])])
+def test_the_last_choice_is_offered_again(template: Template, before: str, checked: list[bool]) -> None:
+    made = settings(template, "full")
+    slugs = [str(a["value"]) for tag, a in Page(spawner(made).options_form).elements if tag == "input"]
+    last = slugs[1] if before == "training-gpu" else before
+    page = Page(spawner(made, profile=last).options_form)
+    assert ["checked" in a for tag, a in page.elements if tag == "input"] == checked
+
+
+def test_what_is_chosen_is_what_starts(template: Template) -> None:
+    made = settings(template, "full")
+    slugs = [str(a["value"]) for tag, a in Page(spawner(made).options_form).elements if tag == "input"]
+    usual = pod(made)
+    chosen = pod(made, profile=slugs[1])
+    assert usual["containers"][0]["image"] == "registry/singleuser:1"
+    assert usual["containers"][0]["resources"]["limits"]["memory"] == 2 * 1024**3
+    assert usual["containers"][0]["resources"]["limits"][GPU] == 1
+    assert chosen["containers"][0]["image"] == "registry/training:1"
+    assert chosen["containers"][0]["resources"]["limits"]["memory"] == 4 * 1024**3
+    assert chosen["containers"][0]["resources"]["limits"][GPU] == 2
+    assert chosen["tolerations"] == [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}]
+    # Whichever it is, the material comes by the course's image.
+    assert chosen["initContainers"][0]["image"] == "registry/singleuser:1"
+
+
+def test_a_single_profile_is_what_everybody_gets(template: Template) -> None:
+    override = {"image": "registry/own:2", "mem_limit": "8G", "extra_resource_limits": {GPU: 1}}
+    profiles = json.dumps([{"display_name": "Large", "kubespawner_override": override}])
+    made = settings(template, "minimal", f"--set-json=singleuser.profileList={profiles}")
+    assert spawner(made).options_form == ""
+    container = pod(made)["containers"][0]
+    assert container["image"] == "registry/own:2"
+    assert container["resources"]["limits"] == {"cpu": 2, "memory": 8 * 1024**3, GPU: 1}
+
+
+def test_material_is_brought_before_the_server_starts(template: Template) -> None:
+    spec = pod(settings(template, "full"))
+    (container,) = spec["initContainers"]
+    assert environment(container) == {
+        "HOME": "/home/jovyan",
+        "MATERIAL_GIT": "git@git.example.edu:python/material.git",
+        "MATERIAL_BRANCH": "main",
+        "MATERIAL_DIR": "material",
+    }
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert container["resources"]["limits"]["memory"]
+    assert "campus_hubs_lab.material" in container["command"][-1]
+
+
+def test_nothing_of_the_material_keeps_a_server_from_starting(template: Template, tmp_path: Path) -> None:
+    (volume,) = [v for v in pod(settings(template, "full"))["volumes"] if v["name"] == "material"]
+    assert volume["secret"]["optional"] is True
+    (container,) = pod(settings(template, "full"))["initContainers"]
+
+    async def run() -> int | None:
+        (tmp_path / "python3").write_text("#!/bin/sh\nexit 7\n")
+        (tmp_path / "python3").chmod(0o755)
+        done = await asyncio.create_subprocess_exec(
+            *container["command"], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, cwd=tmp_path
+        )
+        return await done.wait()
+
+    assert asyncio.run(run()) == 0
+
+
+def test_the_deploy_key_is_for_the_material_alone(template: Template) -> None:
+    spec = pod(settings(template, "full"))
+    holders = {
+        container["name"]
+        for container in spec["initContainers"] + spec["containers"]
+        for mount in container["volumeMounts"]
+        if mount["name"] == "material"
+    }
+    assert holders == {"material"}
+
+
+def test_no_material_no_container(template: Template) -> None:
+    spec = pod(settings(template, "minimal"))
+    assert not spec.get("initContainers")
+    assert {volume["name"] for volume in spec["volumes"]} == {"home", "tmp"}
+
+
+def test_the_environment_is_taken_word_for_word(template: Template) -> None:
+    extra = json.dumps({"OPTIONS": '{"depth": {"max": 3}}', "TZ": "Europe/Berlin", "OPEN": "{"})
+    made = settings(template, "minimal", f"--set-json=singleuser.extraEnv={extra}")
+    found = environment(pod(made)["containers"][0])
+    assert found["OPTIONS"] == '{"depth": {"max": 3}}'
+    assert found["TZ"] == "Europe/Berlin"
+    assert found["OPEN"] == "{"
+
+
+def test_the_system_s_own_environment_can_not_be_set(template: Template) -> None:
+    made = settings(template, "minimal", "--set=singleuser.extraEnv.COURSE_ID=other")
+    assert environment(pod(made)["containers"][0])["COURSE_ID"] == "python-ws26"
+
+
+@pytest.mark.parametrize(("values", "wanted"), [("minimal", "0"), ("full", "1")])
+def test_grades_are_sent_on_feedback_where_the_course_says_so(template: Template, values: str, wanted: str) -> None:
+    found = environment(pod(settings(template, values))["containers"][0])
+    assert found["COURSE_SEND_GRADES_ON_FEEDBACK"] == wanted
+
+
+def puller(template: Template, name: str, *arguments: str) -> dict[str, Any] | None:
+    objects = [manifest for manifest in yaml.safe_load_all(template(name, *arguments)) if manifest]
+    found = [manifest["spec"] for manifest in objects if manifest["kind"] == "DaemonSet"]
+    return found[0] if found else None
+
+
+def test_images_of_the_course_alone_are_held_on_the_nodes(template: Template) -> None:
+    assert puller(template, "minimal") is None
+    found = puller(template, "full")
+    assert found
+    spec = found["template"]["spec"]
+    assert [container["image"] for container in spec["containers"]] == ["registry/training:1"]
+    # Where user pods may run, and nowhere else.
+    assert spec["nodeSelector"] == {"gpu": "yes"}
+    assert {toleration["key"] for toleration in spec["tolerations"]} == {"gpu", GPU}
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["enableServiceLinks"] is False
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in spec["containers"]:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert container["resources"]["limits"]["memory"]

@@ -1,0 +1,282 @@
+"""From a course's variables to the chart's values, by Ansible itself, and whether the chart takes them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+ROLE = ROOT / "roles" / "course_hub"
+IMAGES = {name: f"registry.example.edu/{name}@sha256:aa" for name in ("hub", "singleuser", "exchange", "proxy")}
+OURS, OWN = IMAGES["singleuser"], "registry.example.edu/own/lab:2026-10"
+PACKAGED = "registry.example.edu/p@sha256:bb"
+GPU = "nvidia.com/gpu"
+TOLERATION = {"key": GPU, "operator": "Exists", "effect": "NoSchedule"}
+PLATFORM = {
+    "issuer": "https://moodle.example.edu",
+    "authorization_endpoint": "https://moodle.example.edu/auth",
+    "token_endpoint": "https://moodle.example.edu/token",
+    "jwks_uri": "https://moodle.example.edu/jwks",
+}
+LTI13 = {
+    "course_hub_lti_platforms": {"moodle": PLATFORM},
+    "course_hub_lti13_platform": "moodle",
+    "course_hub_lti13_client_id": "abc",
+    "course_hub_lti13_deployment_id": "1",
+}
+# What the tasks have read from the API by then.
+CLUSTER = {
+    "_course_hub_images": {"resources": [{"data": IMAGES}]},
+    "_course_hub_node_list": {
+        "resources": [{"status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.11"}], "conditions": []}}]
+    },
+    "_course_hub_kubeadm_config": {
+        "resources": [
+            {"data": {"ClusterConfiguration": "networking: {podSubnet: 10.244.0.0/16, serviceSubnet: 10.96.0.0/12}"}}
+        ]
+    },
+    "_course_hub_endpoints": {
+        "resources": [{"endpoints": [{"addresses": ["192.0.2.11"]}], "ports": [{"port": 6443}]}],
+    },
+    "_course_hub_chart_files": {"files": []},
+    "_course_hub_service": {"resources": []},
+    "_course_hub_secrets": {"resources": []},
+}
+COURSES: dict[str, dict[str, Any]] = {
+    "smallest": {},
+    "own-image": {"course_hub_image": OWN},
+    "packages": {"course_hub_packages": {"pip": ["pandas", "pandas "]}},
+    "not-built": {"course_hub_packages": {"apt": ["graphviz"]}},
+    "gpu": {"course_hub_gpu": 1, "course_hub_gpu_resource": "amd.com/gpu"},
+    "profiles": {
+        "course_hub_profiles": [
+            {"title": "Notes"},
+            {
+                "title": "Training",
+                "description": "For week 5",
+                "default": True,
+                "packages": {"pip": ["pandas"]},
+                "memory": {"limit": "8G"},
+                "cpu": {"guarantee": 1, "limit": 4},
+                "gpu": 2,
+            },
+        ],
+    },
+    "everything": {
+        **LTI13,
+        "course_hub_environment": {"TZ": "Europe/Berlin", "DEPTH": 3, "OPTIONS": '{"a": 1}'},
+        "course_hub_material": {"git": "git@10.1.2.3:python/material.git", "deploy_key_secret": "material-key"},
+        "course_hub_user_networks": [{"cidr": "10.9.0.0/16", "ports": [443]}],
+        "course_hub_homes_ahead": False,
+        "course_hub_course_size": "20Gi",
+        "course_hub_exchange_size": "50Gi",
+        "course_hub_max_upload": "1Gi",
+        "course_hub_concurrent_starts": 20,
+        "course_hub_max_servers": 100,
+        "course_hub_send_grades_on_feedback": True,
+        "course_hub_lti13_memberships_url": "http://192.0.2.80:8080/members",
+        "course_hub_values": {"singleuser": {"nodeSelector": {"gpu": "yes"}}},
+    },
+    "material": {
+        "course_hub_material": {"git": "https://git.example.edu/a/notes.git/", "branch": "ws26", "directory": "m"}
+    },
+}
+PLAY = """
+- hosts: courses
+  gather_facts: false
+  tasks:
+    - ansible.builtin.copy:
+        content: "{{ _course_hub_release_values | to_json }}"
+        dest: "{{ out }}/{{ inventory_hostname }}.json"
+        mode: "0600"
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Render all courses' values in one run; return where they are, and what the run said."""
+    folder = tmp_path_factory.mktemp("values")
+    defaults, internal = (yaml.safe_load((ROLE / part / "main.yml").read_text()) for part in ("defaults", "vars"))
+    here = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "out": str(folder)}
+    everywhere = {**defaults, **internal, **CLUSTER, **here, "role_path": str(ROLE)}
+    packaged = "{{ {([{'pip': ['pandas']}] | campus.hubs.package_lists)[0].key: 'registry.example.edu/p@sha256:bb'} }}"
+    everywhere["_course_hub_packaged"] = {"resources": [{"data": packaged}]}
+    everywhere["_course_hub_chart"] = str(ROOT / "charts" / "course-hub")
+    inventory = {"all": {"children": {"courses": {"hosts": COURSES, "vars": everywhere}}}}
+    (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
+    (folder / "play.yml").write_text(PLAY)
+    (folder / "templates").symlink_to(ROLE / "templates")
+    done = subprocess.run(  # noqa: S603
+        [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "hosts.yml", "play.yml"],
+        cwd=folder,
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections"), "ANSIBLE_NOCOLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return folder, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def values(run: tuple[Path, str]) -> dict[str, dict[str, Any]]:
+    folder, said = run
+    found = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    assert set(found) == set(COURSES) - {"not-built"}, said
+    return found
+
+
+def test_what_is_not_built_is_said(run: tuple[Path, str]) -> None:
+    said = " ".join(run[1].split())
+    assert "course_hub_packages: the image with graphviz is not built; wanted: one that playbooks/images.yml" in said
+    assert "with this course in --limit" in said
+
+
+@pytest.mark.parametrize("course", sorted(set(COURSES) - {"not-built"}))
+def test_the_chart_takes_them(values: dict[str, dict[str, Any]], helm: Path, tmp_path: Path, course: str) -> None:
+    (tmp_path / "values.json").write_text(json.dumps(values[course]))
+    done = subprocess.run(  # noqa: S603
+        [str(helm), "template", course, str(ROOT / "charts" / "course-hub"), f"--values={tmp_path / 'values.json'}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_smallest_course_is_as_the_chart_s_defaults(values: dict[str, dict[str, Any]]) -> None:
+    defaults = yaml.safe_load((ROOT / "charts" / "course-hub" / "values.yaml").read_text())
+    user, exchange = values["smallest"]["singleuser"], values["smallest"]["exchange"]
+    assert user["image"] == {"name": OURS}
+    for name in ("memory", "cpu", "profileList", "homesAhead", "concurrentStarts", "sendGradesOnFeedback", "material"):
+        assert user[name] == defaults["singleuser"][name], name
+    assert user["extraEnv"] == {}
+    assert user["courseStorage"]["capacity"] == defaults["singleuser"]["courseStorage"]["capacity"]
+    for name in ("maxUploadMiB", "membershipsUrl"):
+        assert exchange[name] == defaults["exchange"][name]
+    assert exchange["storage"]["capacity"] == defaults["exchange"]["storage"]["capacity"]
+    assert values["smallest"]["prePuller"] == {"extraImages": {}}
+    assert "JupyterHub" not in values["smallest"]["hub"]["config"]
+
+
+def images(values: dict[str, Any]) -> list[str]:
+    return sorted(image["name"] for image in values["prePuller"]["extraImages"].values())
+
+
+def test_an_own_image_is_used_and_pulled(values: dict[str, dict[str, Any]]) -> None:
+    assert values["own-image"]["singleuser"]["image"] == {"name": OWN}
+    assert images(values["own-image"]) == [OWN]
+
+
+def test_packages_are_an_image(values: dict[str, dict[str, Any]]) -> None:
+    assert values["packages"]["singleuser"]["image"] == {"name": PACKAGED}
+    assert images(values["packages"]) == [PACKAGED]
+
+
+def test_gpus_are_asked_for_where_they_are(values: dict[str, dict[str, Any]]) -> None:
+    user = values["gpu"]["singleuser"]
+    assert user["extraResource"] == {"limits": {"amd.com/gpu": 1}}
+    assert user["extraTolerations"] == [{**TOLERATION, "key": "amd.com/gpu"}]
+    # The common images are not held on nodes with that taint.
+    assert images(values["gpu"]) == [OURS]
+
+
+def test_a_profile_is_the_course_s_server_but_for_what_it_says(values: dict[str, dict[str, Any]]) -> None:
+    notes, training = values["profiles"]["singleuser"]["profileList"]
+    assert notes == {
+        "display_name": "Notes",
+        "description": "Up to 2 cores and 2 GiB of memory",
+        "default": False,
+        "kubespawner_override": {
+            "image": OURS,
+            "mem_guarantee": "512M",
+            "mem_limit": "2G",
+            "cpu_guarantee": 0.1,
+            "cpu_limit": 2,
+        },
+    }
+    assert training == {
+        "display_name": "Training",
+        "description": "For week 5",
+        "default": True,
+        "kubespawner_override": {
+            "image": PACKAGED,
+            "mem_guarantee": "512M",
+            "mem_limit": "8G",
+            "cpu_guarantee": 1,
+            "cpu_limit": 4,
+            "extra_resource_limits": {GPU: 2},
+            "tolerations": [TOLERATION],
+        },
+    }
+    assert images(values["profiles"]) == [PACKAGED]
+
+
+def test_environment_is_text(values: dict[str, dict[str, Any]]) -> None:
+    extra = values["everything"]["singleuser"]["extraEnv"]
+    assert extra == {
+        "TZ": "Europe/Berlin",
+        "DEPTH": "3",
+        "OPTIONS": '{"a": 1}',
+    }
+
+
+def test_material(values: dict[str, dict[str, Any]]) -> None:
+    assert values["everything"]["singleuser"]["material"] == {
+        "git": "git@10.1.2.3:python/material.git",
+        "branch": "",
+        "directory": "material",
+        "secretName": "material-key",
+    }
+    assert values["material"]["singleuser"]["material"] == {
+        "git": "https://git.example.edu/a/notes.git/",
+        "branch": "ws26",
+        "directory": "m",
+        "secretName": "",
+    }
+
+
+def egress(rules: list[dict[str, Any]]) -> set[tuple[str, int]]:
+    return {(rule["to"][0]["ipBlock"]["cidr"], port["port"]) for rule in rules for port in rule["ports"]}
+
+
+def test_a_git_host_by_address_is_reached(values: dict[str, dict[str, Any]]) -> None:
+    reached = egress(values["everything"]["singleuser"]["networkPolicy"]["egress"])
+    assert reached == {
+        ("10.9.0.0/16", 443),
+        ("10.1.2.3/32", 22),
+    }
+    assert values["material"]["singleuser"]["networkPolicy"]["egress"] == []
+
+
+def test_the_lms_is_reached_where_rosters_and_grades_are(values: dict[str, dict[str, Any]]) -> None:
+    reached = egress(values["everything"]["hub"]["networkPolicy"]["egress"])
+    assert reached == {
+        ("0.0.0.0/0", 443),
+        ("192.0.2.80/32", 8080),
+    }
+    # Where the totals of LTI 1.1 go is said by the launch.
+    assert egress(values["smallest"]["hub"]["networkPolicy"]["egress"]) == {("0.0.0.0/0", 443)}
+
+
+def test_sizes_limits_and_switches(values: dict[str, dict[str, Any]]) -> None:
+    course = values["everything"]
+    assert course["singleuser"]["courseStorage"]["capacity"] == "20Gi"
+    assert course["singleuser"]["homesAhead"] is False
+    assert course["singleuser"]["concurrentStarts"] == 20
+    assert course["singleuser"]["sendGradesOnFeedback"] is True
+    assert course["exchange"]["storage"]["capacity"] == "50Gi"
+    assert course["exchange"]["maxUploadMiB"] == 1024
+    assert course["exchange"]["membershipsUrl"] == "http://192.0.2.80:8080/members"
+    assert course["hub"]["config"]["JupyterHub"] == {"active_server_limit": 100}
+
+
+def test_values_of_the_chart_are_laid_over(values: dict[str, dict[str, Any]]) -> None:
+    assert values["everything"]["singleuser"]["nodeSelector"] == {"gpu": "yes"}
+    assert values["everything"]["singleuser"]["image"] == {"name": OURS}
