@@ -34,6 +34,7 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.quantities import (
     parse_memory,
     parse_storage,
 )
+from packaging.requirements import InvalidRequirement, Requirement
 
 ADDRESS, SERVICE_TYPE, URL, LMS_URL = (
     "course_hub_address",
@@ -43,6 +44,10 @@ ADDRESS, SERVICE_TYPE, URL, LMS_URL = (
 )
 PLATFORMS, PLATFORM = "course_hub_lti_platforms", "course_hub_lti13_platform"
 CLIENT_ID, DEPLOYMENT_ID = "course_hub_lti13_client_id", "course_hub_lti13_deployment_id"
+MEMBERSHIPS = "course_hub_lti13_memberships_url"
+IMAGE, PACKAGES, PROFILES = "course_hub_image", "course_hub_packages", "course_hub_profiles"
+ENVIRONMENT, MATERIAL = "course_hub_environment", "course_hub_material"
+EXCHANGE_SIZE, COURSE_SIZE, MAX_UPLOAD = "course_hub_exchange_size", "course_hub_course_size", "course_hub_max_upload"
 MEMORY, CPU, HOME_SIZE, CULL = "course_hub_memory", "course_hub_cpu", "course_hub_home_size", "course_hub_cull"
 # What the chart takes for an option that is left out.
 CULL_DEFAULTS = {"timeout": 3600, "every": 300, "max_age": 0}
@@ -53,6 +58,23 @@ PLATFORM_FIELDS = ("issuer", "authorization_endpoint", "token_endpoint", "jwks_u
 # The id becomes namespace (course-ID), release and label; 40 leaves room for what is put before and behind it.
 _COURSE_ID = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 _MIB = 1024**2
+# With a registry's host, and with a digest or tag (https://github.com/opencontainers/distribution-spec).
+_IMAGE = re.compile(
+    r"(localhost|[a-z0-9][-a-z0-9]*\.[-a-z0-9.]+|[a-z0-9][-a-z0-9.]*:\d+)(:\d+)?/[-a-z0-9._/]*[a-z0-9]"
+    r"(:(?P<tag>\w[-\w.]{0,127}))?(@sha256:[0-9a-f]{64})?"
+)
+# Debian Policy, section 5.6.1.
+_APT = re.compile(r"[a-z0-9][-a-z0-9+.]+")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# What JupyterHub, KubeSpawner, the image and the chart set in a person's server.
+OWN_ENVIRONMENT = {"EXCHANGE_URL", "HOME", "JPY_API_TOKEN", "LANG", "NGSHARE_URL", "PATH"}
+OWN_PREFIXES = ("COURSE_", "CPU_", "JUPYTER", "KUBERNETES_", "MATERIAL_", "MEM_")
+_GIT_SSH = re.compile(r"(ssh://)?[\w.-]+@[\w.-]+(:\d+/|[:/])\S+")
+# git-check-ref-format(1), as far as anybody's branch goes.
+_BRANCH = re.compile(r"(?!.*(\.\.|//))[\w][\w./+-]*(?<![./])")
+_FOLDER = re.compile(r"[^/\s.~-][^/]*(/[^/.][^/]*)*")
+_DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+MOST_GPUS = 64
 # Least sizes that can work; anything under them is a forgotten unit.
 LEAST_MEMORY, LEAST_HOME = 64 * _MIB, 10 * _MIB
 
@@ -61,9 +83,12 @@ def check_courses(inventory: Inventory) -> Iterator[Mistake]:
     """Find what is wrong with each course and between courses."""
     for course in inventory.group(COURSES):
         yield from _check_id(course)
-        yield from _check_limits(course, MEMORY, parse_memory, MEMORY_FORM, LEAST_MEMORY)
-        yield from _check_limits(course, CPU, parse_cpu, "a number of processors, such as 0.5", 0)
-        yield from _check_home(course)
+        yield from _check_server_limits(course, MEMORY, CPU, course.value(MEMORY), course.value(CPU))
+        yield from _check_image(course, IMAGE, course.value(IMAGE), PACKAGES, course.value(PACKAGES))
+        yield from _check_profiles(course)
+        yield from _check_environment(course)
+        yield from _check_material(course)
+        yield from _check_sizes(course)
         yield from _check_cull(course)
         yield from _check_platforms(course)
         yield from _check_lti13(course)
@@ -82,8 +107,15 @@ def _check_id(course: Host) -> Iterator[Mistake]:
         yield Mistake(course.name, "course id (the host's name)", f'"{course.name}"', wanted, cure)
 
 
-def _check_limits(course: Host, name: str, parse: Callable[[object], Any], form: str, least: int) -> Iterator[Mistake]:
-    value = course.value(name)
+def _check_server_limits(course: Host, memory: str, cpu: str, sizes: object, cores: object) -> Iterator[Mistake]:
+    yield from _check_limits(course, memory, sizes, (parse_memory, MEMORY_FORM, LEAST_MEMORY))
+    yield from _check_limits(course, cpu, cores, (parse_cpu, "a number of processors, such as 0.5", 0))
+
+
+def _check_limits(
+    course: Host, name: str, value: object, quantity: tuple[Callable[[object], Any], str, int]
+) -> Iterator[Mistake]:
+    parse, form, least = quantity
     if not isinstance(value, Mapping):
         return  # its type is the argument spec's business
     parsed = {}
@@ -92,7 +124,7 @@ def _check_limits(course: Host, name: str, parse: Callable[[object], Any], form:
             continue
         parsed[key] = parse(value[key])
         if parsed[key] is None:
-            if name == MEMORY:  # what is no number of processors, the argument spec refuses
+            if parse is parse_memory:  # what is no number of processors, the argument spec refuses
                 yield Mistake(course.name, f"{name}.{key}", show(key, value[key]), form, _without_i(value[key]))
         elif parsed[key] < least or (key == "limit" and parsed[key] == 0):
             yield Mistake(course.name, f"{name}.{key}", show(key, value[key]), f"{form}, enough to start a server")
@@ -111,13 +143,138 @@ def _without_i(value: object) -> str:
     return f"Perhaps {text}." if text != str(value) and parse_memory(text) else ""
 
 
-def _check_home(course: Host) -> Iterator[Mistake]:
-    value = course.value(HOME_SIZE)
-    if value is None or isinstance(value, (Mapping, list)):
+def _check_image(course: Host, path: str, image: object, packages_path: str, packages: object) -> Iterator[Mistake]:
+    """Check an own image, or packages for ours; not both."""
+    if isinstance(image, str) and image:
+        wanted = "a full reference with digest or tag, such as registry.example.edu/python/lab:2026-10"
+        match = _IMAGE.fullmatch(image)
+        if not match or not ("@" in image or match["tag"]):
+            yield Mistake(course.name, path, show(path, image), wanted)
+        elif "@" not in image and match["tag"] == "latest":
+            cure = "Nodes keep the one they have, so they would differ."
+            yield Mistake(course.name, path, show(path, image), "a digest, or a tag that stays what it is", cure)
+    lists = packages if isinstance(packages, Mapping) else {}
+    if image and any(lists.values()):
+        yield Mistake(
+            course.name, packages_path, "set, and so is an image", "one of the two", "Build them into the image."
+        )
+    for kind in ("pip", "apt"):
+        entries = lists.get(kind)
+        for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+            if isinstance(entry, str):
+                yield from _check_package(course, f"{packages_path}.{kind}[{index}]", kind, entry)
+
+
+def _check_package(course: Host, path: str, kind: str, entry: str) -> Iterator[Mistake]:
+    if kind == "apt":
+        if not _APT.fullmatch(entry):
+            yield Mistake(course.name, path, show(path, entry), "the name of a Debian package, such as graphviz")
         return
-    size = parse_storage(value)
-    if size is None or size < LEAST_HOME:
-        yield Mistake(course.name, HOME_SIZE, show(HOME_SIZE, value), STORAGE_FORM)
+    try:
+        url = Requirement(entry).url
+    except InvalidRequirement:
+        wanted = "one requirement for pip, such as pandas>=2.2"
+        yield Mistake(course.name, path, show(path, entry), wanted)
+    else:
+        if url:
+            wanted = "the name of a package, with a version if need be"
+            yield Mistake(course.name, path, show(path, entry), wanted, f"For anything else build {IMAGE} on ours.")
+
+
+def _check_profiles(course: Host) -> Iterator[Mistake]:
+    profiles = course.value(PROFILES)
+    if not isinstance(profiles, list):
+        return
+    titles: list[str] = []
+    defaults = 0
+    for index, profile in enumerate(profiles):
+        if not isinstance(profile, Mapping):
+            continue  # its type is the argument spec's business
+        path = f"{PROFILES}[{index}]"
+        title = str(profile.get("title") or "").strip()
+        if "title" in profile and not re.search(r"\w", title):
+            yield Mistake(course.name, f"{path}.title", show("title", profile["title"]), "what people choose by")
+        if title in titles:
+            yield Mistake(course.name, f"{path}.title", f'"{title}", as another one', "a title of its own")
+        titles.append(title)
+        defaults += str(profile.get("default")).lower() in ("true", "yes", "on", "1")
+        yield from _check_image(
+            course, f"{path}.image", profile.get("image"), f"{path}.packages", profile.get("packages")
+        )
+        merged = [
+            {**course.value(name), **profile[key]} if isinstance(profile.get(key), Mapping) else None
+            for name, key in ((MEMORY, "memory"), (CPU, "cpu"))
+            if isinstance(course.value(name), Mapping)
+        ]
+        if len(merged) == 2:
+            yield from _check_server_limits(course, f"{path}.memory", f"{path}.cpu", *merged)
+        gpu = str(profile.get("gpu", 0))
+        if re.fullmatch(r"-?\d+", gpu) and not 0 <= int(gpu) <= MOST_GPUS:
+            yield Mistake(course.name, f"{path}.gpu", gpu, f"0 to {MOST_GPUS}")
+    if defaults > 1:
+        yield Mistake(course.name, PROFILES, f"{defaults} with default", "one of them, or none for the first")
+
+
+def _check_environment(course: Host) -> Iterator[Mistake]:
+    environment = course.value(ENVIRONMENT)
+    for name, value in (environment if isinstance(environment, Mapping) else {}).items():
+        path = f"{ENVIRONMENT}.{name}"
+        if not _NAME.fullmatch(str(name)):
+            yield Mistake(course.name, path, "no name", "a name of A-Z, a-z, 0-9 and '_', not beginning with a digit")
+        elif name in OWN_ENVIRONMENT or str(name).startswith(OWN_PREFIXES):
+            yield Mistake(course.name, path, "set", "not set", "The system sets it itself.")
+        elif isinstance(value, bool) or not isinstance(value, (str, int, float)):
+            yield Mistake(course.name, path, show(path, value), "text or a number", "Put it in quotes.")
+
+
+def _check_material(course: Host) -> Iterator[Mistake]:
+    material = course.value(MATERIAL)
+    if not isinstance(material, Mapping) or not material:
+        return
+    git, key = material.get("git"), material.get("deploy_key_secret")
+    if not git:
+        yield Mistake(course.name, f"{MATERIAL}.git", "missing", "the repository's URL")
+    elif isinstance(git, str):
+        parts = _http_url(git)
+        ssh = not parts and bool(_GIT_SSH.fullmatch(git))
+        if not (ssh or (parts and parts.path.strip("/") and not parts.username)):
+            wanted = "a URL such as https://git.example.edu/python.git, or git@git.example.edu:python.git"
+            cure = "A password has no place in it; use a deploy key." if parts and parts.username else ""
+            yield Mistake(course.name, f"{MATERIAL}.git", show("git", git), wanted, cure)
+        elif ssh and not key:
+            wanted = "the name of a Secret with the repository's deploy key"
+            yield Mistake(course.name, f"{MATERIAL}.deploy_key_secret", "missing", wanted, "Git by SSH needs one.")
+        elif key and not ssh:
+            wanted = "a URL for SSH, such as git@git.example.edu:python.git, with deploy_key_secret"
+            yield Mistake(course.name, f"{MATERIAL}.git", show("git", git), wanted)
+    for name, form, wanted in (
+        ("branch", _BRANCH, "the name of a branch"),
+        ("directory", _FOLDER, "a folder in the home, such as material, without . or - in front"),
+        ("deploy_key_secret", _DNS_NAME, "the name of a Secret"),
+    ):
+        value = material.get(name)
+        if isinstance(value, str) and value and not form.fullmatch(value):
+            yield Mistake(course.name, f"{MATERIAL}.{name}", f'"{value}"', wanted)
+
+
+def _check_sizes(course: Host) -> Iterator[Mistake]:
+    sizes: dict[str, int | None] = {}
+    for name in (HOME_SIZE, COURSE_SIZE, EXCHANGE_SIZE, MAX_UPLOAD):
+        value = course.value(name)
+        if value is None or isinstance(value, (Mapping, list)):
+            continue
+        size = sizes[name] = parse_storage(value)
+        # Volumes that grow later are compared in these units alone.
+        binary = name == HOME_SIZE or str(value).endswith("i")
+        if name == MAX_UPLOAD:
+            if size is None or not re.fullmatch(r"\d+[MG]i", str(value)) or not size:
+                yield Mistake(course.name, name, show(name, value), "a size in Mi or Gi, such as 100Mi")
+        elif size is None or size < LEAST_HOME or not binary:
+            yield Mistake(course.name, name, show(name, value), STORAGE_FORM)
+    upload, exchange = sizes.get(MAX_UPLOAD), sizes.get(EXCHANGE_SIZE)
+    if upload and exchange and upload >= exchange:
+        wanted = f"less than {EXCHANGE_SIZE} ({course.value(EXCHANGE_SIZE)})"
+        yield Mistake(course.name, MAX_UPLOAD, show(MAX_UPLOAD, course.value(MAX_UPLOAD)), wanted)
 
 
 def _check_cull(course: Host) -> Iterator[Mistake]:
@@ -183,8 +340,11 @@ def _check_platform_field(course: Host, path: str, name: str, value: object) -> 
 def _check_lti13(course: Host) -> Iterator[Mistake]:
     platform, platforms = course.value(PLATFORM), course.value(PLATFORMS)
     ids = {name: course.value(name) for name in (CLIENT_ID, DEPLOYMENT_ID)}
+    memberships = course.value(MEMBERSHIPS)
+    if memberships and _http_url(memberships) is None:
+        yield Mistake(course.name, MEMBERSHIPS, show(MEMBERSHIPS, memberships), "a URL with http:// or https://")
     if not platform:
-        for name, value in ids.items():
+        for name, value in {**ids, MEMBERSHIPS: memberships}.items():
             if value:
                 cure = f"Set {PLATFORM}, or remove this to have an LTI 1.1 course."
                 yield Mistake(course.name, PLATFORM, "empty", f"the platform that {name} is of", cure)

@@ -33,6 +33,10 @@ FORMS: dict[str, tuple[str, str]] = {
         rf"({_REGISTRY[0][:-1]})?",
         "a registry and path without scheme and without a slash at the end",
     ),
+    "course_hub_gpu_resource": (
+        rf"{_DNS_LABEL}(\.{_DNS_LABEL})*/[A-Za-z0-9]([-\w.]*[A-Za-z0-9])?",
+        "the name of a resource with its vendor, such as nvidia.com/gpu",
+    ),
     "course_hub_helm_url": (r"https?://\S*[^/\s]", "a URL without a slash at the end"),
     "course_hub_helm_version": (r"4\.\d+\.\d+", 'three numbers without a v, such as "4.3.1"'),
     "course_hub_tls_secret": (rf"({_DNS_LABEL}(\.{_DNS_LABEL})*)?", "the name of a Secret"),
@@ -47,6 +51,10 @@ FORMS: dict[str, tuple[str, str]] = {
 }
 # Variable to least and most.
 RANGES: dict[str, tuple[int, int]] = {
+    "course_hub_concurrent_starts": (1, 1000),
+    "course_hub_gpu": (0, 64),
+    "course_hub_lti13_key_rotate_after_days": (0, 3650),
+    "course_hub_max_servers": (0, 100_000),
     "course_hub_wait_seconds": (1, 86400),
     "course_images_pull_timeout_seconds": (1, 86400),
     "course_images_registry_port": (1, 65535),
