@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -67,3 +71,35 @@ def artifacts() -> Path:
 def course(request: pytest.FixtureRequest) -> str:
     """Each of the lab's two courses: one launched by LTI 1.3, one by LTI 1.1."""
     return str(request.param)
+
+
+def program(name: str) -> str:
+    """Return the path of a program of the browser."""
+    path = shutil.which(name)
+    assert path, f"{name} is missing: apt-get install chromium chromium-driver (`make e2e` does)"
+    return path
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = program("chromium")
+    for flag in (
+        "headless",
+        "no-sandbox",
+        "disable-gpu",
+        "disable-quic",
+        "disable-dev-shm-usage",
+        "no-first-run",
+        "disable-background-networking",
+        "disable-component-update",
+        "disable-sync",
+        "no-proxy-server",
+        "window-size=1280,900",
+        f"user-data-dir={tmp_path / 'profile'}",
+    ):
+        options.add_argument(f"--{flag}")
+    chrome = webdriver.Chrome(options=options, service=Service(executable_path=program("chromedriver")))
+    chrome.set_page_load_timeout(60)
+    yield chrome
+    chrome.quit()

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support import expected_conditions as ec
 from selenium.webdriver.support.ui import WebDriverWait
@@ -18,38 +15,6 @@ from tests.e2e.conftest import LMS_URL
 from tests.e2e.lti import Lms
 
 LAB_TIMEOUT = 180
-
-
-def program(name: str) -> str:
-    """Return the path of a program of the browser."""
-    path = shutil.which(name)
-    assert path, f"{name} is missing: apt-get install chromium chromium-driver (`make e2e` does)"
-    return path
-
-
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = program("chromium")
-    for flag in (
-        "headless",
-        "no-sandbox",
-        "disable-gpu",
-        "disable-quic",
-        "disable-dev-shm-usage",
-        "no-first-run",
-        "disable-background-networking",
-        "disable-component-update",
-        "disable-sync",
-        "no-proxy-server",
-        "window-size=1280,900",
-        f"user-data-dir={tmp_path / 'profile'}",
-    ):
-        options.add_argument(f"--{flag}")
-    chrome = webdriver.Chrome(options=options, service=Service(executable_path=program("chromedriver")))
-    chrome.set_page_load_timeout(60)
-    yield chrome
-    chrome.quit()
 
 
 @pytest.mark.parametrize("person", ["student-1", "lecturer"])
