@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+from ansible_collections.campus.hubs.plugins.plugin_utils.quantities import parse_memory
 
 KINDS = ("pip", "apt")
 
@@ -116,6 +117,7 @@ def _cores(number: object) -> float | int:
 
 def _in_words(override: Mapping[str, Any], gpu: int) -> str:
     cores = override["cpu_limit"]
-    memory = re.sub(r"([KMGT])$", r" \1iB", override["mem_limit"])
+    size = float(parse_memory(override["mem_limit"]) or 0)
+    memory = f"{size / 1024**3:.3g} GiB" if size >= 1024**3 else f"{size / 1024**2:.3g} MiB"
     words = f"Up to {cores} {'core' if cores == 1 else 'cores'} and {memory} of memory"
     return f"{words}, {gpu} {'GPU' if gpu == 1 else 'GPUs'}" if gpu else words

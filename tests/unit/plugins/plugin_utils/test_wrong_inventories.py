@@ -59,3 +59,35 @@ def test_groups_of_ones_own_pass(tmp_path: Path) -> None:
     (tmp_path / "hosts.yml").write_text(SMALLEST.replace("    cluster:", "    others:") + OWN_GROUPS)
     found = mistakes_of(tmp_path / "hosts.yml")
     assert not found, report(found)
+
+
+RIGHT = """
+    courses:
+      hosts:
+        a:
+          course_hub_image: localhost:5000/python/lab:2026-10
+          course_hub_material: {git: "https://git.example.edu:8443/x.git/", branch: feature/week-1, directory: a/b c}
+          course_hub_environment: {TZ: Europe/Berlin, OMP_NUM_THREADS: 2, _x: ""}
+          course_hub_profiles:
+            - {title: "机器学习", image: "10.0.0.1:5000/lab@sha256:DIGEST"}
+            - {title: B, memory: {limit: 8G}}
+          course_hub_exchange_size: 2Ti
+          course_hub_max_upload: 1Gi
+        b:
+          course_hub_image: registry.example.edu/lab:1@sha256:DIGEST
+          course_hub_material: {git: "ssh://git@10.1.2.3:2222/python.git", deploy_key_secret: key}
+        c:
+          course_hub_packages:
+            pip: [pandas, "pandas>=2.2,<3", "torch[opt]==2.9.*", 'tomli; python_version < "3.11"', "a~=1.0"]
+            apt: [graphviz, libstdc++6, fonts-noto]
+          course_hub_material: {git: "git@git.example.edu:python/material.git", deploy_key_secret: key.a}
+          course_hub_gpu: 2
+          course_hub_gpu_resource: amd.com/gpu
+"""
+
+
+def test_settings_that_are_right_pass(tmp_path: Path) -> None:
+    settings = RIGHT.replace("DIGEST", "0" * 64)
+    (tmp_path / "hosts.yml").write_text(SMALLEST.replace("    courses: {hosts: {python-ws26: }}\n", settings))
+    found = mistakes_of(tmp_path / "hosts.yml")
+    assert not found, report(found)
