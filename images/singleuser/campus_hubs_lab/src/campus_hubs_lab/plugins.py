@@ -1,0 +1,279 @@
+"""How a course's nbgrader differs from a plain one; `configure` is all that nbgrader_config.py calls."""
+
+from __future__ import annotations
+
+import functools
+import os
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import ngshare_exchange.exchange
+import requests
+from nbgrader.converters.base import BaseConverter
+from nbgrader.exchange import ExchangeError
+from ngshare_exchange import (
+    ExchangeCollect,
+    ExchangeFetchAssignment,
+    ExchangeFetchFeedback,
+    ExchangeReleaseAssignment,
+    ExchangeReleaseFeedback,
+    ExchangeSubmit,
+    configureExchange,
+)
+
+from . import gradebook
+from .client import Exchange, ExchangeApiError
+from .locks import AssignmentBusyError, assignment_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+TEACHERS = {"instructor", "teaching_assistant"}
+# Seconds: to connect, and for an answer; a submission may be 100 MB.
+TIMEOUT = (5, 300)
+_DOING = {
+    "GenerateAssignment": "generating",
+    "GenerateSolution": "generating the solution of",
+    "Autograde": "autograding",
+    "GenerateFeedback": "generating feedback for",
+}
+
+
+def teaches() -> bool:
+    """Tell whether the server's person is a lecturer or tutor."""
+    return os.environ.get("COURSE_ROLE") in TEACHERS
+
+
+def configure(c: Any) -> None:  # noqa: ANN401 - traitlets' Config
+    """Configure nbgrader for the course that the environment names.
+
+    Args:
+        c: the configuration, changed in place.
+
+    """
+    course = os.environ.get("COURSE_ID", "")
+    c.CourseDirectory.course_id = course
+    if course and teaches():
+        root = gradebook.course_root()
+        c.CourseDirectory.root = str(root)
+        c.CourseDirectory.db_url = gradebook.db_url(root)
+        _guard_converters()
+    # Strangers' code runs in sandboxes only; the rest is nbgrader's own list.
+    c.Autograde.autograde_preprocessors = [
+        "campus_hubs_lab.execute.SandboxExecute",
+        "nbgrader.preprocessors.IgnorePattern",
+        "nbconvert.preprocessors.ClearMetadataPreprocessor",
+        "nbgrader.preprocessors.LimitOutput",
+        "nbgrader.preprocessors.SaveAutoGrades",
+        "nbgrader.preprocessors.AssignLatePenalties",
+        "nbgrader.preprocessors.CheckCellMetadata",
+    ]
+    # What a submission shows must not run in the browser of who grades it.
+    c.HTMLExporter.sanitize_html = True
+    if "NGSHARE_URL" in os.environ:
+        configureExchange(c, ngshare_url=os.environ["NGSHARE_URL"].rstrip("/"))
+        c.ExchangeFactory.release_assignment = ReleaseAssignment
+        c.ExchangeFactory.release_feedback = ReleaseFeedback
+        c.ExchangeFactory.collect = Collect
+        c.ExchangeFactory.submit = Submit
+        c.ExchangeFactory.fetch_assignment = FetchAssignment
+        c.ExchangeFactory.fetch_feedback = FetchFeedback
+        ngshare_exchange.exchange.Exchange.ngshare_api_request = _request
+
+
+def _guard_converters() -> None:
+    """Let nbgrader's own steps, also those of its command line, hold the assignment that they work on."""
+    plain = BaseConverter.start
+    if hasattr(plain, "__wrapped__"):
+        return
+
+    @functools.wraps(plain)
+    def start(self: Any) -> None:  # noqa: ANN401 - a BaseConverter
+        doing = _DOING.get(type(self).__name__, "working on")
+        with held(self, doing, self.coursedir.student_id):
+            plain(self)
+
+    BaseConverter.start = start
+
+
+@contextmanager
+def held(step: Any, action: str, student: str) -> Iterator[None]:  # noqa: ANN401 - a converter or an exchange step
+    """Hold the assignment of a step of nbgrader, or say in its log who does.
+
+    Raises:
+        AssignmentBusyError: somebody else holds it.
+
+    """
+    try:
+        with assignment_lock(Path(step.coursedir.root), step.coursedir.assignment_id, action, student):
+            yield
+    except AssignmentBusyError as error:
+        step.log.error("%s", error)
+        raise
+
+
+def _request(
+    self: Any,  # noqa: ANN401 - an Exchange of ngshare_exchange
+    method: str,
+    url: str,
+    data: Mapping[str, str] | None = None,
+    params: Mapping[str, str] | None = None,
+) -> dict[str, Any] | None:
+    """Ask the exchange; None and a sentence in the log if it refuses, or does not answer in time."""
+    self.refusal = ""
+    try:
+        answer = requests.request(
+            method,
+            self.ngshare_url + self.encode_url(url),
+            headers={"Authorization": f"token {os.environ.get('JUPYTERHUB_API_TOKEN', '')}"},
+            data=data,
+            params=params,
+            timeout=TIMEOUT,
+        )
+        said = answer.json()
+    except (requests.RequestException, ValueError) as error:
+        self.refusal = f"The exchange does not answer ({type(error).__name__})."
+    else:
+        if isinstance(said, dict) and said.get("success"):
+            return said
+        told = said.get("message") if isinstance(said, dict) else None
+        self.refusal = f"The exchange refuses: {told or f'{answer.status_code} {answer.reason}'}"
+    self.log.error("%s", self.refusal)
+    return None
+
+
+def inside(files: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Check that all files of an answer lie where they belong.
+
+    Raises:
+        ExchangeError: one is named like a place elsewhere.
+
+    """
+    for file in files:
+        path = PurePosixPath(str(file.get("path")))
+        if path.is_absolute() or ".." in path.parts or not path.parts:
+            raise ExchangeError(f"A file is called {str(path)!r}, which lies outside of the assignment.")
+    return files
+
+
+class _Inside:
+    def decode_dir(self, src_dir: list[dict[str, Any]], dest_dir: str, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        super().decode_dir(inside(src_dir), dest_dir, *args, **kwargs)  # type: ignore[misc]
+
+
+class FetchAssignment(_Inside, ExchangeFetchAssignment):  # type: ignore[misc] # ngshare_exchange has no types
+    """Fetches an assignment."""
+
+
+class FetchFeedback(_Inside, ExchangeFetchFeedback):  # type: ignore[misc]
+    """Fetches feedback."""
+
+
+class Submit(ExchangeSubmit):  # type: ignore[misc]
+    """Submits; what the exchange has not taken is an error, not only a line in a log that no student sees."""
+
+    def copy_files(self) -> None:
+        """Submit.
+
+        Raises:
+            ExchangeError: the exchange has not confirmed it.
+
+        """
+        self.timestamp = None
+        super().copy_files()
+        if self.timestamp is None:
+            self.fail(f"Your work was NOT submitted. {getattr(self, 'refusal', '')}")
+
+
+class Collect(_Inside, ExchangeCollect):  # type: ignore[misc]
+    """Collects submissions, alone, with everybody's name in the gradebook; one bad submission does not stop it."""
+
+    def start(self) -> None:
+        """Collect."""
+        with held(self, "collecting", "*"):
+            try:
+                enrol_members(Path(self.coursedir.root), self.coursedir.course_id)
+            except ExchangeApiError as error:
+                self.log.warning("The names of who is in the course are as before: %s", error)
+            super().start()
+
+    def do_copy(self, src: list[dict[str, Any]], dest: str) -> None:
+        """Write one submission."""
+        try:
+            super().do_copy(src, dest)
+        except ExchangeError as error:
+            self.log.error("The submission in %s was not collected: %s", dest, error)
+
+
+class ReleaseAssignment(ExchangeReleaseAssignment):  # type: ignore[misc]
+    """Releases an assignment, alone, and has its column made in the LMS."""
+
+    def start(self) -> None:
+        """Release."""
+        with held(self, "releasing", "*"):
+            super().start()
+
+    def copy_files(self) -> None:
+        """Release; the column is a wish, the release is not.
+
+        Raises:
+            ExchangeError: the exchange has not taken it.
+
+        """
+        super().copy_files()
+        refusal = getattr(self, "refusal", "")
+        if refusal:
+            self.fail(f"The assignment was NOT released. {refusal}")
+        name = self.coursedir.assignment_id
+        try:
+            highest = gradebook.maximum(Path(self.coursedir.root), self.coursedir.course_id, name)
+            if highest is not None:
+                column = {"label": name, "maximum": highest, "scores": {}, "send": False}
+                Exchange.of_environment().post_grades(name, column)
+                self.log.info("The LMS gets a column for %s, maximum %g.", name, highest)
+        except Exception as error:
+            self.log.warning("The LMS has no column for %s yet: %s It is made when grades are sent.", name, error)
+
+
+class ReleaseFeedback(ExchangeReleaseFeedback):  # type: ignore[misc]
+    """Releases feedback, and sends the grades along if the course wants that."""
+
+    def start(self) -> None:
+        """Release."""
+        with held(self, "releasing feedback for", self.coursedir.student_id):
+            super().start()
+            if os.environ.get("COURSE_SEND_GRADES_ON_FEEDBACK") == "1":
+                name = self.coursedir.assignment_id
+                try:
+                    send_grades(Path(self.coursedir.root), self.coursedir.course_id, name)
+                    self.log.info("The grades of %s are sent to the LMS.", name)
+                except Exception as error:
+                    self.log.warning("The grades of %s are not sent to the LMS: %s", name, error)
+
+
+def enrol_members(root: Path, course: str) -> dict[str, Any]:
+    """Put everybody's name into the gradebook; return the exchange's answer.
+
+    Raises:
+        ExchangeApiError: the exchange does not say who is in the course.
+
+    """
+    answer = Exchange.of_environment().members()
+    gradebook.enrol(root, course, answer.get("members") or [])
+    return answer
+
+
+def send_grades(root: Path, course: str, assignment: str) -> dict[str, Any]:
+    """Hand the gradebook's complete scores of an assignment to the exchange, to be sent to the LMS.
+
+    Raises:
+        ExchangeApiError: the exchange does not take them, or there is no such assignment.
+
+    """
+    found = [each for each in gradebook.assignments(root, course) if each["name"] == assignment]
+    if not found:
+        raise ExchangeApiError(f"The gradebook has no assignment {assignment!r}.")
+    scores = {student: score for student, score in found[0]["scores"].items() if score is not None}
+    document = {"label": assignment, "maximum": found[0]["maximum"], "scores": scores, "send": True}
+    return Exchange.of_environment().post_grades(assignment, document)
