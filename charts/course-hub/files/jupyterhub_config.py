@@ -228,9 +228,10 @@ def spawner_settings(values: dict[str, Any]) -> Settings:
         "COURSE_ID": values["course"],
         "NGSHARE_URL": f"{EXCHANGE_URL}/ngshare",
         "EXCHANGE_URL": f"{EXCHANGE_URL}/api",
-        # Read where feedback is released, so by lecturers' and tutors' servers only.
-        "COURSE_SEND_GRADES_ON_FEEDBACK": "1" if user["sendGradesOnFeedback"] else "0",
     }
+    if user["sendGradesOnFeedback"]:
+        # Read where feedback is released, so by lecturers' and tutors' servers only.
+        environment["COURSE_SEND_GRADES_ON_FEEDBACK"] = "1"
     result: Settings = {
         "Spawner": {
             "default_url": "/lab",
