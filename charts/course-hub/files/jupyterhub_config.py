@@ -306,17 +306,23 @@ def spawner_settings(values: dict[str, Any]) -> Settings:
     return merged(result, {"KubeSpawner": only})
 
 
-def sandbox_settings(values: dict[str, Any]) -> dict[str, Any]:
-    """Return what a submission may use while it is graded: as much as its author's server, on the same nodes."""
+def sandbox_settings(values: dict[str, Any], spawner: dict[str, Any]) -> dict[str, Any]:
+    """Return what a submission may use while it is graded: as much as its author's server, on the same nodes.
+
+    Args:
+        values: the chart's `course-hub.config`.
+        spawner: the traits of KubeSpawner that everybody gets.
+
+    """
     user = values["singleuser"]
     return {
         "course": values["course"],
-        "image": user["image"],
+        "image": spawner["image"],
         "pullPolicy": user["pullPolicy"],
         "memory": user["memory"],
         "cpu": user["cpu"],
-        "nodeSelector": user["nodeSelector"],
-        "tolerations": user["extraTolerations"],
+        "nodeSelector": spawner["node_selector"],
+        "tolerations": spawner["tolerations"],
         **user["sandbox"],
     }
 
@@ -369,7 +375,7 @@ def configure(config: Any) -> None:  # noqa: ANN401 - a traitlets Config
     namespace = NAMESPACE.read_text().strip()
     if values["singleuser"]["homesAhead"]:
         HomesHandler.homes = Homes(exchange, namespace, made["KubeSpawner"], lambda: len(CourseSpawner.turns or ()))
-    sandboxes = Sandboxes(sandbox_settings(values), namespace)
+    sandboxes = Sandboxes(sandbox_settings(values, made["KubeSpawner"]), namespace)
     # JupyterHub reads this file in its running loop.
     BACKGROUND.append(asyncio.get_running_loop().create_task(sandboxes.sweep_for_ever(logging.getLogger("jupyterhub"))))
     config.JupyterHub.extra_handlers = [(r"/api/homes", HomesHandler), *sandbox_handlers(sandboxes)]
