@@ -75,6 +75,15 @@ def test_a_changed_role_replaces_the_old_one(hub: Hub) -> None:
         ]
 
 
+def test_a_server_of_the_old_role_is_stopped(hub: Hub) -> None:
+    browser = Browser(hub)
+    browser.launch11(user_id="promoted", roles="Learner")
+    spawn(browser)
+    assert browser.launch11(user_id="promoted", roles="Learner").headers["Location"].startswith("/user/")
+    assert browser.launch11(user_id="promoted", roles="TeachingAssistant").headers["Location"] == "/hub/spawn"
+    assert hub.api(f"/users/{name(hub, 'promoted')}")["servers"] == {}
+
+
 def test_auth_state_is_kept_without_any_token(browser: Browser, hub: Hub) -> None:
     asked = browser.begin()
     token = hub.lms.token(hub.lms.claims(asked["nonce"], sub="state"))

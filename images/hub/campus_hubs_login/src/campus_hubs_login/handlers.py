@@ -97,9 +97,15 @@ class LaunchHandler(CoursePage):
 
     async def enter(self, launch: Launch) -> None:
         """Sign in who was launched, and go on to JupyterLab."""
+        known = self.find_user(launch.user_name)
+        roles = {group.name for group in known.groups} if known else set()
         user = await self.login_user({"launch": launch})
         if user is None:
             raise LaunchRefused(403, "You may not enter this course's hub.")
+        if user.spawner.active and roles != {launch.role}:
+            # What a server may is decided at its start: a lecturer's has the course's volume, a student's has not.
+            self.log.info("%s is %s now: the server starts anew", user.name, launch.role)
+            await self.stop_single_user(user)
         self.set_header("Cache-Control", "no-store")
         self.redirect(await self.next_page(user, launch), status=303)
 
