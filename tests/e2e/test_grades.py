@@ -193,7 +193,7 @@ def test_lti_11_sends_one_total(lms: Lms) -> None:
         (score["score"], item["maximum"])
         for item in exchange.ask(lecturer, "GET", "/grades")["assignments"]
         for score in item["scores"]
-        if score["user"] == student.name and score["score"] is not None
+        if score["user"] == student.name and score["state"] == "sent"
     ]
     total = sum(score for score, _ in sums) / sum(maximum for _, maximum in sums)
     wait_for("total", lambda: abs(course.shown()["totals"]["student-1"] - total) < 0.0001, 60)
