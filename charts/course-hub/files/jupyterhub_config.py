@@ -141,7 +141,7 @@ PROFILES = """
   {%- set known = profile_list | map(attribute="slug") | list %}
   {%- for profile in profile_list %}
   <div class="form-check position-relative border rounded mb-2 py-3 pe-3 ps-5">
-    <input class="form-check-input" type="radio" name="profile" required
+    <input class="form-check-input border-secondary" type="radio" name="profile" required
            id="profile-{{ profile.slug | e }}" value="{{ profile.slug | e }}"
            {%- if profile.description %} aria-describedby="about-{{ profile.slug | e }}"{% endif %}
            {%- if profile.slug == user_options.profile %} checked
