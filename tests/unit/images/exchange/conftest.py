@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[4]
 sys.path[:0] = [str(ROOT), str(ROOT / "images/exchange/campus_hubs_exchange/src")]
 
-from tests.unit.images.exchange.exchange_lab import Exchange, Hub  # noqa: E402
+from tests.unit.images.exchange.exchange_lab import COURSE, Exchange, Hub  # noqa: E402
+from tests.unit.images.exchange.lms_lab import COURSE11, DemoLms, Key, platform_of  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -56,3 +57,30 @@ def shared(session_hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     exchange = Exchange(tmp_path_factory.mktemp("shared"), session_hub).start()
     yield exchange.enrol_all()
     exchange.stop()
+
+
+@pytest.fixture(scope="session")
+def key(tmp_path_factory: pytest.TempPathFactory) -> Key:
+    return Key(tmp_path_factory.mktemp("lti13"))
+
+
+@pytest.fixture(scope="session")
+def session_lms(key: Key) -> Iterator[DemoLms]:
+    lms = DemoLms(key)
+    yield lms
+    lms.stop()
+
+
+@pytest.fixture
+def lms(session_lms: DemoLms) -> DemoLms:
+    """Give the demo LMS, whose courses nobody has used."""
+    for course in (COURSE, COURSE11):
+        session_lms.control("reset", {"course": course})
+        session_lms.faults(course=course)
+    return session_lms
+
+
+@pytest.fixture
+def connected(make_exchange: Callable[..., Exchange], lms: DemoLms, key: Key) -> Exchange:
+    """Give a service of an LTI 1.3 course of the demo LMS."""
+    return make_exchange(**platform_of(lms.url, key))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy.orm import Session
+from tornado.web import HTTPError
 
+from . import grades
 from .errors import Refused
-from .members import all_members, full_name, iso, launched, read_launched, recall
-from .web import Handler
+from .members import Launched, all_members, full_name, iso, launched, read_launched, recall
+from .web import Handler, log
 
 
 class ApiHandler(Handler):
@@ -31,7 +33,30 @@ class Members(ApiHandler):
     async def get(self) -> None:
         """List who is or was in the course."""
         self.require(service=True, teachers=True)
-        self.finish(await self.services.database.read(members_document))
+        self.finish(await self.services.database.read(self.document))
+
+    def document(self, session: Session) -> dict[str, Any]:
+        """Write down everybody, and how the last look into the LMS's roster went."""
+        roster = recall(session, "roster") or {}
+        return {
+            "members": [
+                {
+                    "user": member.user,
+                    "subject": member.subject,
+                    "name": full_name(member),
+                    "email": member.email,
+                    "role": member.role,
+                    "active": member.active,
+                    "since": iso(member.since),
+                }
+                for member in all_members(session)
+            ],
+            "roster": {
+                "available": self.services.roster.is_available(session),
+                "last_sync": roster.get("last_sync"),
+                "error": roster.get("error", ""),
+            },
+        }
 
 
 class OneMember(ApiHandler):
@@ -41,32 +66,76 @@ class OneMember(ApiHandler):
         """Take what the hub knows from a launch."""
         self.require(service=True, teachers=False)
         what = read_launched(self.body_object())
-        changed = await self.services.database.write(lambda session: launched(session, user, what))
+        changed = await self.services.database.write(lambda session: _launched(session, user, what))
+        if changed:
+            log.info("member %s: %s", user, what.role)
+            self.services.outbox.wake()
         self.finish({"changed": changed})
 
 
-def members_document(session: Session) -> dict[str, Any]:
-    """Write down everybody, and how the last look into the LMS's roster went."""
-    roster = recall(session, "roster") or {}
-    return {
-        "members": [
-            {
-                "user": member.user,
-                "subject": member.subject,
-                "name": full_name(member),
-                "email": member.email,
-                "role": member.role,
-                "active": member.active,
-                "since": iso(member.since),
-            }
-            for member in all_members(session)
-        ],
-        "roster": {
-            "available": recall(session, "nrps_url") is not None,
-            "last_sync": roster.get("last_sync"),
-            "error": roster.get("error", ""),
-        },
-    }
+class Roster(ApiHandler):
+    """/api/roster."""
+
+    async def post(self) -> None:
+        """Read the LMS's roster and follow it; with `?check=1` only say what would change."""
+        self.require(service=True, teachers=True)
+        check = self.get_query_argument("check", "0") == "1"
+        document = await self.services.roster.synchronise(check=check)
+        self.services.outbox.wake()
+        self.finish(document)
 
 
-ROUTES = [(r"/api/members", Members), (r"/api/members/([^/]+)", OneMember)]
+class Grades(ApiHandler):
+    """/api/grades."""
+
+    async def get(self) -> None:
+        """Tell how far the grades are."""
+        self.require(service=False, teachers=True)
+        self.finish(await self.services.database.read(self.document))
+
+    def document(self, session: Session) -> dict[str, Any]:
+        """Write down columns and scores."""
+        settings = self.services.settings
+        how = grades.way(session, lti13=bool(settings.platform), lti11=settings.consumer_dir is not None)
+        return grades.document(session, how)
+
+
+class AssignmentGrades(Grades):
+    """/api/grades/<assignment>."""
+
+    async def get(self, assignment: str) -> None:  # type: ignore[override]
+        """Refuse: all grades are one document."""
+        raise HTTPError(405)
+
+    async def post(self, assignment: str) -> None:
+        """Take what the LMS shall know of an assignment."""
+        self.require(service=False, teachers=True)
+        wanted = grades.read_wanted(self.body_object())
+        await self.services.database.write(lambda session: grades.store(session, assignment, wanted))
+        log.info(
+            "grades of %s by %s: %d scores%s",
+            assignment,
+            self.caller.user,
+            len(wanted.scores),
+            ", to be sent" * wanted.send,
+        )
+        self.services.outbox.wake()
+        self.set_status(202)
+        self.finish(await self.services.database.read(self.document))
+
+
+def _launched(session: Session, user: str, what: Launched) -> bool:
+    changed = launched(session, user, what)
+    if changed:
+        # The launch may have told what grades wait for.
+        grades.wake_waiting(session)
+    return changed
+
+
+ROUTES = [
+    (r"/api/members", Members),
+    (r"/api/members/([^/]+)", OneMember),
+    (r"/api/roster", Roster),
+    (r"/api/grades", Grades),
+    (r"/api/grades/([^/]+)", AssignmentGrades),
+]

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import logging
 import os
 import sys
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
 
 from .server import serve
 from .settings import Settings
+
+# A roster of thousands is many pages.
+ROSTER_SECONDS = 300
 
 
 def main() -> None:
@@ -17,10 +23,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="campus-hubs-exchange", description="nbgrader's exchange of one course.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("serve", help="serve until SIGTERM")
-    parser.parse_args()
+    roster = commands.add_parser("roster", help="bring the members up to date from the LMS; prints JSON")
+    roster.add_argument("--check", action="store_true", help="only say what would change")
+    arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
-        asyncio.run(serve(Settings.from_environment(os.environ)))
+        settings = Settings.from_environment(os.environ)
+        if arguments.command == "serve":
+            asyncio.run(serve(settings))
+        else:
+            print(json.dumps(ask_for_roster(settings, check=arguments.check)))
     except ValueError as error:
         sys.exit(f"campus-hubs-exchange: {error}")
+
+
+def ask_for_roster(settings: Settings, *, check: bool) -> object:
+    """Have the running service read the roster.
+
+    :returns: its document.
+    :raises ValueError: with the service's reason.
+    """
+    url = f"http://127.0.0.1:{settings.port}/api/roster{'?check=1' if check else ''}"
+    request = Request(url, b"", {"Authorization": f"token {settings.token}"})
+    try:
+        with urlopen(request, timeout=ROSTER_SECONDS) as answer:  # noqa: S310
+            return json.load(answer)
+    except HTTPError as error:
+        try:
+            reason = json.load(error)["error"]
+        except (ValueError, KeyError):
+            reason = f"the service answered {error.code}"
+        raise ValueError(reason) from None
+    except (URLError, TimeoutError) as error:
+        raise ValueError(f"the service does not answer at {url}: {error}") from None

@@ -81,8 +81,9 @@ def launched(session: Session, user: str, what: Launched) -> bool:
     changed = remember(session, what.facts)
     if member is None:
         member = Member(
-            user=user, hub_due=False, role="", active=False, since=now(), outcome_url="", outcome_sourcedid=""
-        )
+            user=user, hub_due=False, role="", active=False, since=now(), given_name="", family_name="", email="",
+            outcome_url="", outcome_sourcedid="",
+        )  # fmt: skip
         session.add(member)
     if member.role != what.role or not member.active:
         member.since = now()
@@ -92,10 +93,12 @@ def launched(session: Session, user: str, what: Launched) -> bool:
         "subject": what.subject,
         "role": what.role,
         "active": True,
-        "given_name": what.given_name,
-        "family_name": what.family_name,
-        "email": what.email,
     }
+    # An LMS may hide in a launch what it tells in the roster: empty is no news.
+    if what.given_name or what.family_name:
+        wanted |= {"given_name": what.given_name, "family_name": what.family_name}
+    if what.email:
+        wanted["email"] = what.email
     # A launch from another link, or as a lecturer, has none; the one that was there is still right.
     if what.outcome_url and what.outcome_sourcedid:
         wanted |= {"outcome_url": what.outcome_url, "outcome_sourcedid": what.outcome_sourcedid}
@@ -170,7 +173,14 @@ def _text(document: Mapping[str, Any], name: str, limit: int = MAX_TEXT) -> str:
     value = document.get(name)
     if value is not None and not isinstance(value, str):
         raise Refused(400, f"{name} wants a text.")
-    return "".join(char for char in value or "" if char.isprintable()).strip()[:limit]
+    return printable(value, limit)
+
+
+def printable(value: object, limit: int = MAX_TEXT) -> str:
+    """Make a text that can be stored and shown, as the login does: no control characters, no surrogates."""
+    if not isinstance(value, str):
+        return ""
+    return "".join(char for char in value if char.isprintable()).strip()[:limit]
 
 
 def _url(document: Mapping[str, Any], name: str) -> str:

@@ -107,3 +107,43 @@ class FeedbackFile(StoredFile, Base):
 
 FileTable = type[AssignmentFile] | type[SubmissionFile] | type[FeedbackFile]
 FILE_TABLES: tuple[FileTable, ...] = (AssignmentFile, SubmissionFile, FeedbackFile)
+
+
+class Column(Base):
+    """An assignment's column in the LMS's gradebook."""
+
+    __tablename__ = "columns"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    """The assignment's name, which is the line item's resourceId."""
+    label: Mapped[str]
+    maximum: Mapped[float]
+    lineitem: Mapped[str]
+    """URL at the LMS, or ''."""
+    state: Mapped[str]
+    """made, waiting or refused."""
+    reason: Mapped[str]
+    attempts: Mapped[int]
+    next_attempt: Mapped[datetime | None]
+
+
+class Score(Base):
+    """The score that the LMS shall have of somebody, and how far that is: the outbox."""
+
+    __tablename__ = "scores"
+    assignment: Mapped[str] = mapped_column(ForeignKey("columns.name"), primary_key=True)
+    user: Mapped[str] = mapped_column(primary_key=True)
+    """The hub's user name; whoever is graded, member or not."""
+    score: Mapped[float | None]
+    comment: Mapped[str]
+    timestamp: Mapped[datetime]
+    """When this value was queued (UTC). All attempts carry it, so that the LMS takes only one of them."""
+    state: Mapped[str]
+    """sent, waiting, refused or unsent."""
+    reason: Mapped[str]
+    attempts: Mapped[int]
+    next_attempt: Mapped[datetime | None]
+    uncertain: Mapped[bool]
+    """An attempt has begun of which the LMS's answer is not known."""
+    sent_at: Mapped[datetime | None]
+    sent_value: Mapped[str]
+    """JSON of score, maximum and comment that the LMS has, or ''."""

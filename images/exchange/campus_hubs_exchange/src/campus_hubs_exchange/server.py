@@ -18,6 +18,10 @@ from .coursework import Coursework
 from .database import Database, is_empty, open_database, upgrade
 from .files import FileStore
 from .hub import Hub
+from .lms import Http, Lms13, Registration
+from .outbox import Outbox
+from .outcomes import Consumer
+from .roster import Roster
 from .settings import Settings
 from .web import Handler, NotFound, Services, log_request
 
@@ -58,12 +62,21 @@ def open_services(settings: Settings) -> Services:
             f"{settings.data} holds {len(there)} files and no database: restore exchange.db of the same backup"
         )
     upgrade(engine)
+    database, hub, http = Database(engine), Hub(settings.hub_api, settings.token), Http()
+    lms, issuer, consumer = None, "", None
+    if platform := settings.platform:
+        lms = Lms13(Registration(platform["client_id"], platform["token_endpoint"], settings.key_dir), http)
+        issuer = settings.lti_issuer or platform["issuer"]
+    elif settings.consumer_dir is not None:
+        consumer = Consumer(settings.consumer_dir)
     services = Services(
         settings=settings,
-        database=Database(engine),
+        database=database,
         files=files,
         coursework=Coursework(files, settings.max_upload_bytes),
-        hub=Hub(settings.hub_api, settings.token),
+        hub=hub,
+        roster=Roster(database, hub, lms, issuer=issuer, url=settings.nrps_url),
+        outbox=Outbox(database, hub, lms=lms, http=http, consumer=consumer),
     )
     referenced = services.database.transaction(services.coursework.referenced)
     files.remove(there - referenced)
@@ -99,6 +112,7 @@ async def serve(settings: Settings) -> None:
     )
     sockets = bind_sockets(settings.port, settings.address)
     server.add_sockets(sockets)
+    outbox = asyncio.create_task(services.outbox.run())
     log.info(
         "serving course %s on port %d, SQLite %s",
         settings.course,
@@ -115,5 +129,8 @@ async def serve(settings: Settings) -> None:
         async with asyncio.timeout(GRACE_SECONDS):
             while services.open_requests:
                 await asyncio.sleep(0.05)
+    outbox.cancel()
+    with suppress(asyncio.CancelledError):
+        await outbox
     services.database.close()
     log.info("stopped")

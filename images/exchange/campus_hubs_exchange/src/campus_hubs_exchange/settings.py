@@ -26,6 +26,7 @@ class Settings:
     :param key_dir: folder with private.pem and jwks.json (LTI 1.3).
     :param consumer_dir: folder with consumer_key and shared_secret (LTI 1.1), or None.
     :param nrps_url: the roster's URL; empty means that launches tell it.
+    :param lti_issuer: identity of the LMS that the hub makes user names from, if it is not the platform's issuer.
     """
 
     course: str
@@ -39,6 +40,7 @@ class Settings:
     key_dir: Path = Path("/etc/campus-hubs/lti13")
     consumer_dir: Path | None = None
     nrps_url: str = ""
+    lti_issuer: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -58,6 +60,7 @@ class Settings:
             key_dir=Path(environment.get("LTI13_KEY_DIR", "/etc/campus-hubs/lti13")),
             consumer_dir=Path(folder) if (folder := environment.get("LTI11_CONSUMER_DIR", "")) else None,
             nrps_url=environment.get("NRPS_URL", ""),
+            lti_issuer=environment.get("LTI_ISSUER", ""),
         )
 
 

@@ -21,7 +21,9 @@ from .errors import Refused
 from .files import FileStore
 from .hub import Hub
 from .members import active_member
+from .outbox import Outbox
 from .roles import TEACHERS
+from .roster import Roster
 from .settings import Settings
 
 log = logging.getLogger("exchange")
@@ -37,6 +39,8 @@ class Services:
     files: FileStore
     coursework: Coursework
     hub: Hub
+    roster: Roster
+    outbox: Outbox
     uploading: Counter[str] = field(default_factory=Counter)
     open_requests: int = 0
 

@@ -1,0 +1,314 @@
+"""Requests to the LMS: access tokens, pages, and why something did not work, in words for a lecturer."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from html import unescape
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urljoin, urlsplit
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
+
+CONNECT_SECONDS = 10
+REQUEST_SECONDS = 30
+MAX_ANSWER_BYTES = 8 * 1024 * 1024
+MAX_PAGES = 1000
+# An access token is not used in its last moments.
+TOKEN_MARGIN_SECONDS = 60
+ASSERTION_SECONDS = 300
+MAX_REASON = 300
+# 4xx that may be different next time.
+_PASSING = {401, 408, 425, 429}
+_LINK = re.compile(r'<([^>]*)>((?:\s*;\s*[\w*-]+\s*=\s*(?:"[^"]*"|[^",;\s]+))*)')
+_REL = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^",;\s]+))', re.IGNORECASE)
+
+
+class LmsError(Exception):
+    """The LMS has not done what was asked.
+
+    :param reason: a sentence for a lecturer.
+    :param status: HTTP status, or 0 without an answer.
+    :param final: it will not do it next time either.
+    :param uncertain: it may have done it all the same.
+    :param retry_after: seconds that it wants to be left alone, or None.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        status: int = 0,
+        final: bool = False,
+        uncertain: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        """Keep all of it."""
+        super().__init__(reason)
+        self.reason, self.status, self.final = reason, status, final
+        self.uncertain, self.retry_after = uncertain, retry_after
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What the LMS knows this tool by.
+
+    :param client_id: of the tool.
+    :param token_endpoint: URL for access tokens.
+    :param key_dir: folder with private.pem and jwks.json; read at each use, so that a rotated key is followed.
+    """
+
+    client_id: str
+    token_endpoint: str
+    key_dir: Path
+
+
+class Http:
+    """HTTP with limits; certificates are checked, redirects are not followed."""
+
+    def __init__(self) -> None:
+        """Make a client of its own."""
+        self._client = AsyncHTTPClient(force_instance=True, max_clients=20, max_body_size=MAX_ANSWER_BYTES)
+
+    async def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> HTTPResponse:
+        """Send a request; any status is an answer.
+
+        :raises LmsError: no answer.
+        """
+        host = urlsplit(url).netloc
+        try:
+            request = HTTPRequest(
+                url,
+                method=method,
+                headers=dict(headers),
+                body=body,
+                connect_timeout=CONNECT_SECONDS,
+                request_timeout=REQUEST_SECONDS,
+                follow_redirects=False,
+                decompress_response=False,
+                allow_nonstandard_methods=True,
+            )
+            return await self._client.fetch(request, raise_error=False)
+        except Exception as error:
+            # The error's text may hold the request; its class says enough: TimeoutError, SSLCertVerificationError.
+            cause = error.__class__.__name__
+            raise LmsError(f"The LMS ({host}) gives no answer: {cause}.", uncertain=True) from None
+
+
+class Lms13:
+    """The services of an LTI 1.3 platform, by access tokens (1EdTech security framework 1.0, section 4)."""
+
+    def __init__(self, registration: Registration, http: Http, *, clock: Callable[[], float] = time.time) -> None:
+        """Prepare; nothing is asked yet.
+
+        :param clock: seconds since the epoch.
+        """
+        self._registration, self._http, self._clock = registration, http, clock
+        self._tokens: dict[str, tuple[str, float]] = {}
+
+    async def request(  # noqa: PLR0913 - an HTTP request has that many parts
+        self,
+        method: str,
+        url: str,
+        scopes: Iterable[str],
+        *,
+        accept: str,
+        document: Any = None,  # noqa: ANN401 - JSON
+        content_type: str = "",
+    ) -> HTTPResponse:
+        """Send a request with an access token.
+
+        :param scopes: that the token shall have.
+        :param document: JSON body, sent as content_type.
+        :returns: an answer with status 2xx.
+        :raises LmsError: with the LMS's own reason, if it gives one.
+        """
+        scope = " ".join(sorted(scopes))
+        body = None if document is None else json.dumps(document).encode()
+        headers = {"Accept": accept} | ({"Content-Type": content_type} if body is not None else {})
+        for attempt in (1, 2):
+            token = await self._token(scope)
+            answer = await self._http.send(method, url, {**headers, "Authorization": f"Bearer {token}"}, body)
+            if answer.code == 401 and attempt == 1:
+                # It may have forgotten the token: one more with a new one.
+                self._tokens.pop(scope, None)
+                continue
+            break
+        if not 200 <= answer.code < 300:
+            raise failure(answer)
+        return answer
+
+    async def pages(self, url: str, scopes: Iterable[str], *, accept: str) -> AsyncIterator[Any]:
+        """Read all pages of a list, by `Link: <...>; rel="next"` (RFC 8288).
+
+        :yields: the JSON document of each page.
+        :raises LmsError: a page fails, or the links leave the LMS or go in circles: what was read is not all.
+        """
+        seen: set[str] = set()
+        following: str | None = url
+        while following:
+            if following in seen or len(seen) >= MAX_PAGES:
+                raise LmsError("The pages of the LMS's list do not end.", final=True)
+            seen.add(following)
+            answer = await self.request("GET", following, scopes, accept=accept)
+            try:
+                document = json.loads(answer.body)
+            except (ValueError, RecursionError):
+                raise LmsError(f"The LMS answered {_kind(answer)} instead of JSON.", status=answer.code) from None
+            yield document
+            following = next_link(answer.headers.get_list("Link"), following)
+            if following and urlsplit(following)[:2] != urlsplit(url)[:2]:
+                raise LmsError("The LMS's list goes on at another server, which gets no token of ours.", final=True)
+
+    async def _token(self, scope: str) -> str:
+        token, until = self._tokens.get(scope, ("", 0.0))
+        if until > self._clock():
+            return token
+        form = {
+            "grant_type": "client_credentials",
+            "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+            "client_assertion": self._assertion(),
+            "scope": scope,
+        }
+        headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
+        url = self._registration.token_endpoint
+        try:
+            answer = await self._http.send("POST", url, headers, urlencode(form).encode())
+        except LmsError as error:
+            # Whatever is unclear about the token, the request that wanted it was not sent.
+            error.uncertain = False
+            raise
+        try:
+            document = json.loads(answer.body)
+        except (ValueError, RecursionError):
+            document = None
+        if not isinstance(document, dict):
+            raise LmsError(
+                f"The LMS's token endpoint answered {answer.code} with {_kind(answer)} instead of a token. "
+                "Moodle does that if it cannot fetch this course's key set: its server must reach the hub.",
+                status=answer.code,
+                retry_after=_retry_after(answer, self._clock()),
+            )
+        issued = document.get("access_token")
+        if answer.code != 200 or not isinstance(issued, str) or not issued:
+            refusal = failure(answer)
+            raise LmsError(
+                f"The LMS gives no access token: {refusal.reason}",
+                status=answer.code,
+                # Not final: nobody's score is at fault, keys and registrations get repaired.
+                retry_after=refusal.retry_after,
+            )
+        lifetime = document.get("expires_in")
+        seconds = float(lifetime) if isinstance(lifetime, int | float) else 3600.0
+        # A platform with shorter tokens than the margin gets asked each time.
+        self._tokens[scope] = (issued, self._clock() + seconds - TOKEN_MARGIN_SECONDS)
+        return issued
+
+    def _assertion(self) -> str:
+        try:
+            key, kid = read_key(self._registration.key_dir)
+        except (OSError, ValueError, TypeError, LookupError) as error:
+            raise LmsError(f"This course's key for the LMS cannot be read: {error.__class__.__name__}.") from None
+        now = int(self._clock())
+        claims = {
+            "iss": self._registration.client_id,
+            "sub": self._registration.client_id,
+            "aud": self._registration.token_endpoint,
+            "iat": now,
+            "exp": now + ASSERTION_SECONDS,
+            "jti": uuid.uuid4().hex,
+        }
+        return jwt.encode(claims, key, algorithm="RS256", headers={"kid": kid})
+
+
+def read_key(folder: Path) -> tuple[RSAPrivateKey, str]:
+    """Read the tool's key and the id under which the LMS finds its public half.
+
+    :param folder: with private.pem and jwks.json.
+    :raises OSError: a file is missing.
+    :raises ValueError: it is no RSA key, or the key set does not hold it.
+    """
+    key = load_pem_private_key((folder / "private.pem").read_bytes(), None)
+    if not isinstance(key, RSAPrivateKey):
+        raise ValueError("private.pem is no RSA key")
+    modulus = key.public_key().public_numbers().n
+    for entry in json.loads((folder / "jwks.json").read_text())["keys"]:
+        if int.from_bytes(base64.urlsafe_b64decode(entry["n"] + "=="), "big") == modulus:
+            return key, str(entry["kid"])
+    raise ValueError("jwks.json does not hold the key")
+
+
+def next_link(headers: Iterable[str], base: str) -> str | None:
+    """Find the next page's URL.
+
+    :param headers: values of `Link`.
+    :param base: URL of this page, for relative links.
+    """
+    for header in headers:
+        for url, parameters in _LINK.findall(header):
+            if any("next" in (quoted or bare).lower().split() for quoted, bare in _REL.findall(parameters)):
+                return str(urljoin(base, url))
+    return None
+
+
+def with_query(url: str, **values: str) -> str:
+    """Add to a URL's query; Moodle's URLs have one already."""
+    return f"{url}{'&' if urlsplit(url).query else '?'}{urlencode(values)}"
+
+
+def failure(answer: HTTPResponse) -> LmsError:
+    """Say why an answer is no success."""
+    return LmsError(
+        f"{answer.code}: {_reason(answer)}",
+        status=answer.code,
+        final=300 <= answer.code < 500 and answer.code not in _PASSING,
+        uncertain=answer.code >= 500,
+        retry_after=_retry_after(answer, time.time()),
+    )
+
+
+def _reason(answer: HTTPResponse) -> str:
+    """Read the LMS's own words: a field of JSON, or the text of a page."""
+    text = answer.body.decode("utf-8", "replace")
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        document = None
+    if isinstance(document, dict):
+        names = ("error_description", "reason", "message", "detail", "error")
+        text = next((value for name in names if isinstance(value := document.get(name), str)), text)
+    else:
+        text = unescape(re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", text, flags=re.DOTALL | re.IGNORECASE))
+    text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return text[:MAX_REASON] or answer.reason or "no reason given"
+
+
+def _kind(answer: HTTPResponse) -> str:
+    return answer.headers.get("Content-Type", "").partition(";")[0].strip() or "something unnamed"
+
+
+def _retry_after(answer: HTTPResponse, now: float) -> float | None:
+    """Read `Retry-After`: seconds or a date (RFC 9110, section 10.2.3)."""
+    value = answer.headers.get("Retry-After", "").strip()
+    if not value:
+        return None
+    if value.isascii() and value.isdigit():
+        return float(min(int(value), 86400))
+    try:
+        at = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    return min(max((at - datetime.fromtimestamp(now, UTC)).total_seconds(), 0.0), 86400.0)

@@ -1,0 +1,344 @@
+"""Sends what the LMS and the hub shall know: again and again until it is there or refused, also after a restart.
+
+The database says what is to be done; this only does it. Each attempt is written down before it begins, so that a killed
+process leaves a mark at what may have arrived.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from .ags import Graded, place_column, send_score
+from .coursework import now
+from .database import Database
+from .errors import Refused
+from .grades import queue, value_of, way
+from .hub import Hub
+from .lms import Http, Lms13, LmsError
+from .members import recall
+from .model import Column, Member, Score
+from .outcomes import Consumer, send_total
+
+log = logging.getLogger("exchange")
+
+FIRST_PAUSE_SECONDS = 2.0
+LONGEST_PAUSE_SECONDS = 900.0
+# Without an answer the LMS is left alone for a moment: a whole class must not run into the same time-out.
+SILENT_SECONDS = 5.0
+AT_ONCE = 4
+BATCH = 40
+HUB_PAUSE_SECONDS = 5.0
+
+
+def pause(attempts: int) -> float:
+    """Say how long to wait after so many failures, in seconds: doubled each time, and not all at the same moment."""
+    seconds = min(FIRST_PAUSE_SECONDS * 2.0 ** min(attempts - 1, 20), LONGEST_PAUSE_SECONDS)
+    return seconds * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
+
+
+class Outbox:
+    """One task that empties the outbox."""
+
+    def __init__(
+        self, database: Database, hub: Hub, *, lms: Lms13 | None, http: Http, consumer: Consumer | None
+    ) -> None:
+        """Take what is needed.
+
+        :param lms: the platform of an LTI 1.3 course.
+        :param consumer: the consumer of an LTI 1.1 course.
+        """
+        self._database, self._hub, self._lms, self._http, self._consumer = database, hub, lms, http, consumer
+        self._woken = asyncio.Event()
+        self._left_alone_until = now()
+        self._hub_next = now()
+
+    def wake(self) -> None:
+        """Look for work now."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            self._woken.clear()
+            try:
+                await self._end_sessions()
+                if self._lms is not None:
+                    await self._send_ags(self._lms)
+                elif self._consumer is not None:
+                    await self._send_outcomes(self._consumer)
+                seconds = await self._seconds_to_next()
+            except Exception:
+                # A bug or a full disk must not end the outbox.
+                log.exception("outbox")
+                seconds = 60.0
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._woken.wait()
+            except TimeoutError:
+                pass
+
+    # ---- hub ----
+    async def _end_sessions(self) -> None:
+        if now() < self._hub_next:
+            return
+        due = await self._database.read(
+            lambda session: list(session.scalars(select(Member.user).where(Member.hub_due)))
+        )
+        for user in due:
+            try:
+                await self._hub.end_sessions(user)
+            except Refused as error:
+                log.warning("%s", error)
+                self._hub_next = now() + timedelta(seconds=HUB_PAUSE_SECONDS)
+                continue
+            log.info("sessions of %s are ended", user)
+            await self._database.write(lambda session, user=user: _hub_done(session, user))  # type: ignore[misc]
+
+    # ---- LTI 1.3 ----
+    async def _send_ags(self, lms: Lms13) -> None:
+        ags = await self._database.read(
+            lambda session: recall(session, "ags") if way(session, lti13=True, lti11=False).kind == "ags" else None
+        )
+        if ags is None:
+            return
+        for name in await self._due(Column):
+            await self._place(lms, ags["lineitems"], name)
+        while due := await self._due(Score):
+            gate = asyncio.Semaphore(AT_ONCE)
+
+            async def guarded(key: tuple[str, str], gate: asyncio.Semaphore = gate) -> None:
+                async with gate:
+                    await self._score(lms, key)
+
+            await asyncio.gather(*(guarded(key) for key in due))
+
+    async def _place(self, lms: Lms13, lineitems: str, name: str) -> None:
+        if self._left_alone():
+            return
+
+        def begin(session: Session) -> tuple[str, float]:
+            column = session.get_one(Column, name)
+            column.attempts += 1
+            return column.label, column.maximum
+
+        label, maximum = await self._database.write(begin)
+        url, error = "", None
+        try:
+            url = await place_column(lms, lineitems, name, label, maximum)
+        except LmsError as caught:
+            error = self._note(caught)
+
+        def end(session: Session) -> None:
+            column = session.get_one(Column, name)
+            if error is not None:
+                _failed(column, error)
+                if error.final:
+                    _refuse_scores(session, name, f"The LMS refuses the column: {error.reason}")
+                return
+            if column.lineitem and column.lineitem != url:
+                # Somebody has deleted the old one, with all its scores.
+                for row in session.scalars(select(Score).where(Score.assignment == name)):
+                    if row.sent_value:
+                        queue(row)
+                    row.sent_value = ""
+            column.lineitem = url
+            if (column.label, column.maximum) == (label, maximum):
+                column.state, column.reason, column.next_attempt = "made", "", None
+
+        await self._database.write(end)
+        log.log(
+            logging.WARNING if error else logging.INFO,
+            "column %s: %s",
+            name,
+            error.reason if error else f"made, maximum {maximum:g}",
+        )
+
+    async def _score(self, lms: Lms13, key: tuple[str, str]) -> None:
+        if self._left_alone():
+            return
+        begun = await self._database.write(lambda session: _begin_score(session, key))
+        if begun is None:
+            return
+        lineitem, graded, value, uncertain = begun
+        error = None
+        try:
+            await send_score(lms, lineitem, graded)
+        except LmsError as caught:
+            # An earlier attempt has arrived: it had the same time.
+            if not (caught.status == 409 and uncertain):
+                error = self._note(caught)
+        await self._database.write(
+            lambda session: _end_score(session, key, graded.timestamp, value, error, uncertain=uncertain)
+        )
+        if error:
+            log.warning("score of %s in %s: %s", key[1], key[0], error.reason)
+        else:
+            log.info("score of %s in %s: sent", key[1], key[0])
+
+    # ---- LTI 1.1 ----
+    async def _send_outcomes(self, consumer: Consumer) -> None:
+        await self._database.write(_columns_are_made)
+        while due := await self._due(Score):
+            for user in sorted({user for _, user in due}):
+                if not self._left_alone():
+                    await self._total(consumer, user)
+
+    async def _total(self, consumer: Consumer, user: str) -> None:
+        begun = await self._database.write(lambda session: _begin_total(session, user))
+        if begun is None:
+            return
+        url, sourcedid, total, values = begun
+        error = None
+        try:
+            await send_total(self._http, consumer, url, sourcedid, total)
+        except LmsError as caught:
+            error = self._note(caught)
+
+        def end(session: Session) -> None:
+            for assignment, (timestamp, value) in values.items():
+                _end_score(session, (assignment, user), timestamp, value, error, uncertain=False)
+
+        await self._database.write(end)
+        log.log(logging.WARNING if error else logging.INFO, "total of %s: %s", user, error.reason if error else "sent")
+
+    # ---- common ----
+    def _left_alone(self) -> bool:
+        return now() < self._left_alone_until
+
+    def _note(self, error: LmsError) -> LmsError:
+        """Leave the LMS alone if it asks for that, or does not answer."""
+        seconds = error.retry_after if error.retry_after is not None else SILENT_SECONDS if not error.status else 0.0
+        if seconds and not error.final:
+            self._left_alone_until = max(self._left_alone_until, now() + timedelta(seconds=seconds))
+        return error
+
+    async def _due(self, model: type[Column] | type[Score]) -> list[Any]:
+        """List the keys of what is to be tried now."""
+        if self._left_alone():
+            return []
+
+        def find(session: Session) -> list[Any]:
+            waiting = (model.state == "waiting", model.next_attempt <= now())
+            if model is Column:
+                return list(session.scalars(select(Column.name).where(*waiting)))
+            query = select(Score.assignment, Score.user).join(Column, Column.name == Score.assignment)
+            query = query.where(*waiting, Column.state == "made")
+            return [tuple(row) for row in session.execute(query.order_by(Score.next_attempt).limit(BATCH))]
+
+        return await self._database.read(find)
+
+    async def _seconds_to_next(self) -> float | None:
+        def find(session: Session) -> list[datetime | None]:
+            hub_due = session.scalar(select(func.count()).select_from(Member).where(Member.hub_due))
+            times: list[datetime | None] = [self._hub_next if hub_due else None]
+            if way(session, lti13=self._lms is not None, lti11=self._consumer is not None).kind == "none":
+                # A launch that tells more wakes it up.
+                return times
+            score = select(func.min(Score.next_attempt)).join(Column, Column.name == Score.assignment)
+            score = score.where(Score.state == "waiting", Column.state == "made")
+            column = select(func.min(Column.next_attempt)).where(Column.state == "waiting")
+            due = [time for query in (score, column) if (time := session.scalar(query)) is not None]
+            return [*times, max(min(due), self._left_alone_until) if due else None]
+
+        times = [time for time in await self._database.read(find) if time is not None]
+        # Never a busy loop.
+        return max((min(times) - now()).total_seconds(), 0.2) if times else None
+
+
+def _hub_done(session: Session, user: str) -> None:
+    session.get_one(Member, user).hub_due = False
+
+
+def _failed(row: Column | Score, error: LmsError) -> None:
+    row.reason = error.reason
+    if error.final:
+        row.state, row.next_attempt = "refused", None
+    else:
+        row.next_attempt = now() + timedelta(seconds=max(pause(row.attempts), error.retry_after or 0.0))
+
+
+def _refuse_scores(session: Session, assignment: str, reason: str) -> None:
+    for row in session.scalars(select(Score).where(Score.assignment == assignment, Score.state == "waiting")):
+        row.state, row.reason, row.next_attempt = "refused", reason, None
+
+
+def _begin_score(session: Session, key: tuple[str, str]) -> tuple[str, Graded, str, bool] | None:
+    """Write down that an attempt begins; None if there is nothing to be sent any more."""
+    row, column = session.get_one(Score, key), session.get_one(Column, key[0])
+    member = session.get(Member, row.user)
+    if row.state != "waiting" or column.state != "made":
+        return None
+    if member is None:
+        row.state, row.next_attempt = "refused", None
+        row.reason = "This person is no member of the course, by what launches and roster say."
+        return None
+    uncertain = row.uncertain
+    row.attempts += 1
+    row.uncertain = True
+    graded = Graded(member.subject, row.score, column.maximum, row.comment, row.timestamp)
+    return column.lineitem, graded, value_of(row, column.maximum), uncertain
+
+
+def _end_score(  # noqa: PLR0913 - what is written down about an attempt
+    session: Session,
+    key: tuple[str, str],
+    timestamp: datetime,
+    value: str,
+    error: LmsError | None,
+    *,
+    uncertain: bool,
+) -> None:
+    """Write down how an attempt has ended.
+
+    :param uncertain: an earlier attempt may have arrived.
+    """
+    row = session.get_one(Score, key)
+    if error is None:
+        row.sent_value, row.sent_at = value, now()
+    if row.timestamp != timestamp or row.state != "waiting":
+        # It was changed meanwhile; the new value goes its own way.
+        return
+    row.uncertain = error is not None and not error.final and (uncertain or error.uncertain)
+    if error is None:
+        row.state, row.reason, row.next_attempt = "sent", "", None
+    else:
+        _failed(row, error)
+
+
+def _columns_are_made(session: Session) -> None:
+    """LTI 1.1 has no columns that could be missing."""
+    for column in session.scalars(select(Column).where(Column.state == "waiting")):
+        column.state, column.reason, column.next_attempt = "made", "", None
+
+
+def _begin_total(session: Session, user: str) -> tuple[str, str, float | None, dict[str, tuple[datetime, str]]] | None:
+    """Write down that an attempt begins; None if there is nothing to be sent, or nobody who would take it."""
+    rows = list(session.scalars(select(Score).where(Score.user == user, Score.state.in_(("waiting", "sent")))))
+    waiting = [row for row in rows if row.state == "waiting"]
+    if not waiting:
+        return None
+    member = session.get(Member, user)
+    for row in waiting:
+        if member is None:
+            row.state, row.next_attempt = "refused", None
+            row.reason = "This person is no member of the course."
+        elif not member.outcome_sourcedid:
+            # Their next launch wakes it up.
+            row.next_attempt = None
+            row.reason = "The LMS takes a grade only for who has opened the course: it is sent after their next visit."
+    if member is None or not member.outcome_sourcedid:
+        return None
+    maxima = {row.assignment: session.get_one(Column, row.assignment).maximum for row in rows}
+    graded = [(row.score, maxima[row.assignment]) for row in rows if row.score is not None]
+    total = min(sum(score for score, _ in graded) / sum(maximum for _, maximum in graded), 1.0) if graded else None
+    for row in waiting:
+        row.attempts += 1
+    values = {row.assignment: (row.timestamp, value_of(row, maxima[row.assignment])) for row in waiting}
+    return member.outcome_url, member.outcome_sourcedid, total, values

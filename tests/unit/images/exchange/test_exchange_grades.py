@@ -1,0 +1,474 @@
+"""Grades get to the LMS's gradebook, each once, whatever the LMS and the service do meanwhile."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.images.exchange.exchange_lab import Exchange
+from tests.unit.images.exchange.lms_lab import (
+    AGS,
+    COURSE11,
+    SCOPES,
+    DemoLms,
+    Key,
+    ScriptedLms,
+    platform_of,
+    until,
+)
+
+STUDENTS = [f"student-{n}" for n in range(1, 13)]
+Document = dict[str, Any]
+
+
+class Gradebook:
+    """What a lecturer does with grades, and what the LMS shows then."""
+
+    def __init__(self, exchange: Exchange, lms: DemoLms) -> None:
+        """Fill the course."""
+        self.exchange, self.lms = exchange, lms
+        lms.members({"lecturer": "lecturer"} | dict.fromkeys(STUDENTS, "student"))
+        self.token = f"token-{lms.launch(exchange, 'lecturer', 'instructor')}"
+        assert exchange.api("POST", "/roster").json()["members"] == 13
+
+    def post(self, name: str, scores: dict[str, float | None], **more: object) -> Document:
+        """Post grades by persons."""
+        by_user = {self.lms.user(person): score for person, score in scores.items()}
+        document = {"label": name.title(), "maximum": 10, "scores": by_user, "send": True} | more
+        answer = self.exchange.api("POST", f"/grades/{name}", self.token, document)
+        assert answer.status_code == 202, answer.text
+        told: Document = answer.json()
+        return told
+
+    def assignment(self, name: str) -> Document:
+        """Return what the lecturer sees of an assignment."""
+        document = self.exchange.api("GET", "/grades", self.token).json()
+        [found] = [assignment for assignment in document["assignments"] if assignment["name"] == name]
+        assignment: Document = found
+        return assignment
+
+    def states(self, name: str) -> dict[str, Document]:
+        """Return the scores by persons."""
+        people = {self.lms.user(person): person for person in [*STUDENTS, "lecturer"]}
+        return {people.get(score["user"], score["user"]): score for score in self.assignment(name)["scores"]}
+
+    def settled(self, name: str) -> dict[str, Document]:
+        """Wait until nothing waits."""
+        until(
+            f"end of {name}",
+            lambda: (
+                self.assignment(name)["column_state"] != "waiting"
+                and all(score["state"] != "waiting" for score in self.states(name).values())
+            ),
+            60,
+        )
+        return self.states(name)
+
+    def column(self, label: str) -> Document:
+        """Return the one column of the LMS with this label."""
+        [found] = [column for column in self.lms.shown()["columns"] if column["label"] == label]
+        column: Document = found
+        return column
+
+    def arrived(self) -> Counter[str]:
+        """Count the scores that took effect, by persons."""
+        log = self.lms.requests("scores")
+        return Counter(entry["person"] for entry in log if entry["processed"] and 200 <= entry["status"] < 300)
+
+
+@pytest.fixture
+def book(connected: Exchange, lms: DemoLms) -> Gradebook:
+    return Gradebook(connected, lms)
+
+
+def test_a_column_at_release_and_scores_when_sent(book: Gradebook) -> None:
+    told = book.post("week 1", {}, send=False)
+    assert (told["kind"], told["reason"]) == ("ags", "")
+    until("column", lambda: book.assignment("week 1")["column_state"] == "made")
+    column = book.column("Week 1")
+    assert (column["scoreMaximum"], column["resourceId"], column["scores"]) == (10, "week 1", {})
+    assert book.assignment("week 1")["lineitem"]
+    # Stored, not sent.
+    book.post("week 1", {"student-1": 7.5, "student-2": None}, send=False)
+    assert [score["state"] for score in book.states("week 1").values()] == ["unsent"] * 2
+    time.sleep(0.5)
+    assert not book.arrived()
+    who = {book.lms.user("student-1"): "Well done, Ümit"}
+    book.post("week 1", {"student-1": 7.5, "student-2": None, "student-3": 0}, comments=who)
+    seen = book.settled("week 1")
+    assert {person: score["state"] for person, score in seen.items()} == {
+        "student-1": "sent",
+        "student-2": "unsent",
+        "student-3": "sent",
+    }
+    assert seen["student-1"]["sent_at"]
+    assert seen["student-1"]["name"] == "Sofia Weber"
+    shown = book.column("Week 1")["scores"]
+    assert (shown["student-1"]["score"], shown["student-1"]["comment"]) == (7.5, "Well done, Ümit")
+    assert shown["student-3"]["score"] == 0
+    # Again: nothing goes out twice.
+    book.post("week 1", {"student-1": 7.5, "student-3": 0})
+    book.settled("week 1")
+    assert book.arrived() == Counter(["student-1", "student-3"])
+    # A changed score does, and a score that is taken back.
+    book.post("week 1", {"student-1": 8, "student-3": None})
+    book.settled("week 1")
+    assert book.arrived() == Counter({"student-1": 2, "student-3": 2})
+    assert book.column("Week 1")["scores"]["student-1"]["score"] == 8
+    assert book.column("Week 1")["scores"].get("student-3", {}).get("score") is None
+
+
+def test_one_column_each_beyond_a_page_and_after_changes(book: Gradebook) -> None:
+    names = [f"w{n}" for n in range(12)]
+    for name in names:
+        book.post(name, {"student-1": 5})
+    for name in names:
+        book.settled(name)
+    # A lost database must not make columns twice: they are found by their resourceId, on the second page too.
+    book.exchange.stop()
+    for path in book.exchange.data.glob("exchange.db*"):
+        path.unlink()
+    book.exchange.start()
+    again = Gradebook(book.exchange, book.lms)
+    again.post("w11", {"student-1": 5}, label="Final", maximum=20)
+    again.settled("w11")
+    columns = book.lms.shown()["columns"]
+    assert len(columns) == 12
+    assert again.column("Final")["scoreMaximum"] == 20
+
+
+def test_a_new_maximum_is_sent_with_all_scores(book: Gradebook) -> None:
+    book.post("w", {"student-1": 5, "student-2": 6})
+    book.settled("w")
+    book.post("w", {"student-1": 5}, maximum=20)
+    book.settled("w")
+    assert book.arrived() == Counter({"student-1": 2, "student-2": 2})
+    assert book.column("W")["scores"]["student-2"]["score"] == 6
+    assert book.column("W")["scoreMaximum"] == 20
+
+
+def test_a_column_that_a_teacher_deleted_comes_back_with_its_scores(book: Gradebook) -> None:
+    book.post("w", {"student-1": 5, "student-2": 6})
+    book.settled("w")
+    book.lms.control("reset", {"course": "python-demo"})
+    book.lms.members({"lecturer": "lecturer"} | dict.fromkeys(STUDENTS, "student"))
+    book.post("w", {"student-1": 5, "student-2": 6})
+    book.settled("w")
+    assert set(book.column("W")["scores"]) == {"student-1", "student-2"}
+
+
+def test_a_bad_day(book: Gradebook) -> None:
+    """500, 429 with Retry-After, lost answers, 403 for one; killed in the middle; each arrives once."""
+    book.post("w", {}, send=False)
+    until("column", lambda: book.assignment("w")["column_state"] == "made")
+    book.lms.faults(
+        {"service": "scores", "user": "student-4", "status": 403, "body": "<p>Locked &amp; closed.</p>"},
+        {"service": "scores", "skip": 2, "calls": 2, "status": 500},
+        {"service": "scores", "calls": 1, "status": 500, "processed": True},
+        {"service": "scores", "skip": 1, "calls": 1, "status": 429, "retry_after": "2"},
+        {"service": "scores", "calls": 2, "delay": 2, "processed": True},
+    )
+    scores = {person: float(n) for n, person in enumerate(STUDENTS)}
+    book.post("w", scores)  # type: ignore[arg-type]
+    until("some", lambda: len(book.arrived()) >= 3)
+    # Somebody is asked now, and answers after the end.
+    book.exchange.kill()
+    assert len(book.arrived()) < len(STUDENTS) - 1
+    book.exchange.start()
+    seen = book.settled("w")
+    unlucky = seen.pop("student-4")
+    assert (unlucky["state"], unlucky["reason"]) == ("refused", "403: Locked & closed.")
+    assert {score["state"] for score in seen.values()} == {"sent"}
+    assert all(score["sent_at"] and not score["reason"] for score in seen.values())
+    assert book.arrived() == Counter(person for person in STUDENTS if person != "student-4")
+    shown = {person: score["score"] for person, score in book.column("W")["scores"].items()}
+    assert shown == {person: score for person, score in scores.items() if person != "student-4"}
+    # What was refused has another chance, and nobody else is bothered.
+    book.lms.faults()
+    book.post("w", scores)  # type: ignore[arg-type]
+    book.settled("w")
+    assert book.arrived() == Counter(STUDENTS)
+
+
+def test_nobody_stops_the_others(book: Gradebook) -> None:
+    """One student's requests hang, one is unknown to the LMS, one to the course."""
+    book.lms.faults({"service": "scores", "user": "student-1", "delay": 20, "status": 504})
+    stranger = {"unobody": 3.0}
+    document = {"label": "W", "maximum": 10, "send": True}
+    users = {book.lms.user(person): 1.0 for person in (*STUDENTS[:6], "lecturer")}
+    answer = book.exchange.api("POST", "/grades/w", book.token, document | {"scores": users | stranger})
+    assert answer.status_code == 202
+    begin = time.monotonic()
+    until("the others", lambda: set(book.arrived()) == set(STUDENTS[1:6]))
+    assert time.monotonic() - begin < 15
+    seen = book.states("w")
+    assert seen["unobody"]["state"] == "refused"
+    assert "no member" in seen["unobody"]["reason"]
+    assert seen["lecturer"]["state"] == "refused"
+    assert seen["lecturer"]["reason"].startswith("403: userId is not an active student")
+    assert seen["student-1"]["state"] == "waiting"
+
+
+def test_what_waits_is_told_and_survives_the_lms_being_away(make_exchange: Callable[..., Exchange], key: Key) -> None:
+    lms = DemoLms(key)
+    try:
+        book = Gradebook(make_exchange(**platform_of(lms.url, key)), lms)
+        book.post("w", {})
+        until("column", lambda: book.assignment("w")["column_state"] == "made")
+        lms.stop()
+        book.post("w", {"student-1": 1})
+        until("an attempt", lambda: book.assignment("w")["column_reason"])
+        assert "gives no answer" in book.assignment("w")["column_reason"]
+        assert book.states("w")["student-1"]["state"] == "waiting"
+    finally:
+        lms.stop()
+
+
+def test_students_and_wrong_documents_are_refused(book: Gradebook) -> None:
+    good = {"label": "W", "maximum": 10, "scores": {}, "send": True}
+    student = f"token-{book.lms.user('student-1')}"
+    assert book.exchange.api("POST", "/grades/w", student, good).status_code == 403
+    assert book.exchange.api("GET", "/grades", student).status_code == 403
+    assert book.exchange.api("POST", "/grades/w", document=good).status_code == 403
+    wrongs: tuple[dict[str, object], ...] = (
+        {"label": ""},
+        {"label": 5},
+        {"maximum": 0},
+        {"maximum": "10"},
+        {"maximum": True},
+        {"maximum": -1},
+        {"scores": []},
+        {"scores": {"a": -1}},
+        {"scores": {"a": "1"}},
+        {"comments": {"a": 1}},
+        {"send": "yes"},
+    )
+    for wrong in wrongs:
+        answer = book.exchange.api("POST", "/grades/w", book.token, good | wrong)
+        assert answer.status_code == 400, wrong
+        assert next(iter(wrong)) in answer.json()["error"]
+    assert book.exchange.api("POST", "/grades/a+b", book.token, good).status_code == 400
+    assert book.exchange.api("GET", "/grades", book.token).json()["assignments"] == []
+
+
+# ---- an LMS that does what it should not ----
+@pytest.fixture
+def scripted() -> ScriptedLms:
+    return ScriptedLms()
+
+
+@pytest.fixture
+def exposed(make_exchange: Callable[..., Exchange], scripted: ScriptedLms, key: Key) -> Exchange:
+    exchange = make_exchange(**platform_of(scripted.url, key))
+    ags = {"lineitems": f"{scripted.url}/items?type_id=1", "scopes": SCOPES}
+    exchange.enrol("uteacher", "instructor", ags=ags)
+    exchange.enrol("uada")
+    return exchange
+
+
+def send(exchange: Exchange) -> None:
+    document = {"label": "W", "maximum": 10, "scores": {"uada": 5}, "send": True}
+    assert exchange.api("POST", "/grades/w", "token-uteacher", document).status_code == 202
+
+
+def seen(exchange: Exchange) -> Document:
+    [assignment] = exchange.api("GET", "/grades", "token-uteacher").json()["assignments"]
+    found: Document = assignment
+    return found
+
+
+def test_a_filter_that_the_lms_ignores_and_another_tools_column(exposed: Exchange, scripted: ScriptedLms) -> None:
+    """Neither is somebody else's column taken, nor is what the line item has besides thrown away."""
+    other = {"id": f"{scripted.url}/other", "label": "W", "scoreMaximum": 10, "resourceId": "w", "tag": "quiz"}
+    ours = {
+        "id": f"{scripted.url}/ours?a=1",
+        "label": "Old",
+        "scoreMaximum": 5,
+        "resourceId": "w",
+        "tag": "campus.hubs",
+    }
+    ours["endDateTime"] = "2027-01-01T00:00:00Z"
+    scripted.answers["/items"] = lambda *_: (200, {}, json.dumps([other, ours]))
+    scripted.answers["/ours"] = lambda *_: (200, {}, "{}")
+    scripted.answers["/ours/scores"] = lambda *_: (204, {}, "")
+    send(exposed)
+    until("sent", lambda: [score["state"] for score in seen(exposed)["scores"]] == ["sent"])
+    asked = [(method, path) for method, path, *_ in scripted.seen if path != "/token"]
+    assert asked == [
+        ("GET", "/items?type_id=1&resource_id=w"),
+        ("PUT", "/ours?a=1"),
+        ("POST", "/ours/scores?a=1"),
+    ]
+    put, score = scripted.seen[-2], scripted.seen[-1]
+    assert json.loads(put[3]) == ours | {"label": "W", "scoreMaximum": 10}
+    assert score[2]["Content-Type"] == "application/vnd.ims.lis.v1.score+json"
+    body = json.loads(score[3])
+    assert (body["userId"], body["scoreGiven"], body["scoreMaximum"]) == ("sub-uada", 5, 10)
+    assert (body["activityProgress"], body["gradingProgress"]) == ("Completed", "FullyGraded")
+
+
+def test_a_column_elsewhere_gets_no_token(exposed: Exchange, scripted: ScriptedLms) -> None:
+    ours = {"id": "http://127.0.0.1:1/ours", "label": "W", "scoreMaximum": 10, "resourceId": "w", "tag": "campus.hubs"}
+    scripted.answers["/items"] = lambda *_: (200, {}, json.dumps([ours]))
+    send(exposed)
+    until("refusal", lambda: seen(exposed)["column_state"] == "refused")
+    assert [score["state"] for score in seen(exposed)["scores"]] == ["refused"]
+
+
+def test_a_refused_column_refuses_its_scores_and_gets_another_chance(exposed: Exchange, scripted: ScriptedLms) -> None:
+    scripted.answers["/items"] = lambda *_: (403, {}, json.dumps({"error": "no", "error_description": "Not today."}))
+    send(exposed)
+    until("refusal", lambda: seen(exposed)["column_state"] == "refused")
+    found = seen(exposed)
+    assert found["column_reason"] == "403: Not today."
+    assert found["scores"][0]["reason"] == "The LMS refuses the column: 403: Not today."
+    ours = {"id": f"{scripted.url}/ours", "label": "W", "scoreMaximum": 10, "resourceId": "w", "tag": "campus.hubs"}
+    scripted.answers["/items"] = lambda *_: (200, {}, json.dumps([ours]))
+    scripted.answers["/ours/scores"] = lambda *_: (204, {}, "")
+    send(exposed)
+    until("sent", lambda: [score["state"] for score in seen(exposed)["scores"]] == ["sent"])
+
+
+def test_a_newer_score_of_somebody_else_is_not_called_ours(exposed: Exchange, scripted: ScriptedLms) -> None:
+    ours = {"id": f"{scripted.url}/ours", "label": "W", "scoreMaximum": 10, "resourceId": "w", "tag": "campus.hubs"}
+    scripted.answers["/items"] = lambda *_: (200, {}, json.dumps([ours]))
+    scripted.answers["/ours/scores"] = lambda *_: (409, {}, "There is a newer one.")
+    send(exposed)
+    until("refusal", lambda: [score["state"] for score in seen(exposed)["scores"]] == ["refused"])
+    # The same after an attempt of which the answer was lost: that attempt has arrived.
+    answers: Iterator[tuple[int, dict[str, str], str]] = iter([(500, {}, "?"), (409, {}, "There is a newer one.")])
+    times: list[str] = []
+
+    def lose(_: str, __: dict[str, str], body: str) -> tuple[int, dict[str, str], str]:
+        times.append(json.loads(body)["timestamp"])
+        return next(answers)
+
+    scripted.answers["/ours/scores"] = lose
+    send(exposed)
+    until("sent", lambda: [score["state"] for score in seen(exposed)["scores"]] == ["sent"])
+    assert len(set(times)) == 1, "all attempts carry one time"
+
+
+def test_scopes_that_the_lms_does_not_give(make_exchange: Callable[..., Exchange], lms: DemoLms, key: Key) -> None:
+    exchange = make_exchange(**platform_of(lms.url, key))
+    ags = {"lineitems": f"{lms.url}/x", "scopes": [f"{AGS}/lineitem"]}
+    lms.launch(exchange, "lecturer", "instructor", ags=ags)
+    told = exchange.api("GET", "/grades", f"token-{lms.user('lecturer')}").json()
+    assert told["kind"] == "none"
+    assert "does not let this tool send scores" in told["reason"]
+
+
+def test_what_waits_for_the_first_launch(make_exchange: Callable[..., Exchange], lms: DemoLms, key: Key) -> None:
+    exchange = make_exchange(**platform_of(lms.url, key), NRPS_URL=f"{lms.url}/services/python-demo/memberships")
+    lms.members({"lecturer": "lecturer", "student-1": "student"})
+    exchange.api("POST", "/roster")
+    teacher = f"token-{lms.user('lecturer')}"
+    document = {"label": "W", "maximum": 10, "scores": {lms.user("student-1"): 5}, "send": True}
+    told = exchange.api("POST", "/grades/w", teacher, document).json()
+    assert told["kind"] == "none"
+    [score] = told["assignments"][0]["scores"]
+    assert (score["state"], "open the course once" in score["reason"]) == ("waiting", True)
+    lms.launch(exchange, "lecturer", "instructor")
+    until("sent", lambda: lms.requests("scores"))
+
+
+# ---- LTI 1.1 ----
+@pytest.fixture
+def consumer(tmp_path: Path) -> Path:
+    (tmp_path / "consumer_key").write_text("the key\n")
+    (tmp_path / "shared_secret").write_text("the secret\n")
+    return tmp_path
+
+
+def launched11(exchange: Exchange, lms: DemoLms, person: str) -> str:
+    """Enrol a student with what the demo LMS signs for them, as a launch would."""
+    from itsdangerous import URLSafeSerializer  # noqa: PLC0415 - of the demo LMS
+
+    sub = str(100 + int(person.split("-")[1]))
+    sourcedid = str(URLSafeSerializer("the secret", salt="lis_result_sourcedid").dumps([COURSE11, sub]))
+    outcome = {"url": f"{lms.url}/services/outcomes", "sourcedid": sourcedid}
+    exchange.enrol(lms.user(person), subject=sub, outcome=outcome)
+    return lms.user(person)
+
+
+def test_lti_11_sends_one_total(make_exchange: Callable[..., Exchange], lms: DemoLms, consumer: Path) -> None:
+    exchange = make_exchange(LTI11_CONSUMER_DIR=str(consumer))
+    exchange.enrol("uteacher", "instructor")
+    lms.members({"student-1": "student", "student-2": "student"}, COURSE11)
+    first, absent = launched11(exchange, lms, "student-1"), "uabsent"
+    exchange.enrol(absent)
+    lms.faults({"service": "outcomes", "calls": 1, "status": 500}, course=COURSE11)
+
+    def post(name: str, maximum: float, scores: dict[str, float | None]) -> Document:
+        document = {"label": name, "maximum": maximum, "scores": scores, "send": True}
+        told: Document = exchange.api("POST", f"/grades/{name}", "token-uteacher", document).json()
+        return told
+
+    def states(name: str) -> dict[str, Document]:
+        document = exchange.api("GET", "/grades", "token-uteacher").json()
+        [found] = [assignment for assignment in document["assignments"] if assignment["name"] == name]
+        return {score["user"]: score for score in found["scores"]}
+
+    told = post("one", 10, {first: 5, absent: 3})
+    assert told["kind"] == "outcomes"
+    assert "sum of the scores" in told["reason"]
+    post("two", 30, {first: 20})
+    until("sent", lambda: states("one")[first]["state"] == states("two")[first]["state"] == "sent")
+    assert lms.shown(COURSE11)["totals"]["student-1"] == pytest.approx(25 / 40)
+    assert lms.requests("outcomes", COURSE11)[0]["status"] == 500
+    waiting = states("one")[absent]
+    assert (waiting["state"], "after their next visit" in waiting["reason"]) == ("waiting", True)
+    # A forged sourcedid is refused with the LMS's words.
+    exchange.enrol(absent, outcome={"url": f"{lms.url}/services/outcomes", "sourcedid": "<forged & wrong>"})
+    until("refusal", lambda: states("one")[absent]["state"] == "refused")
+    assert states("one")[absent]["reason"].startswith("failure: sourcedId is no active student")
+    # Taken back.
+    post("one", 10, {first: None})
+    post("two", 30, {first: None})
+    until("no total", lambda: "student-1" not in lms.shown(COURSE11)["totals"])
+
+
+def test_a_wrong_secret_is_refused(make_exchange: Callable[..., Exchange], lms: DemoLms, consumer: Path) -> None:
+    (consumer / "shared_secret").write_text("another")
+    exchange = make_exchange(LTI11_CONSUMER_DIR=str(consumer))
+    exchange.enrol("uteacher", "instructor")
+    user = launched11(exchange, lms, "student-1")
+    document = {"label": "w", "maximum": 10, "scores": {user: 1}, "send": True}
+    exchange.api("POST", "/grades/w", "token-uteacher", document)
+
+    def reason() -> str:
+        [assignment] = exchange.api("GET", "/grades", "token-uteacher").json()["assignments"]
+        return str(assignment["scores"][0]["reason"])
+
+    until("reason", reason)
+    assert "not signed with the secret" in reason()
+    exchange.stop()
+    assert "another" not in exchange.log
+
+
+def test_grades_while_others_read(book: Gradebook) -> None:
+    """The outbox works off the event loop: readers are not held up by a slow LMS."""
+    book.lms.faults({"service": "scores", "delay": 1})
+    book.post("w", dict.fromkeys(STUDENTS, 1.0))
+    slowest: list[float] = []
+
+    def read() -> None:
+        for _ in range(10):
+            begin = time.monotonic()
+            assert book.exchange.api("GET", "/grades", book.token).status_code == 200
+            slowest.append(time.monotonic() - begin)
+
+    threads = [threading.Thread(target=read) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(slowest) < 2
+    assert {score["state"] for score in book.settled("w").values()} == {"sent"}
