@@ -1,0 +1,217 @@
+# Copyright (c) The campus.hubs developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The few questions to the API server: which kinds there are, lists of them, one object, and changes (dry or real)."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.parse
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import StateError
+
+Manifest = dict[str, Any]
+_PAGE = 500
+# Lists are answered one after the other by each; more would only wait for this process, which parses them.
+_PARALLEL = 6
+# Seconds that pods may take to end.
+_GONE = 60
+_DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_APPLY, _JSON_PATCH, _MERGE = (
+    "application/apply-patch+yaml",
+    "application/json-patch+json",
+    "application/merge-patch+json",
+)
+_JSON = "application/json"
+
+
+class ApiError(Exception):
+    """The API server refuses: code, and its sentence."""
+
+    def __init__(self, status: int, message: str) -> None:
+        """Take what it said."""
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of object, with the version that the API server prefers."""
+
+    group: str
+    version: str
+    kind: str
+    plural: str
+    namespaced: bool
+    verbs: frozenset[str]
+
+    @property
+    def api_version(self) -> str:
+        """Return it as in a manifest."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    def url(self, namespace: str = "", name: str = "") -> str:
+        """Return the path of all objects, of a namespace's, or of one."""
+        parts = ["apis", self.group, self.version] if self.group else ["api", self.version]
+        if namespace and self.namespaced:
+            parts += ["namespaces", namespace]
+        parts += [self.plural, *([urllib.parse.quote(name, safe="")] if name else [])]
+        return "/" + "/".join(parts)
+
+
+class Api:
+    """A Kubernetes API server, by plain requests: the client's models cost more than all comparisons."""
+
+    def __init__(self, client: Any) -> None:  # noqa: ANN401 (the client is untyped)
+        """Take a `kubernetes.client.ApiClient`, for its connections and credentials."""
+        self._client = client
+        self.calls = 0
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        body: object = None,
+        query: Mapping[str, str] | None = None,
+        media: tuple[str, str] = (_JSON, _JSON),
+    ) -> Any:  # noqa: ANN401
+        """Make one request and return the parsed answer.
+
+        Args:
+            method: of HTTP.
+            url: path on the API server.
+            body: what is sent, JSON.
+            query: parameters.
+            media: media types of the answer and of the body.
+
+        Raises:
+            ApiError: the API server refuses.
+        """
+        self.calls += 1
+        headers = {**self._client.default_headers, "Accept": media[0], "Content-Type": media[1]}
+        credentials: list[tuple[str, str]] = []
+        self._client.update_params_for_auth(headers, credentials, ["BearerToken"], url, method, None)
+        target = self._client.configuration.host + url
+        if query:
+            target += "?" + urllib.parse.urlencode(query)
+        answer = self._client.rest_client.pool_manager.request(
+            method, target, headers=headers, body=None if body is None else json.dumps(body).encode(), timeout=60.0
+        )
+        if answer.status >= 300:
+            try:
+                message = json.loads(answer.data)["message"]
+            except (ValueError, KeyError, TypeError):
+                message = answer.reason
+            raise ApiError(answer.status, str(message))
+        return json.loads(answer.data)
+
+    def kinds(self) -> list[Kind]:
+        """Return all kinds that can be listed, in their groups' preferred versions (aggregated discovery)."""
+        found: dict[tuple[str, str], Kind] = {}
+        for root in ("/api", "/apis"):
+            for group in self.request("GET", root, media=(_DISCOVERY, _JSON)).get("items") or []:
+                name = group["metadata"].get("name") or ""
+                for version in group["versions"]:
+                    for resource in version.get("resources") or []:
+                        kind = Kind(
+                            name,
+                            version["version"],
+                            (resource.get("responseKind") or {}).get("kind") or "",
+                            resource["resource"],
+                            resource["scope"] == "Namespaced",
+                            frozenset(resource["verbs"]),
+                        )
+                        if "list" in kind.verbs:
+                            found.setdefault((name, kind.plural), kind)
+        if not found:
+            message = "The API server answers no aggregated discovery; wanted: Kubernetes 1.30 or newer."
+            raise StateError(message)
+        return list(found.values())
+
+    def objects(self, kind: Kind, *, labels: str = "", fields: str = "", metadata_only: bool = False) -> list[Manifest]:
+        """Return all objects of a kind in all namespaces, in pages.
+
+        Args:
+            kind: what.
+            labels: label selector.
+            fields: field selector.
+            metadata_only: leave out all but metadata.
+        """
+        query = {"limit": str(_PAGE)}
+        query |= {"labelSelector": labels} if labels else {}
+        query |= {"fieldSelector": fields} if fields else {}
+        items: list[Manifest] = []
+        while True:
+            accept = f"{_METADATA},{_JSON}" if metadata_only else _JSON
+            page = self.request("GET", kind.url(), query=query, media=(accept, _JSON))
+            items += page.get("items") or []
+            token = (page.get("metadata") or {}).get("continue")
+            if not token:
+                return items
+            query["continue"] = token
+
+    def list_all(self, wanted: Iterable[tuple[Kind, str, bool]]) -> Iterator[Sequence[Manifest] | ApiError]:
+        """List many kinds, several at a time.
+
+        Args:
+            wanted: kind, label selector, metadata only.
+
+        Yields:
+            For each its objects, or the error.
+        """
+
+        def one(arguments: tuple[Kind, str, bool]) -> Sequence[Manifest] | ApiError:
+            kind, labels, metadata_only = arguments
+            try:
+                return self.objects(kind, labels=labels, metadata_only=metadata_only)
+            except ApiError as error:
+                return error
+
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            yield from pool.map(one, wanted)
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
+        """Return one object, None if it is not there."""
+        try:
+            found: Manifest = self.request("GET", kind.url(namespace, name))
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+        return found
+
+    def patch(self, kind: Kind, namespace: str, name: str, operations: list[dict[str, Any]], *, dry: bool) -> Manifest:
+        """Change one object by a JSON patch (RFC 6902)."""
+        query = {"fieldManager": "campus.hubs", **({"dryRun": "All"} if dry else {})}
+        url = kind.url(namespace, name)
+        result: Manifest = self.request("PATCH", url, operations, query, (_JSON, _JSON_PATCH))
+        return result
+
+    def merge(self, kind: Kind, namespace: str, name: str, change: Manifest) -> None:
+        """Change one object by a merge patch (RFC 7386)."""
+        self.request("PATCH", kind.url(namespace, name), change, {"fieldManager": "campus.hubs"}, (_JSON, _MERGE))
+
+    def apply(self, kind: Kind, namespace: str, manifest: Manifest) -> Manifest:
+        """Apply one object as helm does (server-side, forced)."""
+        query = {"fieldManager": "helm", "force": "true"}
+        url = kind.url(namespace, manifest["metadata"]["name"])
+        result: Manifest = self.request("PATCH", url, manifest, query, (_JSON, _APPLY))
+        return result
+
+    def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+        """Delete one object, if it still has this uid, with all that depends on it; wait until it is gone."""
+        body = {"preconditions": {"uid": uid}, "propagationPolicy": "Foreground"}
+        self.request("DELETE", kind.url(namespace, name), body)
+        end = time.monotonic() + _GONE
+        while (left := self.get(kind, namespace, name)) and left["metadata"]["uid"] == uid:
+            if time.monotonic() > end:
+                message = f"is not gone {_GONE} s after its deletion"
+                raise ApiError(504, message)
+            time.sleep(0.5)

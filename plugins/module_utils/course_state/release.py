@@ -1,0 +1,173 @@
+# Copyright (c) The campus.hubs developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Helm's releases as Helm keeps them: Secrets of type helm.sh/release.v1 in the release's namespace."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import gzip
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.ownership import ABSENT, json_path
+
+Manifest = dict[str, Any]
+# All that helm refuses to go on from, and an upgrade that did not come to its end.
+STUCK = ("pending-install", "pending-upgrade", "pending-rollback", "uninstalling", "failed")
+_DOCUMENT = re.compile(r"^---\s*$", re.MULTILINE)
+
+
+class StateError(Exception):
+    """Something that keeps the state from being known; the text says what."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """One revision of a release.
+
+    Attributes:
+        name: of the release.
+        namespace: where it is.
+        revision: counts up.
+        status: `deployed`, or one of `STUCK`.
+        time: when it was made, RFC 3339.
+        chart: name of its chart.
+        values: the values that it was given.
+        files: the chart's files, path to content; without Chart.yaml and values.yaml, which Helm keeps only parsed.
+        defaults: the chart's values.yaml, parsed.
+        manifest: all objects, as YAML documents.
+    """
+
+    name: str
+    namespace: str
+    revision: int
+    status: str
+    time: str
+    chart: str
+    values: Mapping[str, Any]
+    files: Mapping[str, bytes]
+    defaults: Mapping[str, Any]
+    manifest: str
+
+    def objects(self) -> list[Manifest]:
+        """Return what the release consists of, with the annotations that Helm adds.
+
+        Raises:
+            StateError: the manifest is no YAML.
+        """
+        try:
+            documents = parse_manifest(self.manifest)
+        except yaml.YAMLError as error:
+            message = f"release {self.name} in {self.namespace}: its manifest is no YAML ({error})"
+            raise StateError(message) from error
+        return [_as_deployed(document, self) for document in documents]
+
+
+def parse_manifest(text: str) -> list[Manifest]:
+    """Read the YAML documents of a rendered chart.
+
+    Raises:
+        yaml.YAMLError: it is none.
+    """
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    documents = (yaml.load(part, Loader=loader) for part in _DOCUMENT.split(text))  # noqa: S506 (a safe loader)
+    return [document for document in documents if document]
+
+
+def _as_deployed(manifest: Manifest, release: Release) -> Manifest:
+    metadata = dict(manifest.get("metadata") or {})
+    notes = {"meta.helm.sh/release-name": release.name, "meta.helm.sh/release-namespace": release.namespace}
+    metadata["annotations"] = {**(metadata.get("annotations") or {}), **notes}
+    metadata["labels"] = {**(metadata.get("labels") or {}), "app.kubernetes.io/managed-by": "Helm"}
+    return {**manifest, "metadata": metadata}
+
+
+def decode(secret: Mapping[str, Any]) -> Release:
+    """Read a release from Helm's Secret: base64 (Helm's), gzip, JSON.
+
+    Args:
+        secret: the Secret as the API gives it.
+
+    Raises:
+        StateError: it holds something else.
+    """
+    metadata = secret["metadata"]
+    try:
+        data = base64.b64decode(base64.b64decode(secret["data"]["release"]))
+        record = json.loads(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
+        chart = record.get("chart") or {}
+        return Release(
+            name=record["name"],
+            namespace=record["namespace"],
+            revision=int(record["version"]),
+            status=record["info"]["status"],
+            time=record["info"].get("last_deployed") or "",
+            chart=(chart.get("metadata") or {}).get("name") or "",
+            values=record.get("config") or {},
+            files={
+                file["name"]: base64.b64decode(file.get("data") or "")
+                for file in [*(chart.get("templates") or []), *(chart.get("files") or [])]
+            },
+            defaults=chart.get("values") or {},
+            manifest=record.get("manifest") or "",
+        )
+    except (KeyError, TypeError, ValueError, OSError, EOFError, binascii.Error) as error:
+        message = f"Secret {metadata['namespace']}/{metadata['name']} is no release of Helm's ({error!r})"
+        raise StateError(message) from error
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart on disk, as far as a release can be compared with it."""
+
+    folder: Path
+    name: str
+    files: Mapping[str, bytes]
+    defaults: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> Chart:
+        """Read a chart's folder.
+
+        Raises:
+            StateError: there is none.
+        """
+        try:
+            about = yaml.safe_load((folder / "Chart.yaml").read_text())
+            defaults = yaml.safe_load((folder / "values.yaml").read_text())
+            paths = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".pyc")
+            files = {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+        except (OSError, yaml.YAMLError) as error:
+            message = f"chart {folder}: {error}"
+            raise StateError(message) from error
+        return cls(folder, about["name"], files, defaults or {})
+
+    def changed_files(self, release: Release) -> list[str]:
+        """Return the paths of the files that are not the ones of the release, new and removed ones included."""
+        parsed = {"Chart.yaml", "Chart.lock", "values.yaml", "values.schema.json", ".helmignore"}
+        ours, theirs = set(self.files) - parsed, set(release.files) - parsed
+        changed = {name for name in ours & theirs if self.files[name] != release.files[name]}
+        if self.defaults != release.defaults:
+            changed.add("values.yaml")
+        return sorted(changed | (ours ^ theirs))
+
+
+def value_differences(wanted: object, found: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any, Any]]:
+    """Find the values that are not the ones of the release; lists are compared as a whole.
+
+    Yields:
+        JSONPath, the wanted value, the release's value; ABSENT where there is none.
+    """
+    if isinstance(wanted, Mapping) and isinstance(found, Mapping):
+        for name in sorted({*wanted, *found}, key=str):
+            yield from value_differences(wanted.get(name, ABSENT), found.get(name, ABSENT), (*path, f"f:{name}"))
+    elif wanted != found or isinstance(wanted, bool) != isinstance(found, bool):
+        yield json_path(path), wanted, found

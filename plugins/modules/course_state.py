@@ -1,0 +1,288 @@
+#!/usr/bin/python
+# Copyright (c) The campus.hubs developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: course_state
+short_description: Compare all courses with what is wanted, and put right what was changed by hand
+version_added: 0.2.0
+author:
+  - The campus.hubs developers (@campus-hubs)
+description:
+  - Reads Helm's release Secrets and what lives in the courses' namespaces with as many calls as there are kinds of
+    objects, however many courses there are, and says of each course whether it is in sync.
+  - A release is compared with the wanted values and the chart's files; the release's manifest is compared with the live
+    objects, field by field. What the release does not set but somebody else has set is found by field ownership
+    (C(managedFields)). What looks wrong is proven by a dry run on the API server, so defaults, other ways to write a
+    quantity, and what controllers write are no drift.
+  - Of each change it says who wrote it last and when, as far as the API server knows. The API server notes the program
+    (C(kubectl-edit)), not the person; of a field or object that was removed it notes nothing.
+  - Values that sound like secrets are not returned.
+extends_documentation_fragment:
+  - kubernetes.core.k8s_auth_options
+options:
+  courses:
+    description:
+      - The courses to look at, id to options. An id is the name of a release.
+      - V(namespace) is where the course is, by default C(course-ID). V(values) are the release's wanted values; without
+        them they are not compared.
+    type: dict
+    required: true
+  known:
+    description:
+      - Ids of all courses of the inventory. What is deployed and neither here nor in O(courses) is V(orphaned).
+    type: list
+    elements: str
+    default: []
+  chart:
+    description:
+      - Folder of the courses' chart. Releases of other charts are left alone.
+    type: path
+    required: true
+  helm:
+    description:
+      - The helm program. With it RV(courses[].consequences) says which programs new values restart; without it, that
+        all are.
+    type: path
+  repair:
+    description:
+      - Whether objects of courses in state V(drifted) are put right. Fields get the release's values, what was added to
+        objects goes, objects that were deleted are made again.
+      - Courses in other states are for M(kubernetes.core.helm). Additional objects and orphans are never removed.
+    type: bool
+    default: false
+attributes:
+  check_mode:
+    description: Can run in C(check_mode) and return changed status prediction without modifying target.
+    support: full
+  diff_mode:
+    description: Will return details on what has changed (or needs changing in C(check_mode)), when in diff mode.
+    support: full
+    details:
+      - With O(repair), the fields that are put right.
+notes:
+  - Needs Kubernetes 1.30 or newer (aggregated discovery), and may read all kinds of objects in all namespaces.
+seealso:
+  - module: kubernetes.core.helm
+  - name: Server-side apply and field management
+    description: What C(managedFields) mean.
+    link: https://kubernetes.io/docs/reference/using-api/server-side-apply/
+"""
+
+EXAMPLES = r"""
+- name: Know the state of two courses
+  campus.hubs.course_state:
+    chart: charts/course-hub
+    courses:
+      python-ws26: {values: "{{ python_values }}"}
+      stats-ws26: {}
+    known: "{{ groups['courses'] }}"
+  register: state
+
+- name: Put right what was changed by hand
+  campus.hubs.course_state:
+    chart: charts/course-hub
+    courses:
+      python-ws26: {}
+    repair: true
+"""
+
+RETURN = r"""
+courses:
+  description: The courses in the order of O(courses), then orphans.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    course:
+      description: Its id.
+      type: str
+      returned: always
+    namespace:
+      description: Where it is.
+      type: str
+      returned: always
+    state:
+      description:
+        - V(in_sync), or the first of these that is true.
+        - V(absent), there is no release.
+        - V(stuck), Helm was interrupted or failed.
+        - V(outdated), values or files of the chart are not the release's.
+        - V(drifted), objects are not what the release says.
+        - V(orphaned), it is deployed and not in the inventory.
+      type: str
+      returned: always
+    reasons:
+      description: Why it is not in sync.
+      type: list
+      elements: str
+      returned: always
+      sample:
+        - "Deployment hub: $.spec.replicas is 0; wanted: 1 (kubectl-edit, 2026-11-24T17:04:51Z)"
+    consequences:
+      description: What bringing it in sync does to people.
+      type: list
+      elements: str
+      returned: always
+      sample: ["restarts the hub of python-ws26: 14 users online, their servers keep running"]
+    outdated:
+      description: Values that are not the release's, each with C(path) (JSONPath), C(wanted) and C(found).
+      type: list
+      elements: dict
+      returned: always
+    chart_files:
+      description: Files of the chart that are not the release's.
+      type: list
+      elements: str
+      returned: always
+    drifted:
+      description:
+        - What is not as the release says, each with C(kind), C(name), C(what) (V(changed), V(missing), V(additional) or
+          V(leaving)), C(path) (JSONPath), C(wanted), C(found), C(manager), C(operation), C(time), and C(obstacle), why
+          it can not be repaired.
+      type: list
+      elements: dict
+      returned: always
+    users_online:
+      description: How many servers of people run.
+      type: int
+      returned: always
+    revision:
+      description: Revision of the release; V(0) if there is none.
+      type: int
+      returned: always
+    deployed:
+      description: When that was, RFC 3339.
+      type: str
+      returned: always
+    deploy:
+      description: Whether helm has to run.
+      type: bool
+      returned: always
+    repair:
+      description: Whether O(repair) finds something to do.
+      type: bool
+      returned: always
+    repaired:
+      description: What was done.
+      type: list
+      elements: str
+      returned: always
+    failed:
+      description: What could not be repaired, and why.
+      type: list
+      elements: str
+      returned: always
+unreadable:
+  description: Kinds of objects that could not be listed, and why. Additional objects of these are not seen.
+  returned: success
+  type: list
+  elements: str
+api_calls:
+  description: How many requests it took.
+  returned: success
+  type: int
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, ApiError
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import Chart, StateError
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.state import Survey, Wanted
+from ansible_collections.campus.hubs.plugins.module_utils.secret_module import describe_api_error, fail
+from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
+from ansible_collections.kubernetes.core.plugins.module_utils.k8s.client import get_api_client
+from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
+from ansible_collections.kubernetes.core.plugins.module_utils.k8s.exceptions import CoreException
+
+try:
+    from kubernetes.client.exceptions import ApiException
+    from kubernetes.config.config_exception import ConfigException
+    from urllib3.exceptions import HTTPError
+except ImportError:  # AnsibleK8SModule says so
+    ApiException = ConfigException = HTTPError = OSError  # type: ignore[misc,assignment]
+
+
+def read_wanted(courses: Mapping[str, Any]) -> dict[str, Wanted]:
+    """Turn the parameter into what is wanted.
+
+    Raises:
+        StateError: it holds something else.
+
+    """
+    wanted = {}
+    for name, options in courses.items():
+        unknown = set(options or {}) - {"namespace", "values"}
+        if unknown:
+            message = f"courses.{name}: got {', '.join(sorted(unknown))}; wanted: namespace, values"
+            raise StateError(message)
+        given = options or {}
+        wanted[name] = Wanted(given.get("namespace") or f"course-{name}", given.get("values"))
+    return wanted
+
+
+def run(module: Any, api: Api) -> dict[str, Any]:  # noqa: ANN401 (kubernetes.core is untyped)
+    """Find out, repair if that is asked for, and return the module's result.
+
+    Raises:
+        ApiError: the API server refuses.
+        StateError: the cluster or the chart holds something unreadable.
+
+    """
+    params = module.params
+    survey = Survey(api, Chart.read(Path(params["chart"])), params["helm"] or "")
+    states = survey.courses(read_wanted(params["courses"]), params["known"])
+    results, changed = [], False
+    before, after = [], []
+    for state in states:
+        done: list[str] = []
+        failed: list[str] = []
+        if params["repair"] and state.state == "drifted" and state.repairable():
+            changed = True
+            for finding in state.repairable():
+                place = f"{state.course}: {finding.kind} {finding.name} {finding.path}".rstrip()
+                before.append(f"{place}: {finding.found if finding.what == 'changed' else finding.what}\n")
+                after.append(f"{place}: {finding.wanted if finding.what == 'changed' else 'present'}\n")
+            if not module.check_mode:
+                done, failed = survey.repair(state)
+        results.append({**state.document(), "repaired": done, "failed": failed})
+    return {
+        "changed": changed,
+        "courses": results,
+        "unreadable": survey.snapshot.unreadable,
+        "api_calls": api.calls,
+        "diff": {"before": "".join(before), "after": "".join(after)},
+    }
+
+
+def main() -> None:
+    arguments = {
+        **AUTH_ARG_SPEC,
+        "courses": {"type": "dict", "required": True},
+        "known": {"type": "list", "elements": "str", "default": []},
+        "chart": {"type": "path", "required": True},
+        "helm": {"type": "path"},
+        "repair": {"type": "bool", "default": False},
+    }
+    module = AnsibleK8SModule(argument_spec=arguments, supports_check_mode=True)
+    try:
+        result = run(module, Api(get_api_client(module).client.client))
+    except StateError as error:
+        fail(module, f"Courses: {error}")
+    except ApiError as error:
+        fail(module, f"Courses: The Kubernetes API answers {error.status}: {error}")
+    except (ApiException, HTTPError, ConfigException, CoreException) as error:
+        fail(module, f"Courses: {describe_api_error(error)}")
+    broken = [f"{course['course']}: {sentence}" for course in result["courses"] for sentence in course["failed"]]
+    if broken:
+        module.fail_json(msg="Not repaired: " + "; ".join(broken), **result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
