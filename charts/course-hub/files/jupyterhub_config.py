@@ -194,7 +194,7 @@ def material_settings(material: dict[str, str], image: str, home: str) -> dict[s
         "name": "material",
         "image": image,
         # A server starts with the material of last time, or without any, rather than not at all.
-        "command": ["sh", "-c", "timeout 120 python3 -m campus_hubs_lab.material || true"],
+        "command": ["sh", "-c", "timeout 60 python3 -m campus_hubs_lab.material || true"],
         "workingDir": home,
         "env": [{"name": name, "value": literal(value)} for name, value in environment.items()],
         "volumeMounts": mounts,

@@ -231,7 +231,7 @@ def test_material(values: dict[str, dict[str, Any]]) -> None:
     assert values["everything"]["singleuser"]["material"] == {
         "git": "git@10.1.2.3:python/material.git",
         "branch": "",
-        "directory": "material",
+        "directory": "",
         "secretName": "material-key",
     }
     assert values["material"]["singleuser"]["material"] == {
