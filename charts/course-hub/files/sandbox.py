@@ -24,7 +24,7 @@ from kubespawner.clients import load_config, shared_client
 from tornado import web
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 Manifest = dict[str, Any]
 
@@ -65,10 +65,10 @@ def sandbox_pod(settings: Mapping[str, Any], name: str, user: str, token: str) -
         "image": settings["image"],
         "imagePullPolicy": settings["pullPolicy"],
         "command": ["python", "-m", "campus_hubs_lab.sandbox"],
-        # The memory that a process may ask for, so that it gets an error before the whole pod is killed.
+        # The memory that the notebook may ask for, so that it gets an error before the whole pod is killed.
         "env": [
             {"name": "SANDBOX_TOKEN", "value": token},
-            {"name": "SANDBOX_MEMORY_BYTES", "value": str(limit)},
+            {"name": "SANDBOX_MEMORY_BYTES", "value": str(limit * 3 // 4)},
             {"name": "HOME", "value": "/home/jovyan"},
         ],
         "ports": [{"name": "sandbox", "containerPort": PORT}],
@@ -154,28 +154,30 @@ def age(pod: Mapping[str, Any], now: datetime) -> float:
     return (now - datetime.fromisoformat(pod["metadata"]["creationTimestamp"])).total_seconds()
 
 
+def _in_cluster() -> Any:  # noqa: ANN401 - a CoreV1Api
+    """Return the client that KubeSpawner uses."""
+    load_config()
+    return shared_client("CoreV1Api")
+
+
 class Sandboxes:
     """The course's sandboxes in the cluster.
 
     Args:
         settings: see `sandbox_handlers`.
         namespace: the course's.
+        api: returns a CoreV1Api.
 
     """
 
-    def __init__(self, settings: Mapping[str, Any], namespace: str) -> None:
+    def __init__(self, settings: Mapping[str, Any], namespace: str, api: Callable[[], Any] | None = None) -> None:
         """Nothing is asked for yet."""
-        self.settings, self.namespace = settings, namespace
+        self.settings, self.namespace, self._api = settings, namespace, api or _in_cluster
         self._one_at_a_time = asyncio.Lock()
-
-    @property
-    def _api(self) -> Any:  # noqa: ANN401 - a CoreV1Api
-        load_config()
-        return shared_client("CoreV1Api")
 
     async def _json(self, call: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - JSON
         """Call the API; the answer as the cluster has written it."""
-        response = await getattr(self._api, call)(*arguments, _preload_content=False, _request_timeout=10, **options)
+        response = await getattr(self._api(), call)(*arguments, _preload_content=False, _request_timeout=10, **options)
         content = await response.read()
         if response.status >= 400:
             raise ApiException(status=response.status, reason=content.decode(errors="replace")[:500])

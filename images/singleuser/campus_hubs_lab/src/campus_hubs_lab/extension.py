@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
 
+from jupyter_server.base.handlers import APIHandler
+from jupyter_server.utils import url_path_join
+from tornado import web
+
 from . import gradebook, plugins
+from .material import LONGEST, PROBLEM
+
+
+class MaterialProblem(APIHandler):
+    """`<base>campus-hubs/material`: why the course's material could not be updated."""
+
+    @web.authenticated
+    def get(self) -> None:
+        """Answer `{"problem": sentence or ""}`."""
+        try:
+            text = (Path.home() / PROBLEM).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            text = ""
+        self.finish(json.dumps({"problem": text.strip()[: 2 * LONGEST]}))
 
 
 def load(server: Any) -> None:  # noqa: ANN401 - a ServerApp
@@ -16,10 +35,13 @@ def load(server: Any) -> None:  # noqa: ANN401 - a ServerApp
         server: Jupyter's.
 
     """
+    base = server.web_app.settings["base_url"]
+    server.web_app.add_handlers(".*$", [(url_path_join(base, "campus-hubs/material"), MaterialProblem)])
     course = os.environ.get("COURSE_ID", "")
     if not (course and plugins.teaches()):
         return
-    from . import formgrader  # noqa: PLC0415 - students' servers start without it
+    from . import course as course_page  # noqa: PLC0415 - students' servers start without it
+    from . import formgrader  # noqa: PLC0415
 
     root = gradebook.course_root()
     try:
@@ -29,6 +51,7 @@ def load(server: Any) -> None:  # noqa: ANN401 - a ServerApp
         # A server without grading is better than none: the pages say what is missing.
         server.log.error("The course's folder %s can not be used: %s", root, error)
     formgrader.load(server, root, course)
+    course_page.load(server, root, course)
 
 
 def link_course(link: Path, root: Path) -> None:

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+# ngshare_exchange asks for one of two names when it is imported; a container has none.
+os.environ.setdefault("USER", os.environ.get("JUPYTERHUB_USER", "jovyan"))
+
 import ngshare_exchange.exchange
 import requests
 from nbgrader.converters.base import BaseConverter

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from nbclient import NotebookClient
-from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from nbclient.exceptions import CellExecutionComplete, CellTimeoutError, DeadKernelError
 from nbclient.util import ensure_async
 from nbformat import NotebookNode, from_dict
 from tornado import web
@@ -82,6 +82,20 @@ class Runner(NotebookClient):
             asyncio.ensure_future(ensure_async(self.km.interrupt_kernel()))  # noqa: RUF006 - the kernel's answer tells
         return None
 
+    async def _async_poll_output_msg(self, parent_msg_id: str, cell: NotebookNode, cell_index: int) -> None:
+        """Read messages as nbclient does, but let time-outs and interrupts have their turn.
+
+        A flood of messages is always ready to be read, so waiting for the next one would never let go of the loop.
+        """
+        while self.kc is not None:
+            msg = await ensure_async(self.kc.iopub_channel.get_msg(timeout=None))
+            await asyncio.sleep(0)
+            if msg["parent_header"].get("msg_id") == parent_msg_id:
+                try:
+                    self.process_message(msg, cell, cell_index)
+                except CellExecutionComplete:
+                    return
+
     async def cells(self, emit: Any) -> str:  # noqa: ANN401 - async callable
         """Run all code cells.
 
@@ -107,6 +121,9 @@ class Runner(NotebookClient):
             except CellTimeoutError:
                 end = "stuck"
             except DeadKernelError:
+                end = "kernel died"
+            except Exception as error:
+                print(f"Cell {index}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
                 end = "kernel died"
             await emit({"cell": index, "execution_count": cell.execution_count, "outputs": cell.outputs})
             if end:
@@ -232,17 +249,20 @@ class Run(web.RequestHandler):
         except (ValueError, KeyError, TypeError, OSError, tarfile.TarError, RecursionError) as error:
             await self._emit({"end": "refused", "message": f"{type(error).__name__}: {error}"})
             return
-        try:
-            end = await asyncio.wait_for(runner.cells(self._emit), deadline)
-        except TimeoutError:
-            end = "deadline"
-        await self._emit({"end": end, "message": ""})
+        cells = asyncio.ensure_future(runner.cells(self._emit))
+        await asyncio.wait({cells}, timeout=deadline)
+        await self._emit({"end": cells.result() if cells.done() else "deadline", "message": ""})
+        # From here on nothing is added: a cell that is cut off looks like a dead kernel.
+        self.finish()
+        cells.cancel()
         try:
             await runner.kill()
         except Exception as error:
             print(f"The kernel does not end: {error}", file=sys.stderr, flush=True)
 
     async def _emit(self, event: dict[str, Any]) -> None:
+        if self._finished:
+            return
         self.write(json.dumps(event) + "\n")
         await self.flush()
 

@@ -1,0 +1,323 @@
+"""Sandboxes: what a pod is, who may have one, how many, and what becomes of those left over."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import itertools
+import json
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+import kubernetes_asyncio.client
+import pytest
+from kubernetes_asyncio.client import ApiException
+from tornado import web
+from tornado.httpserver import HTTPServer
+from tornado.testing import bind_unused_port
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+FILES = Path(__file__).parents[3] / "charts" / "course-hub" / "files"
+Manifest = dict[str, Any]
+SETTINGS: dict[str, Any] = {
+    "course": "python-ws26",
+    "image": "registry/singleuser@sha256:1",
+    "pullPolicy": "IfNotPresent",
+    "memory": {"guarantee": "256M", "limit": "1G"},
+    "cpu": {"guarantee": 0.1, "limit": 1},
+    "home": "256M",
+    "tmp": "64M",
+    "deadlineSeconds": 900,
+    "perCourse": 3,
+    "perUser": 2,
+}
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, FILES / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> ModuleType:
+    load("course_spawner")
+    return load("sandbox")
+
+
+class Cluster:
+    """An API server with pods: they become what `next_status` says."""
+
+    def __init__(self) -> None:
+        """Start with no pods."""
+        self.pods: dict[str, Manifest] = {}
+        self.next_status: list[Manifest] = []
+        self.now = datetime.now(UTC)
+        self.addresses = itertools.count(1)
+
+    def ready(self) -> Manifest:
+        """Return the status of a pod that answers."""
+        address = f"10.0.0.{next(self.addresses)}"
+        return {"phase": "Running", "podIP": address, "conditions": [{"type": "Ready", "status": "True"}]}
+
+    def add(self, pod: Manifest, status: Manifest | None = None, age: float = 0) -> str:
+        """Put a pod in; return its name."""
+        created = (datetime.now(UTC) - timedelta(seconds=age)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        name: str = pod["metadata"]["name"]
+        self.pods[name] = {
+            **pod,
+            "metadata": {**pod["metadata"], "creationTimestamp": created},
+            "status": status or (self.next_status.pop(0) if self.next_status else self.ready()),
+        }
+        return name
+
+    def answer(self, method: str, path: str, query: dict[str, list[str]], body: bytes) -> tuple[int, Any]:
+        """Answer as the API server."""
+        name = path.partition("/pods/")[2]
+        if name and name not in self.pods:
+            return 404, {"message": "not found"}
+        if method == "POST":
+            pod = json.loads(body)
+            self.add(pod)
+            return 201, pod
+        if method == "DELETE":
+            return 200, self.pods.pop(name)
+        if name:
+            return 200, self.pods[name]
+        assert query["labelSelector"] == ["component=sandbox"]
+        found = [p for p in self.pods.values() if p["metadata"]["labels"].get("component") == "sandbox"]
+        return 200, {"items": found}
+
+
+class Api:
+    """kubernetes_asyncio's client on a loopback API server."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        """Start the server; call it in a running loop."""
+
+        class Handler(web.RequestHandler):
+            def _any(self) -> None:
+                query = parse_qs(self.request.query)
+                status, document = cluster.answer(
+                    self.request.method or "", self.request.path, query, self.request.body
+                )
+                self.set_status(status)
+                self.set_header("Content-Type", "application/json")
+                self.finish(json.dumps(document))
+
+            get = post = delete = _any
+
+        socket, port = bind_unused_port()
+        self.server = HTTPServer(web.Application([(".*", Handler)]))
+        self.server.add_socket(socket)
+        self.client = kubernetes_asyncio.client.ApiClient(
+            kubernetes_asyncio.client.Configuration(host=f"http://127.0.0.1:{port}")
+        )
+        self.core = kubernetes_asyncio.client.CoreV1Api(self.client)
+
+    async def close(self) -> None:
+        """Stop it."""
+        await self.client.close()
+        self.server.stop()
+
+
+def run(sandbox: ModuleType, cluster: Cluster, test: Any, **settings: Any) -> Any:  # noqa: ANN401
+    """Run `test(sandboxes)` with the cluster behind it."""
+
+    async def body() -> Any:  # noqa: ANN401
+        api = Api(cluster)
+        sandboxes = sandbox.Sandboxes({**SETTINGS, **settings}, "course-python-ws26", api=lambda: api.core)
+        try:
+            return await test(sandboxes)
+        finally:
+            await api.close()
+
+    return asyncio.run(body())
+
+
+def pod_of(sandbox: ModuleType, name: str = "sandbox-a", user: str = "ulecturer") -> Manifest:
+    pod: Manifest = sandbox.sandbox_pod(SETTINGS, name, user, "secret")
+    return pod
+
+
+def test_the_pod_is_restricted_and_knows_nothing(sandbox: ModuleType) -> None:
+    pod = pod_of(sandbox)
+    spec = pod["spec"]
+    (container,) = spec["containers"]
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["runAsUser"] == 1000
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["enableServiceLinks"] is False
+    assert spec["restartPolicy"] == "Never"
+    assert spec["activeDeadlineSeconds"] == 900
+    assert not {"serviceAccountName", "hostNetwork", "hostPID", "initContainers"} & set(spec)
+    assert {e["name"] for e in container["env"]} == {"SANDBOX_TOKEN", "SANDBOX_MEMORY_BYTES", "HOME"}
+    assert pod["metadata"]["labels"] == {
+        "component": "sandbox",
+        "campus.hubs/course": "python-ws26",
+        "campus.hubs/user": "ulecturer",
+    }
+
+
+def test_the_pod_is_limited(sandbox: ModuleType) -> None:
+    spec = pod_of(sandbox)["spec"]
+    (container,) = spec["containers"]
+    assert container["resources"] == {
+        "requests": {"memory": str(256 * 2**20), "cpu": "0.1"},
+        "limits": {"memory": str(2**30), "cpu": "1"},
+    }
+    (memory,) = [int(e["value"]) for e in container["env"] if e["name"] == "SANDBOX_MEMORY_BYTES"]
+    # The agent and the files need some, too.
+    assert 2**29 < memory < 2**30
+    assert {v["name"]: v["emptyDir"] for v in spec["volumes"]} == {
+        "home": {"medium": "Memory", "sizeLimit": str(256 * 2**20)},
+        "tmp": {"medium": "Memory", "sizeLimit": str(64 * 2**20)},
+    }
+
+
+def test_the_manifest_is_what_kubernetes_knows(sandbox: ModuleType) -> None:
+    """Nothing is lost when the client's own classes read it, so no field is misspelt."""
+    pod = pod_of(sandbox)
+
+    async def there_and_back() -> Any:  # noqa: ANN401
+        async with kubernetes_asyncio.client.ApiClient() as client:
+            read = client.deserialize(SimpleNamespace(data=json.dumps(pod)), "V1Pod")
+            return client.sanitize_for_serialization(read)
+
+    back = asyncio.run(there_and_back())
+    del pod["spec"]["nodeSelector"], pod["spec"]["tolerations"]
+    back["spec"].pop("nodeSelector", None)
+    back["spec"].pop("tolerations", None)
+    assert back == pod
+
+
+def test_a_sandbox_is_made_and_removed(sandbox: ModuleType) -> None:
+    cluster = Cluster()
+
+    async def body(sandboxes: Any) -> None:  # noqa: ANN401
+        made = await sandboxes.make("ulecturer")
+        assert made["url"] == "http://10.0.0.1:8889"
+        assert set(cluster.pods) == {made["name"]}
+        env = cluster.pods[made["name"]]["spec"]["containers"][0]["env"]
+        assert {"name": "SANDBOX_TOKEN", "value": made["token"]} in env
+        await sandboxes.remove(made["name"])
+        await sandboxes.remove(made["name"])
+
+    run(sandbox, cluster, body)
+    assert not cluster.pods
+
+
+def test_there_are_not_more_than_there_may_be(sandbox: ModuleType) -> None:
+    cluster = Cluster()
+
+    async def body(sandboxes: Any) -> list[Any]:  # noqa: ANN401
+        asked = [sandboxes.make(user) for user in ("u1", "u1", "u1", "u2", "u2")]
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    answers = run(sandbox, cluster, body)
+    refused = [a for a in answers if isinstance(a, web.HTTPError)]
+    assert len(cluster.pods) == 3
+    assert {r.status_code for r in refused} == {429}
+    assert "there may be 3 and 2 at once" in str(refused[0].log_message)
+    users = [p["metadata"]["labels"]["campus.hubs/user"] for p in cluster.pods.values()]
+    assert sorted(users) == ["u1", "u1", "u2"]
+
+
+def test_what_has_ended_does_not_count(sandbox: ModuleType) -> None:
+    cluster = Cluster()
+    for index in range(3):
+        cluster.add(pod_of(sandbox, f"sandbox-{index}", "u1"), {"phase": "Succeeded"})
+    run(sandbox, cluster, lambda sandboxes: sandboxes.make("u1"))
+    assert len(cluster.pods) == 4
+
+
+def test_a_pod_that_can_not_start_says_why_and_goes(sandbox: ModuleType) -> None:
+    cluster = Cluster()
+    waiting = {"reason": "ImagePullBackOff", "message": "no such image"}
+    cluster.next_status = [{"phase": "Pending", "containerStatuses": [{"state": {"waiting": waiting}}]}]
+    with pytest.raises(web.HTTPError) as error:
+        run(sandbox, cluster, lambda sandboxes: sandboxes.make("u1"))
+    assert error.value.status_code == 503
+    assert "no such image" in str(error.value.log_message)
+    assert not cluster.pods
+
+
+def test_a_pod_that_does_not_start_in_time(sandbox: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "READY", 0.5)
+    cluster = Cluster()
+    cluster.next_status = [{"phase": "Pending"}]
+    with pytest.raises(web.HTTPError) as error:
+        run(sandbox, cluster, lambda sandboxes: sandboxes.make("u1"))
+    assert error.value.status_code == 503
+    assert "Pending" in str(error.value.log_message)
+    assert not cluster.pods
+
+
+def test_the_sweep(sandbox: ModuleType) -> None:
+    cluster = Cluster()
+    cluster.add(pod_of(sandbox, "sandbox-new"))
+    cluster.add(pod_of(sandbox, "sandbox-old"), age=2000)
+    cluster.add(pod_of(sandbox, "sandbox-over"), {"phase": "Failed"}, age=100)
+    cluster.add(pod_of(sandbox, "sandbox-just-over"), {"phase": "Succeeded"})
+    other = pod_of(sandbox, "user-ada")
+    other["metadata"]["labels"] = {"component": "singleuser-server"}
+    cluster.add(other, age=10**6)
+    removed = run(sandbox, cluster, lambda sandboxes: sandboxes.sweep())
+    assert set(removed) == {"sandbox-old", "sandbox-over"}
+    assert set(cluster.pods) == {"sandbox-new", "sandbox-just-over", "user-ada"}
+
+
+@pytest.mark.parametrize(
+    ("status", "sentence"),
+    [
+        ({"phase": "Running"}, ""),
+        ({"phase": "Failed", "reason": "DeadlineExceeded"}, "It ran longer"),
+        ({"phase": "Failed", "reason": "Evicted", "message": "Usage exceeds"}, "Usage exceeds"),
+        (
+            {"containerStatuses": [{"state": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}}]},
+            "It used more memory",
+        ),
+        ({"containerStatuses": [{"state": {"terminated": {"reason": "Error", "exitCode": 1}}}]}, "exit code 1"),
+    ],
+)
+def test_why_it_has_ended(sandbox: ModuleType, status: Manifest, sentence: str) -> None:
+    said = sandbox.why_ended({"metadata": {}, "status": status})
+    assert sentence in said
+    assert bool(said) is bool(sentence)
+
+
+def test_only_sandboxes_are_found(sandbox: ModuleType) -> None:
+    cluster = Cluster()
+    cluster.add({"metadata": {"name": "user-ada", "labels": {"component": "singleuser-server"}}})
+
+    async def body(sandboxes: Any) -> None:  # noqa: ANN401
+        assert await sandboxes.find("user-ada") is None
+        assert await sandboxes.find("no-such-pod") is None
+
+    run(sandbox, cluster, body)
+
+
+def test_an_api_that_fails_is_not_taken_for_an_empty_one(sandbox: ModuleType) -> None:
+    class Broken(Cluster):
+        def answer(self, *_: object) -> tuple[int, Any]:
+            """Fail."""
+            return 500, {"message": "broken"}
+
+    with pytest.raises(ApiException):
+        run(sandbox, Broken(), lambda sandboxes: sandboxes.make("u1"))
