@@ -37,9 +37,9 @@ def course_roster(course: str, *options: str) -> tuple[bool, dict[str, Any]]:
         timeout=MODULE_TIMEOUT,
         check=False,
     )
-    begin = done.stdout.find("{")
-    assert begin >= 0, done.stdout + done.stderr
-    result: dict[str, Any] = json.JSONDecoder().raw_decode(done.stdout[begin:])[0]
+    _, found, text = done.stdout.partition(" => ")
+    assert found, done.stdout + done.stderr
+    result: dict[str, Any] = json.JSONDecoder().raw_decode(text)[0]
     return done.returncode == 0, result
 
 
