@@ -29,8 +29,9 @@ options:
       - The courses to look at, id to options. An id is the name of a release.
       - V(namespace) is where the course is, by default C(course-ID). V(values) are the release's wanted values; without
         them they are not compared.
+      - Without it all hosts of the play are looked at, which has to be one of courses, with the values that the role
+        P(campus.hubs.course_hub#role) computes for them. That is done on the control machine, in one step for all.
     type: dict
-    required: true
   known:
     description:
       - Ids of all courses of the inventory. What is deployed and neither here nor in O(courses) is V(orphaned).
@@ -40,8 +41,8 @@ options:
   chart:
     description:
       - Folder of the courses' chart. Releases of other charts are left alone.
+      - Needed with O(courses). Else it is the one of this collection.
     type: path
-    required: true
   helm:
     description:
       - The helm program. With it RV(courses[].consequences) says which programs new values restart; without it, that
@@ -55,6 +56,14 @@ options:
     type: bool
     default: false
 attributes:
+  action:
+    description: Indicates this has a corresponding action plugin, so that it is executed on the controller.
+    support: partial
+    details:
+      - Without O(courses). With them, the action plugin runs the module.
+  async:
+    description: Supports being used with the C(async) keyword.
+    support: none
   check_mode:
     description: Can run in C(check_mode) and return changed status prediction without modifying target.
     support: full
@@ -64,6 +73,8 @@ attributes:
     details:
       - With O(repair), the fields that are put right.
 notes:
+  - Without O(courses), run it once, with C(run_once). Of the options for the connection only O(kubeconfig) and
+    O(context) count then.
   - Needs Kubernetes 1.30 or newer (aggregated discovery), and may read all kinds of objects in all namespaces.
 seealso:
   - module: kubernetes.core.helm
@@ -162,6 +173,15 @@ courses:
       description: Whether helm has to run.
       type: bool
       returned: always
+    unready:
+      description: Deployments that should run and do not, or not yet.
+      type: list
+      elements: str
+      returned: always
+    work:
+      description: Whether the role has something to do, wait for or say.
+      type: bool
+      returned: without O(courses)
     repair:
       description: Whether O(repair) finds something to do.
       type: bool
@@ -176,6 +196,16 @@ courses:
       type: list
       elements: str
       returned: always
+work:
+  description: Ids of the courses that need a deployment, a repair or a look.
+  returned: without O(courses)
+  type: list
+  elements: str
+lines:
+  description: What is to be done, why, and what that does to people, for reading. Empty if there is nothing to say.
+  returned: without O(courses)
+  type: list
+  elements: str
 unreadable:
   description: Kinds of objects that could not be listed, and why. Additional objects of these are not seen.
   returned: success
@@ -187,13 +217,9 @@ api_calls:
   type: int
 """
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, ApiError
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import Chart, StateError
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.state import Survey, Wanted
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.outcome import course_states
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import StateError
 from ansible_collections.campus.hubs.plugins.module_utils.secret_module import describe_api_error, fail
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.client import get_api_client
@@ -208,70 +234,21 @@ except ImportError:  # AnsibleK8SModule says so
     ApiException = ConfigException = HTTPError = OSError  # type: ignore[misc,assignment]
 
 
-def read_wanted(courses: Mapping[str, Any]) -> dict[str, Wanted]:
-    """Turn the parameter into what is wanted.
-
-    Raises:
-        StateError: it holds something else.
-
-    """
-    wanted = {}
-    for name, options in courses.items():
-        unknown = set(options or {}) - {"namespace", "values"}
-        if unknown:
-            message = f"courses.{name}: got {', '.join(sorted(unknown))}; wanted: namespace, values"
-            raise StateError(message)
-        given = options or {}
-        wanted[name] = Wanted(given.get("namespace") or f"course-{name}", given.get("values"))
-    return wanted
-
-
-def run(module: Any, api: Api) -> dict[str, Any]:  # noqa: ANN401 (kubernetes.core is untyped)
-    """Find out, repair if that is asked for, and return the module's result.
-
-    Raises:
-        ApiError: the API server refuses.
-        StateError: the cluster or the chart holds something unreadable.
-
-    """
-    params = module.params
-    survey = Survey(api, Chart.read(Path(params["chart"])), params["helm"] or "")
-    states = survey.courses(read_wanted(params["courses"]), params["known"])
-    results, changed = [], False
-    before, after = [], []
-    for state in states:
-        done: list[str] = []
-        failed: list[str] = []
-        if params["repair"] and state.state == "drifted" and state.repairable():
-            changed = True
-            for finding in state.repairable():
-                place = f"{state.course}: {finding.kind} {finding.name} {finding.path}".rstrip()
-                before.append(f"{place}: {finding.found if finding.what == 'changed' else finding.what}\n")
-                after.append(f"{place}: {finding.wanted if finding.what == 'changed' else 'present'}\n")
-            if not module.check_mode:
-                done, failed = survey.repair(state)
-        results.append({**state.document(), "repaired": done, "failed": failed})
-    return {
-        "changed": changed,
-        "courses": results,
-        "unreadable": survey.snapshot.unreadable,
-        "api_calls": api.calls,
-        "diff": {"before": "".join(before), "after": "".join(after)},
-    }
-
-
 def main() -> None:
     arguments = {
         **AUTH_ARG_SPEC,
-        "courses": {"type": "dict", "required": True},
+        "courses": {"type": "dict"},
         "known": {"type": "list", "elements": "str", "default": []},
-        "chart": {"type": "path", "required": True},
+        "chart": {"type": "path"},
         "helm": {"type": "path"},
         "repair": {"type": "bool", "default": False},
     }
-    module = AnsibleK8SModule(argument_spec=arguments, supports_check_mode=True)
+    module = AnsibleK8SModule(
+        argument_spec=arguments, required_together=[("courses", "chart")], supports_check_mode=True
+    )
     try:
-        result = run(module, Api(get_api_client(module).client.client))
+        api = Api(get_api_client(module).client.client)
+        result = course_states(api, module.params, check_mode=module.check_mode)
     except StateError as error:
         fail(module, f"Courses: {error}")
     except ApiError as error:

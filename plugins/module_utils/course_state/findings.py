@@ -96,6 +96,7 @@ class CourseState:
         chart_files: files of the chart that are not the release's.
         findings: what is not as the release says.
         users_online: people's servers that run.
+        unready: Deployments that should run and do not.
         revision: of the release, 0 if there is none.
         deployed: when that was, RFC 3339.
     """
@@ -109,6 +110,7 @@ class CourseState:
     chart_files: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     users_online: int = 0
+    unready: list[str] = field(default_factory=list)
     revision: int = 0
     deployed: str = ""
 
@@ -132,6 +134,7 @@ class CourseState:
             "chart_files": self.chart_files,
             "drifted": [finding.document() for finding in self.findings],
             "users_online": self.users_online,
+            "unready": self.unready,
             "revision": self.revision,
             "deployed": self.deployed,
             "deploy": self.needs_deployment(),

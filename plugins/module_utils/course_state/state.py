@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import yaml
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, ApiError, Kind
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.compare import (
     Difference,
@@ -43,6 +43,7 @@ from ansible_collections.campus.hubs.plugins.module_utils.course_state.release i
     Chart,
     Manifest,
     Release,
+    StateError,
     decode,
     parse_manifest,
     value_differences,
@@ -92,6 +93,7 @@ class Snapshot:
     Attributes:
         kinds: by group and kind.
         releases: the newest revision of each, by namespace and name.
+        broken: releases that can not be read, and why.
         objects: whole objects that carry Helm's label, by namespace and key.
         others: metadata of all other objects, by namespace and key.
         namespaces: metadata by name.
@@ -101,6 +103,7 @@ class Snapshot:
 
     kinds: dict[tuple[str, str], Kind] = field(default_factory=dict)
     releases: dict[tuple[str, str], Release] = field(default_factory=dict)
+    broken: dict[tuple[str, str], str] = field(default_factory=dict)
     objects: dict[str, dict[Key, Manifest]] = field(default_factory=lambda: defaultdict(dict))
     others: dict[str, dict[Key, Manifest]] = field(default_factory=lambda: defaultdict(dict))
     namespaces: dict[str, Manifest] = field(default_factory=dict)
@@ -108,12 +111,10 @@ class Snapshot:
     unreadable: list[str] = field(default_factory=list)
 
 
-def newest(secrets: Iterable[Mapping[str, Any]], chart: str) -> dict[tuple[str, str], Release]:
-    """Return the newest revision of each release of a chart, by namespace and name.
-
-    Raises:
-        StateError: one of them can not be read.
-    """
+def newest(
+    secrets: Iterable[Mapping[str, Any]], chart: str
+) -> tuple[dict[tuple[str, str], Release], dict[tuple[str, str], str]]:
+    """Return the newest revision of each release of a chart, by namespace and name; and why others can not be read."""
     latest: dict[tuple[str, str], Mapping[str, Any]] = {}
     for secret in secrets:
         labels = secret["metadata"]["labels"]
@@ -121,8 +122,16 @@ def newest(secrets: Iterable[Mapping[str, Any]], chart: str) -> dict[tuple[str, 
         known = latest.get(place)
         if known is None or int(labels["version"]) > int(known["metadata"]["labels"]["version"]):
             latest[place] = secret
-    found = {place: decode(secret) for place, secret in latest.items()}
-    return {place: release for place, release in found.items() if release.chart == chart}
+    releases, broken = {}, {}
+    for place, secret in latest.items():
+        try:
+            release = decode(secret)
+        except StateError as error:
+            broken[place] = str(error)
+        else:
+            if release.chart == chart:
+                releases[place] = release
+    return releases, broken
 
 
 class Survey:
@@ -148,13 +157,13 @@ class Survey:
 
         Raises:
             ApiError: the API server refuses.
-            StateError: a release can not be read.
+            StateError: a release's manifest can not be read.
         """
         kinds = self._api.kinds()
         snapshot = self.snapshot = Snapshot()
         snapshot.kinds = {(kind.group, kind.kind): kind for kind in kinds}
         secrets = self._api.objects(snapshot.kinds["", "Secret"], labels="owner=helm,status!=superseded")
-        snapshot.releases = newest(secrets, self._chart.name)
+        snapshot.releases, snapshot.broken = newest(secrets, self._chart.name)
         del secrets
         self._manifests = {place: release.objects() for place, release in snapshot.releases.items()}
         released = {key_of(manifest)[:2] for objects in self._manifests.values() for manifest in objects}
@@ -192,7 +201,7 @@ class Survey:
 
         Raises:
             ApiError: the API server refuses.
-            StateError: a release can not be read.
+            StateError: a release's manifest can not be read.
         """
         self.look(course.namespace for course in wanted.values())
         states = [self._judge(name, course) for name, course in wanted.items()]
@@ -223,7 +232,9 @@ class Survey:
         state = CourseState(name, wanted.namespace, users_online=self._users(wanted.namespace))
         release = self.snapshot.releases.get((wanted.namespace, name))
         if release is None:
-            state.state, state.reasons = "absent", ["it is not deployed"]
+            broken = self.snapshot.broken.get((wanted.namespace, name))
+            state.state = "stuck" if broken else "absent"
+            state.reasons = [broken or "it is not deployed"]
             return state
         state.revision, state.deployed = release.revision, release.time
         if wanted.values is not None:
@@ -237,6 +248,8 @@ class Survey:
             state.reasons = [f"revision {release.revision} of its release is {release.status} since {release.time}"]
             return state
         objects = self._manifests[wanted.namespace, name]
+        found = self.snapshot.objects[wanted.namespace]
+        state.unready = [key[2] for key in map(key_of, objects) if key[1] == "Deployment" and not ready(found.get(key))]
         state.findings = self._namespace_findings(state)
         state.findings += [finding for manifest in objects for finding in self._examine(manifest, wanted.namespace)]
         state.findings += self._strangers(release, objects)
@@ -350,7 +363,7 @@ class Survey:
 
     def _foresee(self, state: CourseState, wanted: Wanted) -> None:
         """Add to a course's state what bringing it in sync does to people."""
-        if state.state == "absent":
+        if (state.namespace, state.course) not in self._manifests:
             state.consequences = [f"installs {state.course}"]
             return
         restarted = {
@@ -447,6 +460,19 @@ def namespace_labels(course: str) -> dict[str, str]:
     return {MANAGED_BY: "campus.hubs", COURSE: course, "pod-security.kubernetes.io/enforce": "restricted"}
 
 
+def ready(deployment: Manifest | None) -> bool:
+    """Tell whether a Deployment runs as it is now, with all its pods."""
+    if deployment is None:
+        return False
+    status = deployment.get("status") or {}
+    wanted = (deployment.get("spec") or {}).get("replicas", 1)
+    return (
+        status.get("observedGeneration") == deployment["metadata"].get("generation")
+        and status.get("updatedReplicas", 0) == status.get("readyReplicas", 0) == wanted
+        and not status.get("unavailableReplicas")
+    )
+
+
 def made_by_controller(claims: Sequence[Claim], managers: Managers) -> bool:
     """Tell whether all fields of an object are a controller's, whoever else has written the same."""
     people = [claim for claim in claims if not managers.is_controller(claim.writer.manager)]
@@ -469,7 +495,7 @@ def hub_makes(objects: Iterable[Manifest]) -> set[str]:
 def render(helm: str, chart: Chart, course: str, wanted: Wanted) -> list[Manifest] | None:
     """Render what would be deployed; None if the chart refuses the values (the deployment will say why)."""
     command = [helm, "template", course, str(chart.folder), f"--namespace={wanted.namespace}", "--values=-"]
-    values = yaml.safe_dump(dict(wanted.values or {}))
+    values = json.dumps(wanted.values)  # which is YAML, too
     done = subprocess.run(command, input=values, capture_output=True, text=True, check=False)  # noqa: S603
     return parse_manifest(done.stdout) if done.returncode == 0 else None
 

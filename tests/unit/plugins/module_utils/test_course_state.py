@@ -453,3 +453,13 @@ def test_a_secret_that_is_no_release_is_named() -> None:
     broken["data"]["release"] = "AAAA"
     with pytest.raises(StateError, match=r"course-a/a\.v1 is no release"):
         decode(broken)
+
+
+def test_a_broken_record_stops_its_own_course_only(tmp_path: Path) -> None:
+    broken = secret("a")
+    broken["data"]["release"] = "AAAA"
+    found = states(tmp_path, FewObjects(broken, secret("b")), "a", "b")
+    assert [(state.state, state.needs_deployment()) for state in found.values()] == [
+        ("stuck", True),
+        ("in_sync", False),
+    ]

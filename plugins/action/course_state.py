@@ -1,0 +1,111 @@
+# Copyright (c) The campus.hubs developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Compare all courses of the inventory with what is wanted and what lives, in one step on the control machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, ApiError
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.outcome import course_states
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import StateError
+from ansible_collections.campus.hubs.plugins.plugin_utils.wanted_values import WantedValues
+
+try:
+    from kubernetes import config
+    from kubernetes.config.config_exception import ConfigException
+    from urllib3.exceptions import HTTPError
+except ImportError:  # the task says so
+    config = None  # type: ignore[assignment]
+    ConfigException = HTTPError = OSError  # type: ignore[misc,assignment]
+
+COLLECTION = Path(__file__).resolve().parents[2]
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """Without `courses`, take all courses of the play with the values that the role course_hub would give them."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """See `ansible.plugins.action.ActionBase.run`."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        if self._task.args.get("courses") is not None:
+            return {**result, **self._execute_module(task_vars=variables)}
+        try:
+            return {**result, **self._inventory(variables)}
+        except StateError as error:
+            message = f"Courses: {error}"
+        except ApiError as error:
+            message = f"Courses: The Kubernetes API answers {error.status}: {error}"
+        except (HTTPError, ConfigException) as error:
+            message = f"Courses: no connection to a Kubernetes API: {error}. Set kubeconfig or K8S_AUTH_KUBECONFIG."
+        return {**result, "failed": True, "changed": False, "msg": message}
+
+    def _inventory(self, variables: Mapping[str, Any]) -> dict[str, Any]:
+        hostvars, groups = variables["hostvars"], variables["groups"]
+        api = Api(self._client())
+        wanted = WantedValues(COLLECTION, self._loader, api)
+        courses: dict[str, Any] = {}
+        unknown: dict[str, str] = {}
+        renewed: set[str] = set()
+        helm = ""
+        for host in variables["ansible_play_hosts"]:
+            raw = {**hostvars.raw_get(host), "hostvars": hostvars, "groups": groups}
+            templar = wanted.variables(host, {**raw, "ansible_check_mode": self._task.check_mode})
+            values, why = wanted.values(templar)
+            courses[host] = {"values": values}
+            if values is None:
+                unknown[host] = why
+            if int(wanted.option(templar, "course_hub_lti13_key_rotate_after_days") or 0):
+                renewed.add(host)
+            helm = helm or wanted.helm(templar)
+        known = [*groups.get("courses", []), *self._task.args.get("known", [])]
+        params = {**self._task.args, "courses": courses, "chart": str(wanted.chart), "helm": helm, "known": known}
+        found = course_states(api, params, check_mode=self._task.check_mode)
+        for course in found["courses"]:
+            name = course["course"]
+            if name in unknown:
+                course["deploy"] = True
+                course["reasons"].append(f"its values are not known yet: {unknown[name]}")
+            course["work"] = course["state"] != "orphaned" and bool(
+                course["deploy"] or course["repair"] or course["unready"] or name in renewed
+            )
+        work = [course["course"] for course in found["courses"] if course["work"]]
+        return {**found, "work": work, "lines": [line for course in found["courses"] for line in lines(course)]}
+
+    def _client(self) -> Any:  # noqa: ANN401 (the client is untyped)
+        """Return a client for the kubeconfig of the task, of its environment, or of this process."""
+        if config is None:
+            message = "the Python package kubernetes is not there; wanted: it in the environment that runs Ansible"
+            raise StateError(message)
+        environment: dict[str, Any] = {}
+        for part in self._task.environment or []:
+            environment |= self._templar.template(part) or {}
+        path = self._task.args.get("kubeconfig") or environment.get("K8S_AUTH_KUBECONFIG")
+        path = path or os.environ.get("K8S_AUTH_KUBECONFIG") or os.environ.get("KUBECONFIG")
+        context = self._task.args.get("context")
+        return config.new_client_from_config(config_file=path, context=context)  # type: ignore[no-untyped-call]
+
+
+def lines(course: Mapping[str, Any]) -> list[str]:
+    """Say what is to be done for a course, why, and what that does to people; nothing if there is nothing to say."""
+    reasons = [*course["reasons"], *(f"{name} does not run, or not yet" for name in course["unready"])]
+    if not reasons:
+        return []
+    done = course["consequences"] if course["deploy"] or course["repair"] else []
+    return [
+        f"{course['course']}: {course['state']}",
+        *(f"  {text}" for text in reasons),
+        *(f"  -> {text}" for text in done),
+    ]
