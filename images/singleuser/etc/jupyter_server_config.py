@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 c = get_config()  # noqa: F821 - given by traitlets
 
-course_id = os.environ.get("COURSE_ID", "")
 teaches = os.environ.get("COURSE_ROLE") in {"instructor", "teaching_assistant"}
 
-# `update` keeps what JupyterHub's own extension has put there.
+# `update` keeps what JupyterHub's own extension has put there. campus_hubs_lab loads formgrader for who may have it.
 c.ServerApp.jpserver_extensions.update(
-    {"nbgrader.server_extensions.formgrader": teaches, "nbgrader.server_extensions.course_list": teaches}
+    {
+        "campus_hubs_lab": True,
+        "nbgrader.server_extensions.formgrader": False,
+        "nbgrader.server_extensions.course_list": False,
+    }
 )
-if teaches and course_id:
-    # formgrader wants its course directory to be there (nbgrader_config.py names the same one).
-    (Path.home() / course_id).mkdir(exist_ok=True)
-elif not teaches:
+if teaches:
+    # Lecturers and tutors write to the same folder.
+    os.umask(0o002)
+else:
     # The page_config.json in it takes the matching entries out of Lab's menu.
     c.LabServerApp.app_settings_dir = "/etc/jupyter/lab-student"
 

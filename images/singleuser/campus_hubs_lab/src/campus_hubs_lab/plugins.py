@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 # ngshare_exchange asks for one of two names when it is imported; a container has none.
 os.environ.setdefault("USER", os.environ.get("JUPYTERHUB_USER", "jovyan"))
 
+import bleach
 import ngshare_exchange.exchange
 import requests
+from nbconvert.filters import markdown2html
 from nbgrader.converters.base import BaseConverter
 from nbgrader.exchange import ExchangeError
 from ngshare_exchange import (
@@ -35,6 +38,49 @@ if TYPE_CHECKING:
 TEACHERS = {"instructor", "teaching_assistant"}
 # Seconds: to connect, and for an answer; a submission may be 100 MB.
 TIMEOUT = (5, 300)
+_TAGS = bleach.ALLOWED_TAGS | set(
+    [
+        "br",
+        "caption",
+        "dd",
+        "del",
+        "details",
+        "div",
+        "dl",
+        "dt",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "hr",
+        "img",
+        "ins",
+        "p",
+        "pre",
+        "s",
+        "small",
+        "span",
+        "sub",
+        "summary",
+        "sup",
+        "table",
+        "tbody",
+        "td",
+        "tfoot",
+        "th",
+        "thead",
+        "tr",
+    ]
+)
+_ATTRIBUTES = {
+    "*": ["class", "title"],
+    "a": ["href"],
+    "img": ["src", "alt", "width", "height"],
+    "td": ["colspan", "rowspan"],
+    "th": ["colspan", "rowspan", "scope"],
+}
 _DOING = {
     "GenerateAssignment": "generating",
     "GenerateSolution": "generating the solution of",
@@ -74,6 +120,10 @@ def configure(c: Any) -> None:  # noqa: ANN401 - traitlets' Config
     ]
     # What a submission shows must not run in the browser of who grades it.
     c.HTMLExporter.sanitize_html = True
+    c.HTMLExporter.filters = {
+        "clean_html": "campus_hubs_lab.plugins.safe_html",
+        "markdown2html": "campus_hubs_lab.plugins.safe_markdown",
+    }
     if "NGSHARE_URL" in os.environ:
         configureExchange(c, ngshare_url=os.environ["NGSHARE_URL"].rstrip("/"))
         c.ExchangeFactory.release_assignment = ReleaseAssignment
@@ -83,6 +133,18 @@ def configure(c: Any) -> None:  # noqa: ANN401 - traitlets' Config
         c.ExchangeFactory.fetch_assignment = FetchAssignment
         c.ExchangeFactory.fetch_feedback = FetchFeedback
         ngshare_exchange.exchange.Exchange.ngshare_api_request = _request
+
+
+def safe_html(html: str) -> str:
+    """Remove what could run from HTML; tables and the like stay, which nbconvert's own cleaning shows as source."""
+    without_blocks = re.sub(r"<(style|script)\b.*?</\1\s*>", "", html, flags=re.IGNORECASE | re.DOTALL)
+    cleaned: str = bleach.clean(without_blocks, tags=_TAGS, attributes=_ATTRIBUTES, strip=True)
+    return cleaned
+
+
+def safe_markdown(source: str) -> str:
+    """Render Markdown without what could run: nbgrader's templates do not ask nbconvert to clean graded text."""
+    return safe_html(markdown2html(source))
 
 
 def _guard_converters() -> None:
