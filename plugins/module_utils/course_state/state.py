@@ -56,6 +56,7 @@ _RECORDS = frozenset({"events"})
 # An object of these kinds holds people's data, or other objects that do: it is never made anew to repair it.
 _DATA = frozenset({"PersistentVolumeClaim", "Namespace", "Secret"})
 _WORKLOADS = frozenset({"Deployment", "DaemonSet", "StatefulSet"})
+_RELEASE = "meta.helm.sh/release-name"
 _ATTEMPTS = 5
 _RESTARTS = {
     "hub": "restarts the hub of {course}: {users} online, their servers keep running",
@@ -340,9 +341,12 @@ class Survey:
                 continue
             if labels.get("owner") == "helm" and labels.get("name") == release.name and key[1] == "Secret":
                 continue
-            made_by_hub = labels.get(COURSE) == release.name and MANAGED_BY not in labels
+            made_by_hub = labels.get(COURSE) == release.name and labels.get(MANAGED_BY) != "Helm"
             if made_by_hub and snapshot.kinds[key[:2]].plural in makes:
                 continue
+            notes = metadata.get("annotations") or {}
+            if notes.get(_RELEASE) == release.name and notes.get("helm.sh/resource-policy") == "keep":
+                continue  # what an older chart has left on purpose: data
             claims = read_claims(metadata)
             # What nobody has set a field of: computed by an API server and not stored, or the default service account.
             if not claims or made_by_controller(claims, snapshot.managers):

@@ -412,6 +412,9 @@ def test_what_controllers_the_hub_and_this_collection_make_is_no_stranger(tmp_pa
     role["rules"] = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["create"]}]
     api = FewObjects(secret("a", manifest=f"{MANIFEST}\n---\n{json.dumps(role)}", config={"tls": "hub-tls"}))
     server = {"campus.hubs/course": "a", "component": "singleuser-server"}
+    server["app.kubernetes.io/managed-by"] = "kubespawner"
+    kept = {"meta.helm.sh/release-name": "a", "helm.sh/resource-policy": "keep"}
+    api.add("ConfigMap", "of-an-older-chart", annotations=kept, managedFields=[entry("helm", {"f:data": {}})])
     api.add("Pod", "jupyter-u1", labels=server)
     api.add("Pod", "hub-1", ownerReferences=[{"kind": "ReplicaSet"}])
     api.add("Secret", "hub-tls")
