@@ -88,21 +88,21 @@ class AssignmentFile(StoredFile, Base):
     """A file of an assignment."""
 
     __tablename__ = "assignment_files"
-    owner: Mapped[int] = mapped_column(ForeignKey("assignments.id"), primary_key=True)
+    owner: Mapped[int] = mapped_column(ForeignKey("assignments.id"), primary_key=True, index=True)
 
 
 class SubmissionFile(StoredFile, Base):
     """A file of a submission."""
 
     __tablename__ = "submission_files"
-    owner: Mapped[int] = mapped_column(ForeignKey("submissions.id"), primary_key=True)
+    owner: Mapped[int] = mapped_column(ForeignKey("submissions.id"), primary_key=True, index=True)
 
 
 class FeedbackFile(StoredFile, Base):
     """A file of the feedback on a submission."""
 
     __tablename__ = "feedback_files"
-    owner: Mapped[int] = mapped_column(ForeignKey("submissions.id"), primary_key=True)
+    owner: Mapped[int] = mapped_column(ForeignKey("submissions.id"), primary_key=True, index=True)
 
 
 FileTable = type[AssignmentFile] | type[SubmissionFile] | type[FeedbackFile]

@@ -1,0 +1,130 @@
+"""Names and roles: the exchange and the login, in two images, must say the same."""
+
+from __future__ import annotations
+
+import sys
+from itertools import combinations
+
+import pytest
+from campus_hubs_exchange.identity import is_subject, user_name
+from campus_hubs_exchange.roles import COURSE_ROLES, course_role
+
+from tests.unit.images.exchange.exchange_lab import ADA, ROOT, TEACHER, TOKEN, TUTOR, Exchange
+
+sys.path.append(str(ROOT / "images/hub/campus_hubs_login/src"))
+
+from campus_hubs_login import identity as login_identity
+from campus_hubs_login import roles as login_roles
+from campus_hubs_login.errors import LaunchRefused
+
+LIS = "http://purl.imsglobal.org/vocab/lis/v2"
+ROLES = [
+    f"{LIS}/membership#Instructor",
+    f"{LIS}/membership#Learner",
+    f"{LIS}/membership#Mentor",
+    f"{LIS}/membership#Administrator",
+    f"{LIS}/membership/Instructor#TeachingAssistant",
+    f"{LIS}/membership/Instructor#TeachingAssistantSection",
+    f"{LIS}/membership/Instructor#Grader",
+    f"{LIS}/membership/Instructor#Lecturer",
+    f"{LIS}/membership/Learner#GuestLearner",
+    f"{LIS}/institution/person#Instructor",
+    f"{LIS}/system/person#Administrator",
+    "urn:lti:role:ims/lis/Instructor",
+    "urn:lti:role:ims/lis/TeachingAssistant",
+    "urn:lti:role:ims/lis/Learner/Learner",
+    "urn:lti:instrole:ims/lis/Instructor",
+    "Instructor",
+    "Learner",
+    "TeachingAssistant",
+    "instructor ",
+    "Student",
+    "Owner",
+    "",
+    "Instruktor\n",
+]
+
+
+def login_role(roles: tuple[str, ...]) -> str | None:
+    try:
+        return login_roles.course_role(roles)
+    except LaunchRefused:
+        return None
+
+
+def test_roles_are_those_of_the_login() -> None:
+    assert login_roles.COURSE_ROLES == COURSE_ROLES
+    for count in (0, 1, 2, 3):
+        for roles in combinations(ROLES, count):
+            assert course_role(roles) == login_role(roles), roles
+    assert {course_role([role]) for role in ROLES} == {None, *COURSE_ROLES}
+
+
+@pytest.mark.parametrize("issuer", ["https://moodle.example.edu/", "moodle.example.edu", " HTTP://a/b/ ", ""])
+@pytest.mark.parametrize("subject", ["1", "Ümit", "a" * 255, " x "])
+def test_names_are_those_of_the_login(issuer: str, subject: str) -> None:
+    assert user_name(issuer, subject) == login_identity.user_name(issuer, subject)
+
+
+@pytest.mark.parametrize("subject", ["1", "", " ", "a" * 255, "a" * 256, "a\nb", None, 7, "\ud800"])
+def test_subjects_are_those_of_the_login(subject: object) -> None:
+    try:
+        login_identity.checked_identifier(subject, "sub")
+    except LaunchRefused:
+        assert not is_subject(subject)
+    else:
+        assert is_subject(subject)
+
+
+# ---- members by launches ----
+def test_a_launch_enrols_once_and_is_followed(exchange: Exchange) -> None:
+    launch = {"given_name": "Eve", "family_name": "C", "email": "eve@campus.example"}
+    assert exchange.enrol("unew", **launch) == {"changed": True}
+    assert exchange.enrol("unew", **launch) == {"changed": False}
+    assert exchange.enrol("unew") == {"changed": False}, "an LMS that hides the name says nothing new"
+    assert exchange.enrol("unew", "teaching_assistant", **launch) == {"changed": True}
+    [member] = [m for m in exchange.api("GET", "/members").json()["members"] if m["user"] == "unew"]
+    since = member.pop("since")
+    assert since.endswith("Z")
+    assert member == {
+        "user": "unew",
+        "subject": "sub-unew",
+        "name": "Eve C",
+        "email": "eve@campus.example",
+        "role": "teaching_assistant",
+        "active": True,
+    }
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"subject": ""},
+        {"subject": "a\nb"},
+        {"role": "admin"},
+        {"role": None},
+        {"given_name": 5},
+        {"nrps_url": "file:///etc/passwd"},
+        {"ags": []},
+        {"ags": {"lineitems": "https://x", "scopes": "all"}},
+        {"outcome": {"url": "ftp://x"}},
+    ],
+)
+def test_a_wrong_launch_is_refused_by_its_field(shared: Exchange, wrong: dict[str, object]) -> None:
+    answer = shared.api("PUT", "/members/unew", document={"subject": "1", "role": "student"} | wrong)
+    assert answer.status_code == 400
+    assert next(iter(wrong)).split(".")[0] in answer.json()["error"] or "url" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("user", ["%2e%2e", "UPPER", "a%2Fb", "a" * 65, "-x"])
+def test_a_wrong_user_name_is_refused(shared: Exchange, user: str) -> None:
+    answer = shared.api("PUT", f"/members/{user}", document={"subject": "1", "role": "student"})
+    assert answer.status_code == 400
+
+
+def test_only_the_hub_enrols(shared: Exchange) -> None:
+    document = {"subject": "1", "role": "instructor"}
+    for user in (ADA, TUTOR, TEACHER):
+        assert shared.api("PUT", f"/members/{ADA}", f"token-{user}", document).status_code == 403
+    assert shared.api("PUT", f"/members/{ADA}", TOKEN + "x", document).status_code == 401
+    assert shared.api("PUT", f"/members/{ADA}", document=5).status_code == 400
