@@ -254,6 +254,8 @@ class Exchange(Server):
                 known = self.submissions.get(name, {})
                 listed = [{"student_id": s, "timestamp": v["timestamp"]} for s, v in known.items()]
                 return 200, {**good, "submissions": listed}
+            case ["feedback", *_]:
+                return 200, good
             case ["submission", _, name] if method == "POST":
                 if self.refuse_submissions:
                     return 413, {"success": False, "message": self.refuse_submissions}

@@ -41,8 +41,8 @@ TIMEOUT = (5, 300)
 _TAGS = bleach.ALLOWED_TAGS | set(
     re.findall(
         r"\w+",
-        "br caption dd del details div dl dt h1 h2 h3 h4 h5 h6 hr img ins p pre s small span sub summary sup table tbody "
-        "td tfoot th thead tr",
+        "br caption dd del details div dl dt h1 h2 h3 h4 h5 h6 hr img ins p pre s small span sub summary sup "
+        "table tbody td tfoot th thead tr",
     )
 )
 _ATTRIBUTES = {
