@@ -111,13 +111,13 @@ class Exchange:
     :param command: what to run instead of the product; opened copies use it.
     """
 
-    def __init__(self, folder: Path, hub: Hub, *, command: list[str] | None = None, **environment: str) -> None:
+    def __init__(self, folder: Path, hub: Hub, command: list[str] | None = None, **environment: str) -> None:
         """Prepare a volume; nothing runs yet."""
         self.folder, self.hub, self.port = folder, hub, free_port()
         self.data = folder / "data"
         self.data.mkdir(exist_ok=True)
         (folder / "token").write_text(TOKEN + "\n")
-        self._command = command or [sys.executable, "-c", "from campus_hubs_exchange.cli import main; main()"]
+        self.command = command or [sys.executable, "-c", "from campus_hubs_exchange.cli import main; main()"]
         self.environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": f"{SOURCE}{os.pathsep}{ROOT}",
@@ -144,7 +144,7 @@ class Exchange:
     def start(self) -> Exchange:
         """Start it and wait until it is healthy."""
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen([*self._command, "serve"], env=self.environment, stderr=log)  # noqa: S603
+            self.process = subprocess.Popen([*self.command, "serve"], env=self.environment, stderr=log)  # noqa: S603
         deadline = time.monotonic() + 30
         while True:
             try:
@@ -159,7 +159,7 @@ class Exchange:
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run another command of the program."""
         return subprocess.run(  # noqa: S603
-            [*self._command, *arguments], env=self.environment, capture_output=True, text=True, timeout=60, check=False
+            [*self.command, *arguments], env=self.environment, capture_output=True, text=True, timeout=60, check=False
         )
 
     def end(self, number: signal.Signals) -> int:
@@ -183,6 +183,11 @@ class Exchange:
         """Read the database beside the running service."""
         with closing(sqlite3.connect(self.data / "exchange.db")) as database:
             return database.execute(sql, values).fetchall()
+
+    def change(self, sql: str, *values: object) -> None:
+        """Write into the database behind the service's back."""
+        with closing(sqlite3.connect(self.data / "exchange.db")) as database, database:
+            database.execute(sql, values)
 
     def contents(self) -> set[str]:
         """Return the names of the stored contents."""
