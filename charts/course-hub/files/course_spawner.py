@@ -163,6 +163,9 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
         8, config=True, help="How many servers start at a time; the others wait for their turn."
     )
 
+    extra_labels: Any
+    volumes: Any
+    volume_mounts: Any
     turns: ClassVar[Turns | None] = None
 
     _ticket: asyncio.Future[None] | None = None
@@ -214,9 +217,9 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
                     "It is kept; you work in a second home while you teach."
                 )
                 home = f"{home}-staff"
-        labels = {key: value for key, value in self.extra_labels.items() if key != GRADER}
-        volumes = [volume for volume in self.volumes if volume["name"] not in {"home", "course"}]
-        mounts = [mount for mount in self.volume_mounts if mount["name"] != "course"]
+        labels: dict[str, str] = {key: value for key, value in self.extra_labels.items() if key != GRADER}
+        volumes: list[Any] = [volume for volume in self.volumes if volume["name"] not in {"home", "course"}]
+        mounts: list[Any] = [mount for mount in self.volume_mounts if mount["name"] != "course"]
         self.pvc_name = home
         self.extra_labels = {**labels, GRADER: "true"} if self.teaches else labels
         self.volumes = [

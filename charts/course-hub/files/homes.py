@@ -220,7 +220,7 @@ class HomesHandler(APIHandler):  # type: ignore[misc]
     homes: ClassVar[Homes | None] = None
 
     # For who keeps the roster.
-    @needs_scope("delete:users")
+    @needs_scope("delete:users")  # type: ignore[untyped-decorator]
     async def post(self) -> None:
         """Start it; 202."""
         if self.homes:
