@@ -138,7 +138,7 @@ def test_the_kernel_knows_no_tokens(released: Course) -> None:
         "try:\n    print(open(f'/proc/{os.getppid()}/environ').read())\n"
         "except OSError as e:\n    print(type(e).__name__)",
     )
-    (said,) = [o["text"] for o in cells["square"]["outputs"] if o["output_type"] == "stream"]
+    (said,) = ["".join(o["text"]) for o in cells["square"]["outputs"] if o["output_type"] == "stream"]
     assert said.startswith("[]\n")
 
 
@@ -233,7 +233,7 @@ def test_a_sandbox_can_not_change_cells(released: Course) -> None:
         impostor.close()
     assert "evil" not in json.dumps(cells)
     assert scores["test_square"] == 2
-    assert cells["square"]["source"] == GOOD["square"]
+    assert "".join(cells["square"]["source"]) == GOOD["square"]
     assert "outputs" not in cells["why"]
 
 

@@ -153,6 +153,8 @@ class Sandbox:
                         if size > MAX_ANSWER or time.monotonic() > end:
                             return
                         line += chunk
+                        if b"\n" not in chunk:
+                            continue
                         *whole, rest = line.split(b"\n")
                         line = bytearray(rest)
                         for each in whole:

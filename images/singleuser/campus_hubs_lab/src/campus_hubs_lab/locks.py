@@ -53,11 +53,12 @@ def assignment_lock(root: Path, assignment: str, action: str, student: str = "*"
         name = assignment if whole else f"{assignment}/{student}"
         file = stack.enter_context(_open(folder, assignment))
         _take(file, fcntl.LOCK_EX if whole else fcntl.LOCK_SH, assignment)
-        _write(file, action)
         if not whole:
             own = stack.enter_context(_open(folder, assignment, student))
             _take(own, fcntl.LOCK_EX, f"{assignment} of {student}")
             _write(own, action)
+        # Only who works leaves a note: others read it.
+        _write(file, action)
         _held.add(name)
         stack.callback(_held.discard, name)
         yield
