@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, ApiError
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.outcome import course_states
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import StateError
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.report import metrics, page, report_document
 from ansible_collections.campus.hubs.plugins.plugin_utils.wanted_values import WantedValues
 
 try:
@@ -49,6 +52,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         except ApiError as error:
             message = f"Courses: The Kubernetes API answers {error.status}: {error}"
         except (HTTPError, ConfigException) as error:
+            # Its own exit code: nobody knows whether there is drift.
+            result["unreachable"] = True
             message = f"Courses: no connection to a Kubernetes API: {error}. Set kubeconfig or K8S_AUTH_KUBECONFIG."
         return {**result, "failed": True, "changed": False, "msg": message}
 
@@ -81,6 +86,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             course["work"] = course["state"] != "orphaned" and bool(
                 course["deploy"] or course["repair"] or course["unready"] or name in renewed
             )
+        if self._task.args.get("report"):
+            mode = self._task.args.get("report_mode") or ("check" if self._task.check_mode else "apply")
+            document = report_document(found["courses"], datetime.now(UTC), mode)
+            write_report(Path(self._task.args["report"]).expanduser(), document)
         work = [course["course"] for course in found["courses"] if course["work"]]
         return {**found, "work": work, "lines": [line for course in found["courses"] for line in lines(course)]}
 
@@ -96,6 +105,24 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         path = path or os.environ.get("K8S_AUTH_KUBECONFIG") or os.environ.get("KUBECONFIG")
         context = self._task.args.get("context")
         return config.new_client_from_config(config_file=path, context=context)  # type: ignore[no-untyped-call]
+
+
+def write_report(folder: Path, document: Mapping[str, Any]) -> None:
+    """Write the report's three forms; each file is there as a whole or not at all.
+
+    Raises:
+        StateError: the folder can not be written.
+    """
+    texts = {"json": json.dumps(document, indent=2) + "\n", "html": page(document), "prom": metrics(document)}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for ending, text in texts.items():
+            new = folder / f".drift.{ending}.new"
+            new.write_text(text, encoding="utf-8")
+            new.replace(folder / f"drift.{ending}")
+    except OSError as error:
+        message = f"report {folder}: {error}"
+        raise StateError(message) from error
 
 
 def lines(course: Mapping[str, Any]) -> list[str]:

@@ -48,6 +48,16 @@ options:
       - The helm program. With it RV(courses[].consequences) says which programs new values restart; without it, that
         all are.
     type: path
+  report:
+    description:
+      - Folder on the control machine for the drift report, C(drift.json), C(drift.html) and C(drift.prom), see
+        C(docs/drift.md). Written in check mode, too. Only without O(courses).
+    type: path
+  report_mode:
+    description:
+      - What the report says is done about what was found. By default V(check) in check mode, else V(apply).
+    type: str
+    choices: [report, check, apply]
   repair:
     description:
       - Whether objects of courses in state V(drifted) are put right. Fields get the release's values, what was added to
@@ -241,10 +251,15 @@ def main() -> None:
         "known": {"type": "list", "elements": "str", "default": []},
         "chart": {"type": "path"},
         "helm": {"type": "path"},
+        "report": {"type": "path"},
+        "report_mode": {"type": "str", "choices": ["report", "check", "apply"]},
         "repair": {"type": "bool", "default": False},
     }
     module = AnsibleK8SModule(
-        argument_spec=arguments, required_together=[("courses", "chart")], supports_check_mode=True
+        argument_spec=arguments,
+        required_together=[("courses", "chart")],
+        mutually_exclusive=[("courses", "report")],
+        supports_check_mode=True,
     )
     try:
         api = Api(get_api_client(module).client.client)

@@ -162,7 +162,7 @@ def find_item(items: object, key: Mapping[str, Any]) -> int | None:
 
 def step_into(value: object, step: str) -> tuple[object, str]:
     """Return what a step leads to (ABSENT: nothing) and the step as a reference token of a JSON pointer."""
-    kind, _, rest = step.partition(":")
+    kind, rest = step[:1], step[2:]
     if kind == "f":
         return (value.get(rest, ABSENT) if isinstance(value, dict) else ABSENT), rest
     if not isinstance(value, list):
@@ -199,7 +199,7 @@ def json_path(path: Path) -> str:
 
 def _segments(path: Path) -> Iterator[str]:
     for step in path:
-        kind, _, rest = step.partition(":")
+        kind, rest = step[:1], step[2:]
         if kind == "f":
             yield f".{rest}" if _PLAIN.fullmatch(rest) else f"[{_literal(rest)}]"
         elif kind == "k":

@@ -16,8 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.ownership import ABSENT, json_path
+
+try:
+    import yaml
+except ImportError:  # the kubernetes client needs it as well, and the module asks for that
+    yaml = None  # type: ignore[assignment]
 
 Manifest = dict[str, Any]
 # All that helm refuses to go on from, and an upgrade that did not come to its end.
@@ -78,7 +82,7 @@ def parse_manifest(text: str) -> list[Manifest]:
         yaml.YAMLError: it is none.
     """
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    documents = (yaml.load(part, Loader=loader) for part in _DOCUMENT.split(text))  # noqa: S506 (a safe loader)
+    documents = (yaml.load(part, Loader=loader) for part in _DOCUMENT.split(text))
     return [document for document in documents if document]
 
 

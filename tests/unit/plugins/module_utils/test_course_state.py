@@ -6,6 +6,7 @@ import base64
 import copy
 import gzip
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from ansible_collections.campus.hubs.plugins.module_utils.course_state.release i
     decode,
     value_differences,
 )
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.report import metrics, page, report_document
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.state import Survey, Wanted
 
 THEN, LATER = "2026-11-24T10:00:00Z", "2026-11-24T11:00:00Z"
@@ -466,3 +468,59 @@ def test_a_broken_record_stops_its_own_course_only(tmp_path: Path) -> None:
         ("stuck", True),
         ("in_sync", False),
     ]
+
+
+# ---- the report ----
+
+
+def report(tmp_path: Path, api: FewObjects, *courses: str, values: Any = None) -> dict[str, Any]:  # noqa: ANN401
+    found = [state.document() for state in states(tmp_path, api, *courses, values=values).values()]
+    return report_document(found, datetime(2026, 11, 24, 12, tzinfo=UTC), "apply")
+
+
+def test_a_clean_report_names_no_course(tmp_path: Path) -> None:
+    document = report(tmp_path, FewObjects(secret("a")), "a")
+    assert (document["clean"], document["courses"], document["states"]["in_sync"]) == (True, [], 1)
+    assert "All courses are in sync" in page(document)
+    assert 'campus_hubs_courses{state="in_sync"} 1\n' in metrics(document)
+    assert metrics(document).endswith(f"{document_time(document)}\n")
+
+
+def document_time(document: dict[str, Any]) -> str:
+    return f"campus_hubs_drift_report_timestamp_seconds {datetime.fromisoformat(document['time']).timestamp():.0f}"
+
+
+def test_a_report_names_class_author_and_action(tmp_path: Path) -> None:
+    api = FewObjects(secret("a"), secret("b", "failed"), secret("gone"))
+    api.add("ConfigMap", "<b>notes")
+    document = report(tmp_path, api, "a", "b", "c", values={"a": 1})
+    courses = {course["course"]: course for course in document["courses"]}
+    assert {name: course["action"] for name, course in courses.items()} == {
+        "a": "none",
+        "b": "deploy",
+        "c": "deploy",
+        "gone": "none",
+    }
+    entry_of = {name: course["entries"][0] for name, course in courses.items()}
+    classes = {name: item["class"] for name, item in entry_of.items()}
+    assert classes == {"a": "hand edit", "b": "interrupted deployment", "c": "inventory change", "gone": "orphan"}
+    assert (entry_of["a"]["manager"], entry_of["a"]["time"]) == ("kubectl-create", LATER)
+    assert 'campus_hubs_course_findings{course="a",class="hand edit"} 1' in metrics(document)
+    html = page(document)
+    assert "&lt;b&gt;notes" in html
+    assert "<b>" not in html
+    assert "http" not in html  # needs nothing else
+    json.dumps(document)
+
+
+def test_values_have_a_class_each(tmp_path: Path) -> None:
+    config = {"checksum": {"chart": "1", "secrets": "1"}, "hub": {"image": {"name": "r@1"}}, "title": "x"}
+    wanted = {"checksum": {"chart": "2", "secrets": "2"}, "hub": {"image": {"name": "r@2"}}, "title": "y"}
+    document = report(tmp_path, FewObjects(secret("a", config=config)), "a", values=wanted)
+    found = {item["path"]: item["class"] for item in document["courses"][0]["entries"]}
+    assert found == {
+        "$.checksum.chart": "version",
+        "$.checksum.secrets": "secret",
+        "$.hub.image.name": "version",
+        "$.title": "inventory change",
+    }
