@@ -41,7 +41,7 @@ class OpenSubmit(ngshare.Submit):
         """Take a submission."""
         work, user = self.services.coursework, self.caller.user
 
-        def submit(session: Session, sent: list[uploads.SentFile], form: dict[str, bytes]) -> datetime:
+        def submit(session: Session, sent: list[uploads.SentFile], form: dict[str, bytes | bytearray]) -> datetime:
             if stamp := form.get("timestamp"):
                 coursework.now = lambda: parse_time(stamp.decode())
             return work.submit(session, assignment, user, sent)

@@ -176,6 +176,13 @@ def test_too_many_files_are_refused(shared: Exchange) -> None:
     assert shared.as_user(TEACHER).release("ps1", {f"{number}": b"" for number in range(1000)}).status_code == 200
 
 
+@pytest.mark.parametrize("part", ["[],", "{},", "0,", "["])
+def test_a_document_of_a_million_parts_is_not_read(shared: Exchange, part: str) -> None:
+    data = {"files": f"[{part * 1_000_000}0]"}
+    answer = shared.as_user(TEACHER).call("POST", f"assignment/{COURSE}/ps1", data=data)
+    assert (answer.status_code, "too many files" in answer.json()["message"]) == (413, True)
+
+
 def test_a_person_cannot_fill_the_volume(make_exchange: Callable[..., Exchange]) -> None:
     exchange = make_exchange(EXCHANGE_MAX_UPLOAD_BYTES="10240").enrol_all()
     exchange.as_user(TEACHER).release("ps1")

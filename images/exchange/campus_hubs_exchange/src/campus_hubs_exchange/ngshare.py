@@ -144,7 +144,7 @@ class UploadHandler(NgshareHandler):
         else:
             self._spool.write(chunk)
 
-    async def store(self, work: Callable[[Session, list[SentFile], dict[str, bytes]], T]) -> T:
+    async def store(self, work: Callable[[Session, list[SentFile], dict[str, bytes | bytearray]], T]) -> T:
         """Read the files and do with them what is to be done, in the writer, in one transaction.
 
         :param work: gets the session, the files and the form's fields.
@@ -323,7 +323,7 @@ class Feedback(UploadHandler):
         """Put feedback on the submission of a time, in place of earlier feedback."""
         services = self.services
 
-        def give(session: Session, sent: list[SentFile], form: dict[str, bytes]) -> None:
+        def give(session: Session, sent: list[SentFile], form: dict[str, bytes | bytearray]) -> None:
             time = parse_time(form.get("timestamp", b"").decode("utf-8", "replace"))
             services.coursework.give_feedback(session, assignment, user, time, sent)
 
