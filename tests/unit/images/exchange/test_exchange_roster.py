@@ -118,12 +118,18 @@ def test_the_hub_is_asked_again_until_it_has_done_it(connected: Exchange, lms: D
     synced(connected)
     deletion = ("DELETE", f"/users/{user}")
     until("a first attempt", lambda: deletion in hub.calls)
+    # A server that starts with the old session does not bring them back ...
+    lms.launch(connected, "student-1", "instructor")
+    assert connected.as_user(user).get(f"assignments/{COURSE}").status_code == 403
     connected.kill()
     hub.calls.clear()
     hub.status.clear()
     connected.start()
     until("another after the restart", lambda: hub.calls.count(deletion) == 1)
     until("its end", lambda: connected.query("SELECT count(*) FROM members WHERE hub_due") == [(0,)])
+    # ... but the next launch does.
+    lms.launch(connected, "student-1", "student")
+    assert connected.as_user(user).get(f"assignments/{COURSE}").status_code == 200
 
 
 def test_lecturers_have_a_button_and_students_have_none(connected: Exchange, lms: DemoLms) -> None:

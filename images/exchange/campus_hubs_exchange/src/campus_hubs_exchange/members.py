@@ -79,6 +79,10 @@ def launched(session: Session, user: str, what: Launched) -> bool:
         raise Refused(400, "The user name wants a-z, 0-9, dot, underscore and hyphen, at most 64.")
     member = session.get(Member, user)
     changed = remember(session, what.facts)
+    if member is not None and member.hub_due:
+        # Until the hub has ended this person's sessions, what it says of them is from before the LMS put them out or
+        # down: a server that starts with an old session must not bring the old role back.
+        return changed
     if member is None:
         member = Member(
             user=user, hub_due=False, role="", active=False, since=now(), given_name="", family_name="", email="",
@@ -87,8 +91,6 @@ def launched(session: Session, user: str, what: Launched) -> bool:
         session.add(member)
     if member.role != what.role or not member.active:
         member.since = now()
-        # Whatever the hub was to end, this launch is a new beginning.
-        member.hub_due = False
     wanted: dict[str, Any] = {
         "subject": what.subject,
         "role": what.role,
