@@ -61,16 +61,18 @@
       id: "campus-hubs-lab:material",
       description: "Says when the course's material could not be updated.",
       autoStart: true,
-      activate: async () => {
-        try {
+      activate: (app) => {
+        const look = async () => {
           const settings = ServerConnection.makeSettings();
           const url = URLExt.join(settings.baseUrl, "campus-hubs/material");
           const answer = await ServerConnection.makeRequest(url, {}, settings);
           const problem = answer.ok ? (await answer.json()).problem : "";
           if (problem) Notification.warning(problem, { autoClose: false });
-        } catch (error) {
+        };
+        // Before that nobody shows notifications. Not awaited here: it waits for this to be done.
+        app.restored.then(look).catch((error) => {
           console.warn("The state of the course's material is not known.", error);
-        }
+        });
       },
     };
 
