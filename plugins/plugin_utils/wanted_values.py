@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +29,8 @@ _ROLE = "course_hub"
 _WORDS = {"secrets": f"_{_ROLE}_secrets", "service": f"_{_ROLE}_service"}
 _SECRETS = Kind("", "v1", "Secret", "secrets", namespaced=True, verbs=frozenset())
 _SERVICES = Kind("", "v1", "Service", "services", namespaced=True, verbs=frozenset())
+# What can differ between courses, or is known only later; and what is like it.
+_VARIABLE = re.compile(f"_?{_ROLE}_.*|ansible_.*|inventory_.*|hostvars|groups|vars|role_path|lookup|query|q|now")
 # What roles/course_hub/tasks/cluster.yml reads.
 _CLUSTER = {
     f"_{_ROLE}_endpoints": (
@@ -62,10 +65,31 @@ class WantedValues:
         self._vars = loader.load_from_file(str(self._role / "vars" / "main.yml"), trusted_as_template=True)
         self._registered: dict[str, Any] = {name: {"resources": _read(api, url)} for name, url in _CLUSTER.items()}
         self._registered[f"_{_ROLE}_chart_files"] = {"files": chart_files(self.chart)}
+        self._shared = self._compute_shared()
         self._secrets = _by_namespace(
             api.objects(_SECRETS, labels="app.kubernetes.io/managed-by=campus.hubs", metadata_only=True)
         )
         self._services = _by_namespace(api.objects(_SERVICES, fields="metadata.name=proxy"))
+
+    def _compute_shared(self) -> dict[str, Any]:
+        """Return the role's variables that depend on the cluster only: the same for all courses, so computed once."""
+        known = {**self._registered, "role_path": str(self._role)}
+        shared: dict[str, Any] = {}
+        while True:
+            ready = {
+                name: raw
+                for name, raw in self._vars.items()
+                if name not in shared
+                and {word for word in _words(raw) if _VARIABLE.fullmatch(word)} <= {*known, *shared}
+            }
+            if not ready:
+                return shared
+            templar = Templar(loader=self._loader, variables={**known, **shared, **ready})
+            for name, raw in ready.items():
+                try:
+                    shared[name] = templar.template(raw)
+                except AnsibleError:
+                    shared[name] = raw  # each course says it
 
     def variables(self, host: str, raw: Mapping[str, Any]) -> Templar:
         """Return a templar with all that the role's variables mean for one course.
@@ -80,6 +104,7 @@ class WantedValues:
             **raw,
             **self._vars,
             **self._registered,
+            **self._shared,
             _WORDS["secrets"]: {"resources": self._secrets[namespace]},
             _WORDS["service"]: {"resources": self._services[namespace]},
             "role_path": str(self._role),
@@ -106,6 +131,13 @@ class WantedValues:
         """Return the helm program of the cache, empty if it is not there yet."""
         path = str(templar.template(self._vars[f"_{_ROLE}_helm"]))
         return path if os.access(path, os.X_OK) else ""
+
+
+def _words(raw: object) -> set[str]:
+    if isinstance(raw, str):
+        return set(re.findall(r"\w+", raw))
+    parts = raw.values() if isinstance(raw, Mapping) else raw if isinstance(raw, list) else ()
+    return {word for part in parts for word in _words(part)}
 
 
 def chart_files(chart: Path) -> list[dict[str, str]]:
