@@ -30,10 +30,11 @@ class Lab:
     Args:
         course: where it runs.
         role: of the person.
+        extra: further environment.
 
     """
 
-    def __init__(self, course: Course, role: str) -> None:
+    def __init__(self, course: Course, role: str, **extra: str) -> None:
         """Start it and wait until it answers."""
         self.url = f"http://127.0.0.1:{(port := free_port())}{BASE}"
         options = [
@@ -49,7 +50,7 @@ class Lab:
         ]
         command = [sys.executable, "-m", "jupyterlab", *options]
         self.log = (course.place / "server.log").open("w")
-        environment = course.environment(role)
+        environment = {**course.environment(role), **extra}
         self.process = subprocess.Popen(  # noqa: S603
             command, env=environment, cwd=course.home, stdout=self.log, stderr=self.log
         )

@@ -1,0 +1,65 @@
+"""The extension of JupyterLab in a real Chromium: who gets the menu, and who reads the notice."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from tests.unit.images.singleuser.grading_lab import ROOT
+from tests.unit.images.singleuser.test_server import SECRET, Lab
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.unit.images.singleuser.grading_lab import Course
+
+EXTENSION = ROOT / "images/singleuser/campus_hubs_lab/labextension"
+PROBLEM = "The course's material could not be updated <b>today</b>."
+
+pytestmark = pytest.mark.skipif(not shutil.which("chromedriver"), reason="Chromium is not installed")
+
+
+@pytest.fixture
+def browser() -> Iterator[webdriver.Chrome]:
+    options = webdriver.ChromeOptions()
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1400,1000"):
+        options.add_argument(argument)
+    driver = webdriver.Chrome(options=options, service=Service(executable_path=shutil.which("chromedriver")))
+    yield driver
+    driver.quit()
+
+
+@pytest.mark.parametrize("role", ["instructor", "student"])
+def test_the_menu_and_the_notice(course: Course, browser: webdriver.Chrome, tmp_path: Path, role: str) -> None:
+    shared = tmp_path / "share"
+    shutil.copytree(EXTENSION, shared / "labextensions" / "campus-hubs-lab")
+    note = course.home / ".campus-hubs"
+    note.mkdir()
+    (note / "material-problem").write_text(PROBLEM)
+    lab = Lab(course, role, JUPYTER_PATH=str(shared))
+    try:
+        browser.get(f"{lab.url}lab?token={SECRET}")
+        wait = WebDriverWait(browser, 90)
+        (notice,) = wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, ".Toastify__toast-body"))
+        assert notice.text == PROBLEM
+        menus = [each.text for each in browser.find_elements(By.CSS_SELECTOR, ".lm-MenuBar-itemLabel")]
+        cards = [each.text for each in browser.find_elements(By.CSS_SELECTOR, ".jp-LauncherCard-label")]
+        assert ("Course" in menus) is (role == "instructor")
+        assert ("Roster and Grades" in cards) is (role == "instructor")
+        assert "File" in menus
+        if role == "instructor":
+            (card,) = browser.find_elements(By.XPATH, "//*[@class='jp-LauncherCard-label'][contains(., 'Roster and')]")
+            card.click()
+            wait.until(lambda b: len(b.window_handles) == 2)
+            browser.switch_to.window(browser.window_handles[1])
+            wait.until(lambda b: b.find_elements(By.ID, "roster"))
+            assert browser.current_url == f"{lab.url}course"
+    finally:
+        lab.close()
