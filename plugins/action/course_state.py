@@ -52,9 +52,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         except ApiError as error:
             message = f"Courses: The Kubernetes API answers {error.status}: {error}"
         except (HTTPError, ConfigException) as error:
-            # Its own exit code: nobody knows whether there is drift.
-            result["unreachable"] = True
+            # With an exit code of its own: nobody knows whether there is drift.
             message = f"Courses: no connection to a Kubernetes API: {error}. Set kubeconfig or K8S_AUTH_KUBECONFIG."
+            return {**result, "unreachable": True, "changed": False, "msg": message}
         return {**result, "failed": True, "changed": False, "msg": message}
 
     def _inventory(self, variables: Mapping[str, Any]) -> dict[str, Any]:
