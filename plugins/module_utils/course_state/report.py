@@ -169,7 +169,7 @@ def _row(entry: Mapping[str, Any]) -> str:
         _code(entry["path"]) if entry["path"] else "",
         _code(entry["wanted"]) if changed else "",
         _code(entry["found"]) if changed else "",
-        _text(entry["manager"] or "unknown"),
+        _text(entry["manager"] or ("unknown" if entry["class"] == HAND_EDIT else "")),
         _text(entry["time"]),
         _text(note),
     ]
