@@ -74,8 +74,7 @@ def kill_process(cluster: Cluster) -> None:
     """Kill the exchange's process as a power cut does, and have a new pod, so that restarts are not held back."""
     pod = wait_for("one exchange", lambda: cluster.pod(NAMESPACE, "exchange-"), 60)
     identifier = pod.status.container_statuses[0].container_id.removeprefix("containerd://")
-    inspect = f"crictl inspect --output go-template --template '{{{{.info.pid}}}}' {identifier}"
-    on_node(pod.spec.node_name, f"kill -9 $({inspect})")
+    on_node(pod.spec.node_name, f"ctr --namespace k8s.io tasks kill --signal SIGKILL {identifier}")
     cluster.core.delete_namespaced_pod(pod.metadata.name, NAMESPACE, grace_period_seconds=0)
     wait_for("a new exchange", lambda: replaced(cluster, pod), 120)
 
