@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, ApiError
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.outcome import course_states
@@ -63,7 +64,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         wanted = WantedValues(COLLECTION, self._loader, api)
         courses: dict[str, Any] = {}
         unknown: dict[str, str] = {}
-        renewed: set[str] = set()
+        asked: set[str] = set()
         helm = ""
         for host in variables["ansible_play_hosts"]:
             raw = {**hostvars.raw_get(host), "hostvars": hostvars, "groups": groups}
@@ -72,8 +73,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             courses[host] = {"values": values}
             if values is None:
                 unknown[host] = why
-            if int(wanted.option(templar, "course_hub_lti13_key_rotate_after_days") or 0):
-                renewed.add(host)
+            # What only the role itself can tell or do, though the release is as it should be.
+            rotates = int(wanted.option(templar, "course_hub_lti13_key_rotate_after_days") or 0)
+            if rotates or boolean(wanted.option(templar, "course_hub_show_secret") or False):
+                asked.add(host)
             helm = helm or wanted.helm(templar)
         known = [*groups.get("courses", []), *self._task.args.get("known", [])]
         params = {**self._task.args, "courses": courses, "chart": str(wanted.chart), "helm": helm, "known": known}
@@ -84,7 +87,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 course["deploy"] = True
                 course["reasons"].append(f"its values are not known yet: {unknown[name]}")
             course["work"] = course["state"] != "orphaned" and bool(
-                course["deploy"] or course["repair"] or course["unready"] or name in renewed
+                course["deploy"] or course["repair"] or course["unready"] or name in asked
             )
         if self._task.args.get("report"):
             mode = self._task.args.get("report_mode") or ("check" if self._task.check_mode else "apply")
