@@ -46,7 +46,7 @@ lint: $(VENV)/.ready ## ansible-lint, yamllint, ruff, mypy, shellcheck, changelo
 	$(call step,ansible-lint,ansible-lint)
 	$(call step,changelog fragments,antsibull-changelog lint)
 
-unit: $(VENV)/.ready ## Unit and chart tests
+unit: $(VENV)/.ready browser ## Unit and chart tests
 	$(call step,unit tests,pytest -q tests/unit)
 
 sanity: $(VENV)/.ready ## ansible-test sanity and the docs build, on a copy of what git tracks
@@ -55,8 +55,10 @@ sanity: $(VENV)/.ready ## ansible-test sanity and the docs build, on a copy of w
 e2e: bare-lab ## The lab end to end: check, kill, apply, apply, check, then launches and the rest
 	$(call step,molecule,molecule test --destroy never)
 
-bare-lab: $(VENV)/.ready
+browser:
 	@{ command -v chromium && command -v chromedriver; } >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver >/dev/null; }
+
+bare-lab: $(VENV)/.ready browser
 	@lab/lab mirror
 	@lab/lab destroy-nodes
 	@lab/lab nodes
@@ -76,4 +78,4 @@ requirements: $(VENV)/.ready ## Lock requirements-dev.in anew (run it with Pytho
 clean: ## Remove what was built in the checkout (the lab stays)
 	@rm -rf build $(VENV) .ansible .mypy_cache .ruff_cache .pytest_cache tests/output
 
-.PHONY: help lab lab-status lab-down test test-full lint unit sanity e2e bare-lab bench requirements clean
+.PHONY: help lab lab-status lab-down test test-full lint unit sanity e2e browser bare-lab bench requirements clean

@@ -65,6 +65,13 @@ def source_notebook() -> str:
     return json.dumps({"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5})
 
 
+def put_source(lecturer: Person, assignment: str) -> None:
+    """Put the lecturer's version where formgrader looks for it, by Lab's file browser."""
+    folder = f"course/source/{assignment}"
+    lecturer._request("PUT", f"/user/{lecturer.name}/api/contents/{folder}", json={"type": "directory"})
+    lecturer.put_file(f"{folder}/{NOTEBOOK}.ipynb", source_notebook())
+
+
 def formgrader(person: Person, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401  any JSON
     """Press a button of formgrader; what nbgrader says must be success."""
     answer = person._request(method, f"/user/{person.name}/formgrader/api{path}", json=body, timeout=STEP_TIMEOUT)
@@ -130,9 +137,7 @@ def test_a_lecturer_creates_and_releases(day: dict[str, Person], lms: Lms) -> No
     """No admin step, no file edited: the course is there for who teaches."""
     lecturer = day["lecturer"] = enter(lms, "lecturer")
     set_due(lecturer, datetime.now(UTC) + timedelta(days=1))
-    folder = f"course/source/{ASSIGNMENT}"
-    lecturer._request("PUT", f"/user/{lecturer.name}/api/contents/{folder}", json={"type": "directory"})
-    lecturer.put_file(f"{folder}/{NOTEBOOK}.ipynb", source_notebook())
+    put_source(lecturer, ASSIGNMENT)
     formgrader(lecturer, "POST", f"/assignment/{ASSIGNMENT}/assign")
     formgrader(lecturer, "POST", f"/assignment/{ASSIGNMENT}/release")
 

@@ -77,7 +77,7 @@ class Lab:
     def close(self) -> None:
         """Stop it."""
         self.process.terminate()
-        self.process.wait(30)
+        self.process.wait(90)
         self.log.close()
 
 
