@@ -34,7 +34,6 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.quantities import (
     parse_memory,
     parse_storage,
 )
-from packaging.requirements import InvalidRequirement, Requirement
 
 ADDRESS, SERVICE_TYPE, URL, LMS_URL = (
     "course_hub_address",
@@ -170,6 +169,9 @@ def _check_package(course: Host, path: str, kind: str, entry: str) -> Iterator[M
         if not _APT.fullmatch(entry):
             yield Mistake(course.name, path, show(path, entry), "the name of a Debian package, such as graphviz")
         return
+    # A dependency of ansible-core, which sanity tests import plugins without.
+    from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415
+
     try:
         url = Requirement(entry).url
     except InvalidRequirement:
