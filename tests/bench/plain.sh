@@ -83,7 +83,8 @@ say "workers joined"
 
 "$kubectl" apply -f "$manifests/operator.yaml" >/dev/null
 until "$kubectl" get crd installations.operator.tigera.io >/dev/null 2>&1; do sleep 1; done
-"$kubectl" wait --for=condition=Established crd/installations.operator.tigera.io --timeout=60s >/dev/null
+# kubectl ends with an error while the definition has no conditions at all.
+until "$kubectl" wait --for=condition=Established crd/installations.operator.tigera.io --timeout=60s >/dev/null 2>&1; do sleep 1; done
 "$kubectl" apply -f "$manifests/installation.yaml" >/dev/null
 until "$kubectl" -n calico-system get daemonset calico-node >/dev/null 2>&1; do sleep 1; done
 "$kubectl" -n calico-system rollout status daemonset/calico-node --timeout=300s >/dev/null
@@ -91,7 +92,7 @@ until "$kubectl" -n calico-system get daemonset calico-node >/dev/null 2>&1; do 
 say "Calico works"
 "$kubectl" apply -f "$manifests/local_path.yaml" >/dev/null
 "$kubectl" apply -f roles/load_balancer/files/metallb_crds.yaml >/dev/null
-"$kubectl" wait --for=condition=Established crd/ipaddresspools.metallb.io crd/l2advertisements.metallb.io --timeout=60s >/dev/null
+until "$kubectl" wait --for=condition=Established crd/ipaddresspools.metallb.io crd/l2advertisements.metallb.io --timeout=60s >/dev/null 2>&1; do sleep 1; done
 "$kubectl" apply -f "$manifests/metallb.yaml" >/dev/null
 for what in local-path-storage:deployment/local-path-provisioner metallb-system:deployment/controller metallb-system:daemonset/speaker; do
   "$kubectl" -n "${what%%:*}" rollout status "${what#*:}" --timeout=300s >/dev/null
