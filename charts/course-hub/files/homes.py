@@ -11,7 +11,16 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from course_spawner import COURSE_MOUNT, COURSE_VOLUME, GRADER, TEACHERS, TOGETHER, node_of
+from course_spawner import (
+    COURSE_MOUNT,
+    COURSE_VOLUME,
+    GRADER,
+    RESTRICTED_CONTAINER,
+    RESTRICTED_POD,
+    TEACHERS,
+    TOGETHER,
+    node_of,
+)
 from jupyterhub.apihandlers import APIHandler
 from jupyterhub.scopes import needs_scope
 from kubernetes_asyncio.client import ApiException
@@ -99,19 +108,8 @@ def pod_manifest(user: str, spawner: Mapping[str, Any], avoid: list[str], *, tea
             "labels": labels,
         },
         "spec": {
-            "automountServiceAccountToken": False,
-            "enableServiceLinks": False,
-            "restartPolicy": "Never",
+            **RESTRICTED_POD,
             "activeDeadlineSeconds": WAIT,
-            "terminationGracePeriodSeconds": 0,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": 1000,
-                "runAsGroup": 1000,
-                "fsGroup": 1000,
-                "fsGroupChangePolicy": "OnRootMismatch",
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
             "affinity": affinity,
             "nodeSelector": spawner["node_selector"],
             "tolerations": spawner["tolerations"],
@@ -120,11 +118,7 @@ def pod_manifest(user: str, spawner: Mapping[str, Any], avoid: list[str], *, tea
                     "name": "home",
                     "image": spawner["image"],
                     "command": ["/bin/true"],
-                    "securityContext": {
-                        "allowPrivilegeEscalation": False,
-                        "readOnlyRootFilesystem": True,
-                        "capabilities": {"drop": ["ALL"]},
-                    },
+                    "securityContext": RESTRICTED_CONTAINER,
                     "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "32Mi"}},
                     "volumeMounts": mounts,
                 }
@@ -177,7 +171,11 @@ class Homes:
                 await asyncio.sleep(LOOK)
             if self._again:  # the roster is another one now
                 break
-            made += await self._make_one(api, user, teaches=teaches)
+            try:
+                made += await self._make_one(api, user, teaches=teaches)
+            except ApiException as error:
+                # A claim that a quota refuses, say, is no reason to leave out all others.
+                log.warning("The home of %s could not be made ahead: %s", user, error)
         if made:
             log.info("Made %s homes ahead", made)
         return made

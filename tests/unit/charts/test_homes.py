@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from kubernetes_asyncio.client import ApiException
 
+from tests.unit.charts.conftest import chart_module
+
 if TYPE_CHECKING:
     from types import ModuleType
 
-FILES = Path(__file__).parents[3] / "charts" / "course-hub" / "files"
 SPAWNER = {
     "image": "registry.example/singleuser@sha256:0",
     "storage_capacity": "5Gi",
@@ -30,13 +28,8 @@ SPAWNER = {
 
 @pytest.fixture(scope="module")
 def homes() -> ModuleType:
-    for name in ("course_spawner", "homes"):
-        spec = importlib.util.spec_from_file_location(name, FILES / f"{name}.py")
-        assert spec
-        assert spec.loader
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules["homes"]
+    chart_module("course_spawner")
+    return chart_module("homes")
 
 
 def member(user: str, role: str = "student", *, active: bool = True) -> dict[str, Any]:
@@ -91,6 +84,7 @@ class Cluster:
         self.claims: dict[str, dict[str, Any]] = {}
         self.pods: list[str] = []
         self.most_pods = 0
+        self.refused = ""
         self.api_client = self
 
     def sanitize_for_serialization(self, found: Any) -> Any:  # noqa: ANN401
@@ -104,6 +98,8 @@ class Cluster:
     async def create_namespaced_persistent_volume_claim(self, _namespace: str, body: dict[str, Any]) -> None:
         """Take a new claim."""
         name = body["metadata"]["name"]
+        if name == self.refused:
+            raise ApiException(status=403)
         if name in self.claims:
             raise ApiException(status=409)
         self.claims[name] = claim(name, phase="Pending")
@@ -121,6 +117,23 @@ class Cluster:
     async def delete_namespaced_pod(self, name: str, _namespace: str) -> None:
         """Forget a pod."""
         self.pods.remove(name)
+
+
+def test_one_home_that_cannot_be_made_stops_no_other(homes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Cluster()
+    cluster.refused = "home-u2"
+
+    async def members() -> list[dict[str, Any]]:
+        return [member("u1"), member("u2"), member("u3")]
+
+    async def run() -> int:
+        monkeypatch.setattr(homes, "shared_client", lambda _: cluster)
+        monkeypatch.setattr(homes, "LOOK", 0.01)
+        made: int = await homes.Homes(SimpleNamespace(members=members), "c", SPAWNER, lambda: 0).make()
+        return made
+
+    assert asyncio.run(run()) == 2
+    assert set(cluster.claims) == {"home-u1", "home-u3"}
 
 
 def test_homes_are_made_one_at_a_time_when_nobody_waits(homes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
