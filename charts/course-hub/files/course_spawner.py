@@ -35,6 +35,26 @@ COURSE_VOLUME = {"name": "course", "persistentVolumeClaim": {"claimName": COURSE
 COURSE_MOUNT = {"name": "course", "mountPath": "/srv/course"}
 # A volume that only one node can have at a time: teachers' servers meet where it is.
 TOGETHER = {"labelSelector": {"matchLabels": {GRADER: "true"}}, "topologyKey": "kubernetes.io/hostname"}
+# Pod Security "restricted", for pods that the hub makes without KubeSpawner.
+RESTRICTED_POD: dict[str, Any] = {
+    "automountServiceAccountToken": False,
+    "enableServiceLinks": False,
+    "restartPolicy": "Never",
+    "terminationGracePeriodSeconds": 0,
+    "securityContext": {
+        "runAsNonRoot": True,
+        "runAsUser": 1000,
+        "runAsGroup": 1000,
+        "fsGroup": 1000,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    },
+}
+RESTRICTED_CONTAINER: dict[str, Any] = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
 # Their volumes never leave the node that they were made on.
 LOCAL_PROVISIONERS = {"rancher.io/local-path", "openebs.io/local", "local.csi.openebs.io", "topolvm.io"}
 _NOT_FOUND = 404

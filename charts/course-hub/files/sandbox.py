@@ -17,7 +17,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from course_spawner import why_not
+from course_spawner import RESTRICTED_CONTAINER, RESTRICTED_POD, TEACHERS, why_not
 from jupyterhub.apihandlers.base import APIHandler
 from kubernetes_asyncio.client.exceptions import ApiException
 from kubespawner.clients import load_config, shared_client
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 Manifest = dict[str, Any]
 
 PORT = 8889
-TEACHERS = {"instructor", "teaching_assistant"}
 SELECTOR = "component=sandbox"
 USER = "campus.hubs/user"
 # Seconds: to become ready; for warnings to pass; between two looks; between two sweeps.
@@ -81,31 +80,17 @@ def sandbox_pod(settings: Mapping[str, Any], name: str, user: str, token: str) -
             "requests": {"memory": str(in_bytes(memory["guarantee"])), "cpu": str(cpu["guarantee"])},
             "limits": {"memory": str(limit), "cpu": str(cpu["limit"])},
         },
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": RESTRICTED_CONTAINER,
         "volumeMounts": [{"name": "home", "mountPath": "/home/jovyan"}, {"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
     }
     spec = {
+        **RESTRICTED_POD,
         "containers": [container],
         "volumes": [
             {"name": "home", "emptyDir": {"medium": "Memory", "sizeLimit": str(home)}},
             {"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": str(tmp)}},
         ],
-        "restartPolicy": "Never",
         "activeDeadlineSeconds": settings["deadlineSeconds"],
-        "terminationGracePeriodSeconds": 0,
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": 1000,
-            "runAsGroup": 1000,
-            "fsGroup": 1000,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
         # Nothing is resolved in there, so no name server is named.
         "dnsPolicy": "None",
         "dnsConfig": {"nameservers": ["127.0.0.1"]},
