@@ -55,6 +55,12 @@ class Cluster:
         assert len(found) == 1, f"{course}: want one server of {user}, found {[pod.metadata.name for pod in found]}"
         return found[0]
 
+    def stop_servers(self, course: str) -> None:
+        """Delete the pods of all people's servers of a course; homes stay."""
+        for pod in self.pods(f"course-{course}"):
+            if (pod.metadata.labels or {}).get("component") == "singleuser-server":
+                self.delete_pod(pod)
+
     def delete_pod(self, pod: Any) -> None:  # noqa: ANN401
         """Delete a pod at once and wait until it is gone."""
         name, namespace, uid = pod.metadata.name, pod.metadata.namespace, pod.metadata.uid

@@ -253,6 +253,25 @@ class Lms:
         clicked = session.post(f"{self.url}/enter/{course}/{person}", timeout=HTTP_TIMEOUT)
         return signed_in(session, follow(session, clicked))
 
+    def enter_lab(self, course: str, person: str, spawn: float = SPAWN_TIMEOUT, lab: float = 60.0) -> Person:
+        """Enter a course and wait until Lab is there.
+
+        Args:
+            course: its id.
+            person: the demo LMS's key.
+            spawn: seconds that the server may take to start.
+            lab: seconds that Lab's page may take then.
+
+        Raises:
+            LaunchRefusedError: if somebody on the way said no.
+            AssertionError: if it takes longer, or the server does not start.
+
+        """
+        visitor = self.enter(course, person)
+        visitor.wait_for_server(spawn)
+        visitor.open_lab(lab)
+        return visitor
+
 
 def signed_in(session: requests.Session, page: requests.Response) -> Person:
     """Return who the hub says has come, from the page that the launch ended at (spawn-pending or the server itself)."""

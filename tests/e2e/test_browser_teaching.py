@@ -17,7 +17,7 @@ from tests.e2e.cluster import Cluster
 from tests.e2e.conftest import LTI13_COURSE
 from tests.e2e.lms import Course, user_name
 from tests.e2e.lti import Lms
-from tests.e2e.test_teaching import MAXIMUM, enter, put_source
+from tests.e2e.test_teaching import MAXIMUM, put_source
 from tests.e2e.waiting import wait_for
 
 COURSE = LTI13_COURSE
@@ -77,8 +77,7 @@ def page(browser: webdriver.Chrome, artifacts: Path, cluster: Cluster, lms: Lms)
     Course(COURSE).reset()
     yield Page(browser, artifacts)
     Course(COURSE).reset()
-    for pod in cluster.pods(f"course-{COURSE}", "user-"):
-        cluster.delete_pod(pod)
+    cluster.stop_servers(COURSE)
 
 
 def test_from_a_new_assignment_to_the_grade_in_the_lms(page: Page, lms: Lms, cluster: Cluster) -> None:
@@ -95,7 +94,7 @@ def test_from_a_new_assignment_to_the_grade_in_the_lms(page: Page, lms: Lms, clu
     page.press("//*[@id='add-assignment-modal']//button[contains(@class, 'save')]")
     page.wait(ec.invisibility_of_element_located((By.CSS_SELECTOR, ".modal-backdrop")))
     # The notebook is written in Lab as any other; here it comes as a file.
-    put_source(enter(lms, "lecturer"), ASSIGNMENT)
+    put_source(lms.enter_lab(COURSE, "lecturer"), ASSIGNMENT)
     page.browser.refresh()
     page.step(ASSIGNMENT, "assign")
     page.step(ASSIGNMENT, "release")

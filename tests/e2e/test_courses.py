@@ -43,10 +43,7 @@ def exists(cluster: Cluster) -> bool:
 def enter(lms: Lms, inventory: Path) -> Person:
     """Tell the LMS of the new course and enter it as a student."""
     playbook.run("lab/lms.yml", inventory=inventory).assert_good()
-    person = lms.enter(EXTRA, "student-1")
-    person.wait_for_server()
-    person.open_lab()
-    return person
+    return lms.enter_lab(EXTRA, "student-1")
 
 
 def data(cluster: Cluster) -> dict[str, object]:

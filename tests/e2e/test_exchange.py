@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.cluster import Cluster
 from tests.e2e.conftest import LTI13_COURSE
-from tests.e2e.lti import Lms, Person
+from tests.e2e.lti import Lms
 from tests.e2e.test_recovery import on_node, replaced
 from tests.e2e.waiting import wait_for
 
@@ -62,14 +62,6 @@ print(json.dumps(lost))
 """
 
 
-def enter(lms: Lms, key: str) -> Person:
-    """Come through the LMS and wait for Lab."""
-    person = lms.enter(COURSE, key)
-    person.wait_for_server()
-    person.open_lab()
-    return person
-
-
 def kill_process(cluster: Cluster) -> None:
     """Kill the exchange's process as a power cut does, and have a new pod, so that restarts are not held back."""
     pod = wait_for("one exchange", lambda: cluster.pod(NAMESPACE, "exchange-"), 60)
@@ -86,10 +78,10 @@ def test_what_is_acknowledged_is_there(cluster: Cluster, lms: Lms, kills: int) -
     moments = random.Random(seed)  # noqa: S311
     assignment = f"kill-{uuid.uuid4().hex[:8]}"
     client = CLIENT % (COURSE, assignment)
-    lecturer = enter(lms, "lecturer")
+    lecturer = lms.enter_lab(COURSE, "lecturer")
     released = wait_for("the release", lambda: lecturer.run_cell(client + RELEASE), 60)
     assert "'success': True" in released, released
-    people = [enter(lms, key) for key in STUDENTS]
+    people = [lms.enter_lab(COURSE, key) for key in STUDENTS]
     timeout = 120 + kills * SECONDS_PER_KILL * 3
     with ThreadPoolExecutor(len(people)) as pool:
         streams = [pool.submit(person.run_cell, client + SUBMIT, timeout) for person in people]

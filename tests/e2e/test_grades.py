@@ -39,17 +39,9 @@ def course(lms: Lms) -> Iterator[Course]:
 @pytest.fixture
 def lecturer(lms: Lms, course: Course) -> Person:
     """Return the lecturer with a running server, after a synchronisation of the roster."""
-    person = running(lms, course.id, "lecturer")
+    person = lms.enter_lab(course.id, "lecturer")
     wait_for("roster", lambda: synced(course.id)["members"] == len(STUDENTS) + len(STAFF), 60)
     return person
-
-
-def running(lms: Lms, course: str, person: str) -> Person:
-    """Enter a course and wait for the server."""
-    visitor = lms.enter(course, person)
-    visitor.wait_for_server()
-    visitor.open_lab()
-    return visitor
 
 
 def states(lecturer: Person, assignment: str) -> dict[str, dict[str, Any]]:
@@ -166,7 +158,7 @@ def test_each_assignment_has_one_column(course: Course, lecturer: Person) -> Non
 
 
 def test_students_cannot_send_grades(lms: Lms, course: Course, lecturer: Person) -> None:
-    student = running(lms, course.id, STUDENTS[0])
+    student = lms.enter_lab(course.id, STUDENTS[0])
     assignment = f"attack-{uuid.uuid4().hex[:8]}"
     body = document("Attack", 10, {STUDENTS[0]: 10})
     assert exchange.call(student, "POST", f"/grades/{assignment}", body)[0] == 403
@@ -180,7 +172,7 @@ def test_lti_11_sends_one_total(lms: Lms) -> None:
     """The sum of the scores over the sum of the maxima, by Basic Outcomes; stated as such to the lecturer."""
     course, mark = Course(LTI11_COURSE), uuid.uuid4().hex[:6]
     course.reset()
-    lecturer, student = running(lms, course.id, "lecturer"), running(lms, course.id, "student-1")
+    lecturer, student = lms.enter_lab(course.id, "lecturer"), lms.enter_lab(course.id, "student-1")
     known = exchange.ask(lecturer, "GET", "/grades")
     assert known["kind"] == "outcomes"
     assert known["reason"]

@@ -61,11 +61,7 @@ def probe(person: Person, addresses: dict[str, Address], urls: dict[str, str] | 
 @pytest.fixture(scope="module")
 def people(lms: Lms) -> tuple[Person, Person]:
     """Two people of one course with running servers."""
-    found = lms.enter(HOME, "student-61"), lms.enter(HOME, "student-62")
-    for person in found:
-        person.wait_for_server()
-        person.open_lab()
-    return found
+    return lms.enter_lab(HOME, "student-61"), lms.enter_lab(HOME, "student-62")
 
 
 @pytest.fixture(scope="module")

@@ -29,9 +29,7 @@ def test_a_launch_ends_in_a_working_notebook(cluster: Cluster, lms: Lms, course:
     text = uuid.uuid4().hex
     visitor.put_file("kept.txt", text)
     cluster.delete_pod(pod)
-    again = lms.enter(course, person)
-    again.wait_for_server()
-    again.open_lab()
+    again = lms.enter_lab(course, person)
     assert cluster.user_pod(course, again.name).metadata.uid != pod.metadata.uid
     assert again.get_file("kept.txt") == text
 
@@ -50,8 +48,6 @@ def test_formgrader_is_for_those_who_teach(lms: Lms, course: str) -> None:
     """The lecturer's server has formgrader, the student's has not, however it is asked for."""
     status = {}
     for person in ("lecturer", "student-1"):
-        visitor = lms.enter(course, person)
-        visitor.wait_for_server()
-        visitor.open_lab()
+        visitor = lms.enter_lab(course, person)
         status[person] = visitor.session.get(f"{visitor.server}/formgrader", timeout=60).status_code
     assert status == {"lecturer": 200, "student-1": 404}

@@ -21,6 +21,7 @@ from tests.e2e import lti, playbook
 from tests.e2e.cluster import Cluster, hub_answers
 from tests.e2e.conftest import LTI11_COURSE, LTI13_COURSE
 from tests.e2e.lti import Lms, Person
+from tests.e2e.test_roster import synced
 from tests.e2e.waiting import wait_for
 
 COURSE = LTI13_COURSE
@@ -51,10 +52,7 @@ class Work:
 
     def launch(self) -> Person:
         """Come through the LMS with a new browser and wait for Lab."""
-        person = self.lms.enter(COURSE, STUDENT)
-        person.wait_for_server(60)
-        person.open_lab(10)
-        return person
+        return self.lms.enter_lab(COURSE, STUDENT, spawn=60, lab=10)
 
     def launch_works(self) -> bool:
         """Tell whether a launch ends in a Lab that has what was written."""
@@ -234,6 +232,8 @@ def test_containerd(cluster: Cluster, work: Work) -> None:
 @pytest.mark.full
 def test_all_nodes(cluster: Cluster, work: Work) -> None:
     """After a power failure everything is there again, and nothing is left for site.yml to do."""
+    # Who has joined at the LMS since its roster was read last would be news for site.yml.
+    synced(COURSE)
     subprocess.run([playbook.ROOT / "lab/lab", "stop"], check=True)  # noqa: S603
     begin = time.monotonic()
     subprocess.run([playbook.ROOT / "lab/lab", "start"], check=True)  # noqa: S603

@@ -64,9 +64,7 @@ def roster(lms: Lms) -> Iterator[Course]:
 @pytest.fixture
 def lecturer(lms: Lms, roster: Course) -> Person:
     """Return the lecturer with a running server; their launch has told the course where its roster is."""
-    person = lms.enter(roster.id, "lecturer")
-    person.wait_for_server()
-    person.open_lab()
+    person = lms.enter_lab(roster.id, "lecturer")
     wait_for("address of the roster", lambda: ask_members(person)["roster"]["available"], 60)
     return person
 
@@ -166,9 +164,7 @@ def test_who_left_loses_access_and_keeps_their_work(
 ) -> None:
     people = STAFF | {"student-41": "student", "student-42": "student"}
     roster.set_roster(people)
-    student, other = lms.enter(roster.id, "student-41"), lms.enter(roster.id, "student-42")
-    student.wait_for_server()
-    student.open_lab()
+    student, other = lms.enter_lab(roster.id, "student-41"), lms.enter(roster.id, "student-42")
     student.put_file("kept.txt", "written before")
     del people["student-41"]
     roster.set_roster(people)
@@ -187,9 +183,7 @@ def test_who_left_loses_access_and_keeps_their_work(
 
     roster.set_roster(people | {"student-41": "student"})
     assert student.name in synced(roster.id)["joined"]
-    back = lms.enter(roster.id, "student-41")
-    back.wait_for_server()
-    back.open_lab()
+    back = lms.enter_lab(roster.id, "student-41")
     assert back.get_file("kept.txt") == "written before"
     assert active(lecturer)[back.name] == "student"
 
@@ -199,19 +193,15 @@ def test_promotion_and_demotion_are_followed(lms: Lms, roster: Course, lecturer:
     people = STAFF | {"student-43": "teaching assistant"}
     roster.set_roster(people)
     synced(roster.id)
-    tutor = lms.enter(roster.id, "student-43")
+    tutor = lms.enter_lab(roster.id, "student-43")
     assert tutor.user_model()["groups"] == ["teaching_assistant"]
-    tutor.wait_for_server()
-    tutor.open_lab()
     assert exchange.call(tutor, "GET", "/members")[0] == 200
     roster.set_roster(people | {"student-43": "student"})
     change = {"user": tutor.name, "before": "teaching_assistant", "after": "student"}
     assert change in synced(roster.id)["role_changed"]
     wait_for("end of the tutor's session", lambda: ended(tutor), 60)
-    student = lms.enter(roster.id, "student-43")
+    student = lms.enter_lab(roster.id, "student-43")
     assert student.user_model()["groups"] == ["student"]
-    student.wait_for_server()
-    student.open_lab()
     for method, path in (("GET", "/members"), ("POST", "/roster"), ("GET", "/grades")):
         assert exchange.call(student, method, path)[0] == 403, path
     assert active(lecturer)[student.name] == "student"

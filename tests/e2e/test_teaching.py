@@ -95,17 +95,9 @@ def set_due(lecturer: Person, due: datetime) -> None:
     formgrader(lecturer, "PUT", f"/assignment/{ASSIGNMENT}", fields)
 
 
-def enter(lms: Lms, key: str) -> Person:
-    """Come through the LMS and wait for Lab."""
-    person = lms.enter(COURSE, key)
-    person.wait_for_server(300)
-    person.open_lab()
-    return person
-
-
 def work(lms: Lms, key: str) -> Person:
     """Fetch, answer, submit: what one student does."""
-    person = enter(lms, key)
+    person = lms.enter_lab(COURSE, key, spawn=300)
     assignments(person, "fetch")
     path = f"{ASSIGNMENT}/{NOTEBOOK}.ipynb"
     model = person._request("GET", f"/user/{person.name}/api/contents/{path}?content=1").json()
@@ -128,14 +120,13 @@ def day(lms: Lms, cluster: Cluster) -> Iterator[dict[str, Person]]:
     Course(COURSE).reset()
     people: dict[str, Person] = {}
     yield people
-    for pod in cluster.pods(f"course-{COURSE}", "user-"):
-        cluster.delete_pod(pod)
+    cluster.stop_servers(COURSE)
     Course(COURSE).reset()
 
 
 def test_a_lecturer_creates_and_releases(day: dict[str, Person], lms: Lms) -> None:
     """No admin step, no file edited: the course is there for who teaches."""
-    lecturer = day["lecturer"] = enter(lms, "lecturer")
+    lecturer = day["lecturer"] = lms.enter_lab(COURSE, "lecturer")
     set_due(lecturer, datetime.now(UTC) + timedelta(days=1))
     put_source(lecturer, ASSIGNMENT)
     formgrader(lecturer, "POST", f"/assignment/{ASSIGNMENT}/assign")
@@ -171,7 +162,7 @@ def test_a_student_has_no_formgrader(day: dict[str, Person]) -> None:
 
 def test_a_tutor_collects_and_autogrades(day: dict[str, Person], lms: Lms) -> None:
     """The tutor's own server works on the same course folder as the lecturer's."""
-    tutor = day["teaching-assistant"] = enter(lms, "teaching-assistant")
+    tutor = day["teaching-assistant"] = lms.enter_lab(COURSE, "teaching-assistant")
     formgrader(tutor, "POST", f"/assignment/{ASSIGNMENT}/collect")
     begin = time.monotonic()
     with ThreadPoolExecutor(2) as pool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import io
 import os
 import platform
@@ -13,6 +14,7 @@ import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 import pytest
@@ -31,6 +33,17 @@ class Template(Protocol):
 
     def __call__(self, values: str, *arguments: str) -> str:
         """Return what the chart renders with values/`values`.yaml and further arguments."""
+
+
+def chart_module(name: str) -> ModuleType:
+    """Load a Python file of the chart afresh, by the name under which the chart's other files import it."""
+    spec = importlib.util.spec_from_file_location(name, CHART / "files" / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def cache() -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,10 +15,11 @@ from kubernetes_asyncio.client import ApiClient
 from kubespawner import KubeSpawner
 from traitlets.config import Config
 
+from tests.unit.charts.conftest import chart_module
+
 if TYPE_CHECKING:
     from tests.unit.charts.conftest import Template
 
-CHART = Path(__file__).parents[3] / "charts" / "course-hub"
 SECRET = {"cookie-secret": "00" * 32, "crypt-key": "11" * 32, "proxy-token": "22" * 32, "exchange-token": "33" * 32}
 GPU = "nvidia.com/gpu"
 
@@ -32,14 +32,9 @@ def _no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def settings(template: Template, name: str, *arguments: str) -> dict[str, Any]:
     """Return class -> trait -> value, as the hub's configuration file makes them of the rendered chart."""
-    spec = importlib.util.spec_from_file_location("jupyterhub_config", CHART / "files" / "jupyterhub_config.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     objects = [manifest for manifest in yaml.safe_load_all(template(name, *arguments)) if manifest]
     (values,) = [m["data"]["values.json"] for m in objects if m["kind"] == "ConfigMap"]
-    made: dict[str, Any] = module.settings(json.loads(values), SECRET)
+    made: dict[str, Any] = chart_module("jupyterhub_config").settings(json.loads(values), SECRET)
     return made
 
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
-import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -18,28 +15,19 @@ from kubernetes_asyncio.client import ApiClient, ApiException
 from kubespawner import KubeSpawner
 from traitlets.config import Config
 
+from tests.unit.charts.conftest import chart_module
+
 if TYPE_CHECKING:
     from types import ModuleType
 
     from tests.unit.charts.conftest import Template
 
-CHART = Path(__file__).parents[3] / "charts" / "course-hub"
 PATIENCE = 45
-
-
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, CHART / "files" / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
 def spawner() -> ModuleType:
-    return load("course_spawner")
+    return chart_module("course_spawner")
 
 
 def pod(**status: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -139,7 +127,7 @@ def course(spawner: ModuleType, template: Template, monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(f"kubespawner.spawner.{function}", lambda *_, **__: None)
     values = next(m for m in yaml.safe_load_all(template("minimal")) if m and m["kind"] == "ConfigMap")["data"]
     secret = {"cookie-secret": "00", "crypt-key": "11", "proxy-token": "22", "exchange-token": "33"}
-    config = Config(load("jupyterhub_config").settings(json.loads(values["values.json"]), secret))
+    config = Config(chart_module("jupyterhub_config").settings(json.loads(values["values.json"]), secret))
     user = SimpleNamespace(name="uabcdefgh23456777", groups=[SimpleNamespace(name="instructor")], id=1, url="/user/x/")
     hub = SimpleNamespace(
         public_host="", api_url="http://hub:8081/hub/api", base_url="/hub/", url="http://hub:8081/hub/"

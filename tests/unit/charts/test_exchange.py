@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,11 +12,12 @@ from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
 
+from tests.unit.charts.conftest import chart_module
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from types import ModuleType
 
-FILE = Path(__file__).parents[3] / "charts" / "course-hub" / "files" / "exchange.py"
 TOKEN = "secret"
 STATE = {
     "sub": "17",
@@ -67,12 +66,7 @@ class Handler(RequestHandler):
 
 @pytest.fixture(scope="module")
 def exchange() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("exchange", FILE)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return chart_module("exchange")
 
 
 def using(exchange: ModuleType, memory: Memory, do: Callable[[Any], Awaitable[None]], token: str = TOKEN) -> None:

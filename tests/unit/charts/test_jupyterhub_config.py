@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -18,27 +17,19 @@ from jupyterhub.spawner import Spawner
 from kubespawner import KubeSpawner
 from traitlets.config import Config
 
+from tests.unit.charts.conftest import chart_module
+
 if TYPE_CHECKING:
     from types import ModuleType
 
     from tests.unit.charts.conftest import Template
 
-CHART = Path(__file__).parents[3] / "charts" / "course-hub"
 SECRET = {"cookie-secret": "00" * 32, "crypt-key": "11" * 32, "proxy-token": "22" * 32, "exchange-token": "33" * 32}
-
-
-def load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
 def config() -> ModuleType:
-    return load(CHART / "files" / "jupyterhub_config.py")
+    return chart_module("jupyterhub_config")
 
 
 def rendered(template: Template, name: str, *arguments: str) -> dict[str, Any]:
@@ -146,7 +137,7 @@ def test_files_in_config_out(
     (tmp_path / "namespace").write_text("course-python-ws26")
     monkeypatch.setattr(config, "NAMESPACE", tmp_path / "namespace")
     for name in ("course_spawner", "homes", "sandbox"):
-        monkeypatch.setitem(sys.modules, name, load(CHART / "files" / f"{name}.py"))
+        monkeypatch.setitem(sys.modules, name, chart_module(name))
     result = Config()
 
     async def read() -> None:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import itertools
 import json
-import sys
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -20,10 +17,11 @@ from tornado import web
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 
+from tests.unit.charts.conftest import chart_module
+
 if TYPE_CHECKING:
     from types import ModuleType
 
-FILES = Path(__file__).parents[3] / "charts" / "course-hub" / "files"
 Manifest = dict[str, Any]
 SETTINGS: dict[str, Any] = {
     "course": "python-ws26",
@@ -39,20 +37,10 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, FILES / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def sandbox() -> ModuleType:
-    load("course_spawner")
-    return load("sandbox")
+    chart_module("course_spawner")
+    return chart_module("sandbox")
 
 
 class Cluster:

@@ -21,8 +21,6 @@ import pytest
 import requests
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-sys.path.insert(0, str(Path(__file__).parents[3]))
-
 from lab.lms.demo_lms import CONTROLS
 
 ROOT = Path(__file__).parents[3]

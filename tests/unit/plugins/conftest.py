@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 from ansible.plugins.loader import init_plugin_loader
 
 ROOT = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT))
 # A checkout has the collection below .collections; the other collections come from the environment.
 init_plugin_loader([str(ROOT / ".collections")])
 
