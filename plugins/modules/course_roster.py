@@ -16,8 +16,8 @@ description:
     Who is new joins, who is gone leaves, roles follow.
   - Who leaves keeps their home and what they handed in; their server is stopped and their session ends.
   - The keys for the LMS stay in the exchange's pod, where the work is done; this module runs a command in there.
-  - A course that cannot read a roster (LTI 1.1, or no launch yet and no O(namespace) setting that names the service) is
-    no error, see RV(available).
+  - A course that cannot read a roster (LTI 1.1, or the service's address is not known before the first launch) is no
+    error, see RV(available).
 extends_documentation_fragment:
   - kubernetes.core.k8s_auth_options
 options:
