@@ -70,7 +70,7 @@ def main() -> None:
         server = subprocess.Popen(["campus-hubs-exchange", "serve"], env=environment)  # noqa: S607
         try:
             for user, role in (("teacher", "instructor"), ("s1", "student")):
-                member = json.dumps({"subject": user, "role": role}).encode()
+                member = json.dumps({"subject": user, "role": role, "launched_at": 0}).encode()
                 call("PUT", f"/api/members/{user}", TOKEN, member, "application/json")
             form = "application/x-www-form-urlencoded"
             call("POST", "/ngshare/assignment/c/ps1", "teacher", files, form)

@@ -167,7 +167,8 @@ def test_exchange(cluster: Cluster, work: Work) -> None:
     """It answers the people's servers, and knows what it knew."""
     name = work.person.name
     (before,) = [m for m in exchange(cluster, "GET", "members")["members"] if m["user"] == name]
-    fields = {"subject": before["subject"], "role": "student", "given_name": "Kept", "family_name": work.text}
+    fields = {"subject": before["subject"], "role": "student", "launched_at": time.time()}
+    fields |= {"given_name": "Kept", "family_name": work.text}
     exchange(cluster, "PUT", f"members/{name}", json.dumps(fields))
     pod = cluster.pod(NAMESPACE, "exchange-")
     get = "import urllib.request; print(urllib.request.urlopen('http://exchange:8080/healthz', timeout=2).status)"

@@ -22,6 +22,7 @@ TOKEN = "secret"
 STATE = {
     "sub": "17",
     "course_role": "instructor",
+    "launched_at": 1790000000.5,
     "given_name": "Ada",
     "family_name": "Lovelace",
     "email": "ada@example.edu",
@@ -90,6 +91,7 @@ def test_a_launch_of_lti_13_makes_a_member(exchange: ModuleType) -> None:
     assert memory.members["u1"] == {
         "subject": "17",
         "role": "instructor",
+        "launched_at": 1790000000.5,
         "given_name": "Ada",
         "family_name": "Lovelace",
         "email": "ada@example.edu",

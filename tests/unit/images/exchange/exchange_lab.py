@@ -205,7 +205,8 @@ class Exchange:
 
     def enrol(self, user: str, role: str = "student", **more: object) -> dict[str, Any]:
         """Say what a launch says."""
-        answer = self.api("PUT", f"/members/{user}", document={"subject": f"sub-{user}", "role": role, **more})
+        launch = {"subject": f"sub-{user}", "role": role, "launched_at": time.time(), **more}
+        answer = self.api("PUT", f"/members/{user}", document=launch)
         assert answer.status_code == 200, answer.text
         document: dict[str, Any] = answer.json()
         return document

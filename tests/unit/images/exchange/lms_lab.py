@@ -132,8 +132,8 @@ class DemoLms:
         }
         sub = {"lecturer": "2", "teaching-assistant": "3"}.get(person) or str(100 + int(person.split("-")[1]))
         user = self.user(person)
-        document = {"subject": sub, "role": role, "given_name": person, **services, **more}
-        answer = exchange.api("PUT", f"/members/{user}", document=document)
+        launch = {"subject": sub, "role": role, "launched_at": time.time(), "given_name": person}
+        answer = exchange.api("PUT", f"/members/{user}", document=launch | services | more)
         assert answer.status_code == 200, answer.text
         return user
 

@@ -6,6 +6,7 @@ import base64
 import http.client
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -135,7 +136,7 @@ def use_a_services_token(target: Target) -> bool:
 
 
 def become_a_lecturer(target: Target) -> bool:
-    document = {"subject": f"sub-{ADA}", "role": "instructor"}
+    document = {"subject": f"sub-{ADA}", "role": "instructor", "launched_at": time.time()}
     promoted = target.exchange.api("PUT", f"/members/{ADA}", target.ada.token, document).ok
     listed = target.exchange.query("SELECT role FROM members WHERE user = ?", ADA) == [("instructor",)]
     return promoted and listed

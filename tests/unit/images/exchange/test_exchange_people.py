@@ -17,6 +17,7 @@ from campus_hubs_login import identity as login_identity
 from campus_hubs_login import roles as login_roles
 from campus_hubs_login.errors import LaunchRefused
 
+LAUNCH = {"subject": "1", "role": "student", "launched_at": 0}
 LIS = "http://purl.imsglobal.org/vocab/lis/v2"
 ROLES = [
     f"{LIS}/membership#Instructor",
@@ -103,6 +104,11 @@ def test_a_launch_enrols_once_and_is_followed(exchange: Exchange) -> None:
         {"subject": "a\nb"},
         {"role": "admin"},
         {"role": None},
+        {"launched_at": None},
+        {"launched_at": "now"},
+        {"launched_at": True},
+        {"launched_at": -1},
+        {"launched_at": 1e300},
         {"given_name": 5},
         {"nrps_url": "file:///etc/passwd"},
         {"ags": []},
@@ -111,19 +117,20 @@ def test_a_launch_enrols_once_and_is_followed(exchange: Exchange) -> None:
     ],
 )
 def test_a_wrong_launch_is_refused_by_its_field(shared: Exchange, wrong: dict[str, object]) -> None:
-    answer = shared.api("PUT", "/members/unew", document={"subject": "1", "role": "student"} | wrong)
+    answer = shared.api("PUT", "/members/unew", document=LAUNCH | wrong)
     assert answer.status_code == 400
     assert next(iter(wrong)).split(".")[0] in answer.json()["error"] or "url" in answer.json()["error"]
 
 
 @pytest.mark.parametrize("user", ["%2e%2e", "UPPER", "a%2Fb", "a" * 65, "-x"])
 def test_a_wrong_user_name_is_refused(shared: Exchange, user: str) -> None:
-    answer = shared.api("PUT", f"/members/{user}", document={"subject": "1", "role": "student"})
+    answer = shared.api("PUT", f"/members/{user}", document=LAUNCH)
     assert answer.status_code == 400
+    assert "user name" in answer.json()["error"]
 
 
 def test_only_the_hub_enrols(shared: Exchange) -> None:
-    document = {"subject": "1", "role": "instructor"}
+    document = LAUNCH | {"role": "instructor"}
     for user in (ADA, TUTOR, TEACHER):
         assert shared.api("PUT", f"/members/{ADA}", f"token-{user}", document).status_code == 403
     assert shared.api("PUT", f"/members/{ADA}", TOKEN + "x", document).status_code == 401

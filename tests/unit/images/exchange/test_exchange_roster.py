@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -118,18 +119,65 @@ def test_the_hub_is_asked_again_until_it_has_done_it(connected: Exchange, lms: D
     synced(connected)
     deletion = ("DELETE", f"/users/{user}")
     until("a first attempt", lambda: deletion in hub.calls)
-    # A server that starts with the old session does not bring them back ...
-    lms.launch(connected, "student-1", "instructor")
-    assert connected.as_user(user).get(f"assignments/{COURSE}").status_code == 403
     connected.kill()
     hub.calls.clear()
     hub.status.clear()
     connected.start()
     until("another after the restart", lambda: hub.calls.count(deletion) == 1)
     until("its end", lambda: connected.query("SELECT count(*) FROM members WHERE hub_due") == [(0,)])
-    # ... but the next launch does.
-    lms.launch(connected, "student-1", "student")
+
+
+def test_an_old_session_brings_nothing_back(connected: Exchange, lms: DemoLms, hub: Hub) -> None:
+    people = STAFF | {"student-1": "student", "student-2": "student"}
+    lms.members(people)
+    lms.launch(connected, "lecturer", "instructor")
+    synced(connected)
+    before = time.time()
+    lms.members(STAFF | {"student-2": "teaching assistant"})
+    synced(connected)
+    # A server that starts with the session from before.
+    left = lms.launch(connected, "student-1", "student", launched_at=before)
+    promoted = lms.launch(connected, "student-2", "student", launched_at=before)
+    assert connected.as_user(left).get(f"assignments/{COURSE}").status_code == 403
+    assert active(connected)[promoted] == "teaching_assistant"
+    # The next launch counts again, and a clock that is ahead counts as now.
+    lms.launch(connected, "student-1", "student", launched_at=time.time() + 3600)
+    assert connected.as_user(left).get(f"assignments/{COURSE}").status_code == 200
+    lms.members(STAFF)
+    assert synced(connected)["left"] == sorted([left, promoted])
+
+
+@pytest.mark.parametrize("way", ["launch", "roster"])
+def test_who_is_back_before_the_hub_could_end_their_session_keeps_it(
+    connected: Exchange, lms: DemoLms, hub: Hub, way: str
+) -> None:
+    people = STAFF | {"student-1": "student"}
+    lms.members(people)
+    lms.launch(connected, "lecturer", "instructor")
+    synced(connected)
+    user = lms.user("student-1")
+    hub.status[f"/users/{user}"] = 400
+    lms.members(STAFF)
+    synced(connected)
+    until("a first attempt", lambda: ("DELETE", f"/users/{user}") in hub.calls)
+    if way == "launch":
+        lms.launch(connected, "student-1", "student")
+    else:
+        lms.members(people)
+        assert synced(connected)["joined"] == [user]
     assert connected.as_user(user).get(f"assignments/{COURSE}").status_code == 200
+    assert connected.query("SELECT count(*) FROM members WHERE hub_due") == [(0,)]
+    hub.status.clear()
+    hub.calls.clear()
+    connected.stop()
+    connected.start()
+    lms.members(people | {"student-2": "student"})
+    synced(connected)
+    lms.members(people)
+    synced(connected)
+    other = ("DELETE", f"/users/{lms.user('student-2')}")
+    until("the next one's end", lambda: other in hub.calls)
+    assert [call for call in hub.calls if call[0] == "DELETE"] == [other]
 
 
 def test_lecturers_have_a_button_and_students_have_none(connected: Exchange, lms: DemoLms) -> None:

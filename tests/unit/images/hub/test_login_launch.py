@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -26,7 +27,9 @@ def form(**changes: str) -> dict[str, str]:
 
 def test_auth_state_has_what_rosters_and_grades_need(lms: Lms) -> None:
     claims = lms.claims("nonce", azp="python-ws26")
+    before = time.time()
     state = launch_from_claims(claims, issuer=lms.issuer).auth_state
+    assert before <= state.pop("launched_at") <= time.time()
     assert state == {
         "issuer": lms.issuer,
         "sub": "4711",

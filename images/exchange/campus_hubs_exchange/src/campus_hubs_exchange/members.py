@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import select
@@ -23,10 +23,14 @@ MAX_URL = 2048
 
 @dataclass(frozen=True)
 class Launched:
-    """What a launch says about a person and about the course's services at the LMS."""
+    """What a launch says about a person and about the course's services at the LMS.
+
+    :param at: when the hub took it (UTC, without a zone).
+    """
 
     subject: str
     role: str
+    at: datetime
     given_name: str = ""
     family_name: str = ""
     email: str = ""
@@ -59,6 +63,7 @@ def read_launched(document: object) -> Launched:
     return Launched(
         subject=document["subject"],
         role=document["role"],
+        at=_time(document, "launched_at"),
         given_name=_text(document, "given_name"),
         family_name=_text(document, "family_name"),
         email=_text(document, "email"),
@@ -79,23 +84,19 @@ def launched(session: Session, user: str, what: Launched) -> bool:
         raise Refused(400, "The user name wants a-z, 0-9, dot, underscore and hyphen, at most 64.")
     member = session.get(Member, user)
     changed = remember(session, what.facts)
-    if member is not None and member.hub_due:
-        # Until the hub has ended this person's sessions, what it says of them is from before the LMS put them out or
-        # down: a server that starts with an old session must not bring the old role back.
-        return changed
     if member is None:
         member = Member(
-            user=user, hub_due=False, role="", active=False, since=now(), given_name="", family_name="", email="",
+            user=user, hub_due=False, role="", active=False, since=what.at, given_name="", family_name="", email="",
             outcome_url="", outcome_sourcedid="",
         )  # fmt: skip
         session.add(member)
+    elif what.at < member.since:
+        # A server that starts with an old session must not bring back what the LMS has changed since that launch.
+        return changed
     if member.role != what.role or not member.active:
-        member.since = now()
-    wanted: dict[str, Any] = {
-        "subject": what.subject,
-        "role": what.role,
-        "active": True,
-    }
+        member.since = what.at
+    # Sessions that the hub has not ended yet are older than this launch, and it has taken their place.
+    wanted: dict[str, Any] = {"subject": what.subject, "role": what.role, "active": True, "hub_due": False}
     # An LMS may hide in a launch what it tells in the roster: empty is no news.
     if what.given_name or what.family_name:
         wanted |= {"given_name": what.given_name, "family_name": what.family_name}
@@ -169,6 +170,17 @@ def _object(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     if value is not None and not isinstance(value, dict):
         raise Refused(400, f"{name} wants an object or null.")
     return value or {}
+
+
+def _time(document: Mapping[str, Any], name: str) -> datetime:
+    """Read seconds since 1970; a clock that is ahead of ours must not outlast later changes."""
+    value = document.get(name)
+    try:
+        if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+            return min(datetime.fromtimestamp(value, UTC).replace(tzinfo=None), now())
+    except (OSError, OverflowError, ValueError):
+        pass
+    raise Refused(400, f"{name} wants seconds since 1970.")
 
 
 def _text(document: Mapping[str, Any], name: str, limit: int = MAX_TEXT) -> str:

@@ -92,6 +92,9 @@ class Outbox:
             lambda session: list(session.scalars(select(Member.user).where(Member.hub_due)))
         )
         for user in due:
+            # The list grows old while the hub works: who has launched anew meanwhile keeps that session.
+            if not await self._database.read(lambda session, user=user: _is_due(session, user)):  # type: ignore[misc]
+                continue
             try:
                 await self._hub.end_sessions(user)
             except Refused as error:
@@ -250,6 +253,10 @@ class Outbox:
         times = [time for time in await self._database.read(find) if time is not None]
         # Never a busy loop.
         return max((min(times) - now()).total_seconds(), 0.2) if times else None
+
+
+def _is_due(session: Session, user: str) -> bool:
+    return session.get_one(Member, user).hub_due
 
 
 def _hub_done(session: Session, user: str) -> None:

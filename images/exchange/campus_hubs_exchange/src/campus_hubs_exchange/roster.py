@@ -153,6 +153,9 @@ def carry_out(session: Session, listed: Mapping[str, Listed]) -> Plan:
                 outcome_sourcedid="", hub_due=False,
             )  # fmt: skip
             session.add(existing)
+        elif existing.role == entry.role:
+            # What the hub has not ended yet is right again.
+            existing.hub_due = False
         existing.role, existing.active, existing.since = entry.role, True, now()
     session.flush()
     for user, entry in listed.items():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import LaunchRefused
@@ -29,6 +30,7 @@ class Launch:
     :param role: the role in this course.
     :param details: the rest of the auth state (JSON types only, no token).
     :param target: the URL that the launch asks for, or ''.
+    :param at: when it was verified (seconds since 1970).
     """
 
     issuer: str
@@ -36,6 +38,7 @@ class Launch:
     role: CourseRole
     details: Mapping[str, Any]
     target: str
+    at: float = field(default_factory=time.time)
 
     @property
     def user_name(self) -> str:
@@ -45,7 +48,13 @@ class Launch:
     @property
     def auth_state(self) -> dict[str, Any]:
         """What the hub stores, encrypted, with the user."""
-        return {"issuer": self.issuer, "sub": self.subject, "course_role": self.role, **self.details}
+        return {
+            "issuer": self.issuer,
+            "sub": self.subject,
+            "course_role": self.role,
+            "launched_at": self.at,
+            **self.details,
+        }
 
 
 def launch_from_claims(claims: Mapping[str, Any], *, issuer: str) -> Launch:
