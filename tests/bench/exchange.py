@@ -25,7 +25,8 @@ import requests
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.unit.images.exchange.exchange_lab import COURSE, Exchange, Hub, form, free_port  # noqa: E402
+from tests.unit.images.exchange.client import form  # noqa: E402
+from tests.unit.images.exchange.exchange_lab import COURSE, Exchange, Hub, free_port  # noqa: E402
 
 STUDENTS, SECONDS, ROUNDS = 30, 10.0, 3
 LOCK = ROOT / "images/exchange/requirements.txt"

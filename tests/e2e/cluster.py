@@ -8,6 +8,7 @@ from typing import Any
 
 import requests
 from kubernetes import client, config
+from kubernetes.stream import stream
 
 from tests.e2e.waiting import wait_for
 
@@ -70,6 +71,21 @@ class Cluster:
             return all(item.metadata.uid != uid for item in self.core.list_namespaced_pod(namespace).items)
 
         wait_for(f"end of pod {namespace}/{name}", gone, 60)
+
+    def run(self, pod: Any, *command: str, timeout: float = 30.0) -> str:  # noqa: ANN401
+        """Run a command in a pod and return what it prints.
+
+        Raises:
+            AssertionError: if it fails or is not ready after ``timeout`` seconds, with what it says.
+
+        """
+        execute, where = self.core.connect_get_namespaced_pod_exec, (pod.metadata.name, pod.metadata.namespace)
+        connection = stream(execute, *where, command=[*command], stdout=True, stderr=True, _preload_content=False)
+        connection.run_forever(timeout=timeout)
+        printed: str = connection.read_stdout()
+        assert not connection.is_open(), f"{where}: {command[0]} has not ended after {timeout:.0f} s: {printed}"
+        assert connection.returncode == 0, f"{where}: {command[0]}: {connection.read_stderr()}"
+        return printed
 
     def ready(self, namespace: str, prefix: str) -> bool:
         """Tell whether the pods with this prefix are there and all ready."""

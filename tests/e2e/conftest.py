@@ -36,6 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "browser",
         "refusals",
         "isolation",
+        "attacks",
         "roster",
         "teaching",
         "browser_teaching",

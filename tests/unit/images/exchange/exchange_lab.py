@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import os
 import signal
@@ -13,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -23,13 +21,14 @@ from tornado import web
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
+from tests.unit.images.exchange.client import Client
+
 ROOT = Path(__file__).parents[4]
 SOURCE = ROOT / "images/exchange/campus_hubs_exchange/src"
 COURSE = "python-demo"
 TOKEN = "service-token-" * 3
 TEACHER, TUTOR, ADA, BEN = "uteacher", "ututor", "uada", "uben"
 PEOPLE = {TEACHER: "instructor", TUTOR: "teaching_assistant", ADA: "student", BEN: "student"}
-Files = Mapping[str, bytes]
 
 
 def free_port() -> int:
@@ -195,13 +194,7 @@ class Exchange:
 
     def api(self, method: str, path: str, token: str = TOKEN, document: object = None) -> requests.Response:
         """Call our own part of it."""
-        return requests.request(
-            method,
-            f"{self.url}/api{path}",
-            headers={"Authorization": f"token {token}"},
-            json=document,
-            timeout=30,
-        )
+        return Client(self.url, COURSE, token).api(method, path, document)
 
     def enrol(self, user: str, role: str = "student", **more: object) -> dict[str, Any]:
         """Say what a launch says."""
@@ -219,46 +212,4 @@ class Exchange:
 
     def as_user(self, user: str) -> Client:
         """Return a person's programs."""
-        return Client(self.url, f"token-{user}")
-
-
-class Client:
-    """A person's programs."""
-
-    def __init__(self, url: str, token: str) -> None:
-        """Remember where and who."""
-        self.url, self.token = url, token
-
-    def call(self, method: str, path: str, **options: Any) -> requests.Response:  # noqa: ANN401 - of requests
-        """Call ngshare's part of it."""
-        headers = {"Authorization": f"token {self.token}", **options.pop("headers", {})}
-        return requests.request(method, f"{self.url}/ngshare/{path}", headers=headers, timeout=60, **options)
-
-    def release(self, assignment: str, files: Files | None = None) -> requests.Response:
-        """Release an assignment."""
-        return self.call("POST", f"assignment/{COURSE}/{assignment}", data=form(files or {"a.ipynb": b"{}"}))
-
-    def submit(self, assignment: str, files: Files | None = None) -> requests.Response:
-        """Hand in."""
-        return self.call("POST", f"submission/{COURSE}/{assignment}", data=form(files or {"a.ipynb": b"{}"}))
-
-    def feedback(self, assignment: str, user: str, time: str, files: Files | None = None) -> requests.Response:
-        """Give feedback."""
-        data = {"timestamp": time, **form(files or {"a.html": b"good"})}
-        return self.call("POST", f"feedback/{COURSE}/{assignment}/{user}", data=data)
-
-    def get(self, path: str, **query: str) -> requests.Response:
-        """Read."""
-        return self.call("GET", path, params=query)
-
-
-def form(files: Files) -> dict[str, str]:
-    """Pack files as ngshare-exchange does."""
-    entries = [{"path": path, "content": base64.b64encode(content).decode()} for path, content in files.items()]
-    return {"user": "somebody", "files": json.dumps(entries)}
-
-
-def unpacked(answer: requests.Response) -> dict[str, bytes]:
-    """Read the files of an answer."""
-    assert answer.status_code == 200, answer.text
-    return {entry["path"]: base64.b64decode(entry["content"]) for entry in answer.json()["files"]}
+        return Client(self.url, COURSE, f"token-{user}")

@@ -19,7 +19,8 @@ from urllib.parse import urlencode
 import pytest
 import requests
 
-from tests.unit.images.exchange.exchange_lab import ADA, BEN, COURSE, TEACHER, Exchange, form, unpacked
+from tests.unit.images.exchange.client import form, unpacked
+from tests.unit.images.exchange.exchange_lab import ADA, BEN, COURSE, TEACHER, Exchange
 
 KILLS = int(os.environ.get("EXCHANGE_KILLS", "5"))
 SAME = b"the same in all submissions"

@@ -11,7 +11,8 @@ from campus_hubs_exchange.database import open_database, upgrade
 from campus_hubs_exchange.model import Base
 from sqlalchemy import text
 
-from tests.unit.images.exchange.exchange_lab import ADA, COURSE, TEACHER, Exchange, Hub, unpacked
+from tests.unit.images.exchange.client import unpacked
+from tests.unit.images.exchange.exchange_lab import ADA, COURSE, TEACHER, Exchange, Hub
 
 FIRST = "0001"
 MEMBER = (

@@ -11,18 +11,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import requests
 
-from tests.unit.images.exchange.exchange_lab import (
-    ADA,
-    BEN,
-    COURSE,
-    TEACHER,
-    TUTOR,
-    Client,
-    Exchange,
-    Hub,
-    form,
-    unpacked,
-)
+from tests.unit.images.exchange.client import Client, form, unpacked
+from tests.unit.images.exchange.exchange_lab import ADA, BEN, COURSE, TEACHER, TUTOR, Exchange, Hub
 
 MEBIBYTE = 1024 * 1024
 
@@ -236,7 +226,7 @@ def test_no_valid_token(shared: Exchange, header: str) -> None:
 def test_services_are_no_people(exchange: Exchange) -> None:
     exchange.enrol("culler", "instructor")
     assert exchange.as_user("culler").get("courses").status_code == 401
-    assert Client(exchange.url, "service-token-" * 3).get("courses").status_code == 403
+    assert Client(exchange.url, COURSE, "service-token-" * 3).get("courses").status_code == 403
 
 
 def test_health_and_unknown_pages(exchange: Exchange) -> None:
