@@ -24,7 +24,7 @@ COURSE = LTI13_COURSE
 ASSIGNMENT = f"ps-{uuid.uuid4().hex[:6]}"
 NOTEBOOK = "squares"
 STUDENTS = [f"student-{number}" for number in range(601, 611)]
-RIGHT, LATE, WRONG, LOOPING, EMPTY = STUDENTS[:5]
+RIGHT, LATE, WRONG, LOOPING, EMPTY, HOGGING, FORKING, FILLING, PRYING = STUDENTS[:9]
 STEP_TIMEOUT = 600.0  # seconds; the looping submission alone waits for its time-out
 
 SOLUTION = "def square(x):\n    ### BEGIN SOLUTION\n    return x * x\n    ### END SOLUTION"
@@ -32,11 +32,47 @@ ANSWERS = {
     WRONG: "def square(x):\n    return x + x",  # right for 0 and 2 only
     LOOPING: "def square(x):\n    while x == 0:\n        pass\n    return x * x",
     EMPTY: None,
+    HOGGING: "def square(x):\n    while x == 0:\n        hog.append(bytearray(10**7))\n    return x * x\nhog = []",
+    FORKING: "import os\ndef square(x):\n    while x == 0:\n        os.fork()\n    return x * x",
+    FILLING: "def square(x):\n    with open('full', 'wb') as full:\n"
+    "        while x == 0:\n            full.write(bytes(10**7))\n    return x * x",
+    PRYING: """
+import os, pathlib, socket
+found = [name for name in os.environ if name.startswith(("JUPYTERHUB", "EXCHANGE", "NGSHARE"))]
+for address in (("hub", 8081), ("exchange", 8080), ("10.96.0.1", 443), ("169.254.169.254", 80), ("10.89.7.6", 80)):
+    try:
+        socket.create_connection(address, 2)
+        found.append(address)
+    except OSError:
+        pass
+for folder in ("/srv/course", "/var/run/secrets"):
+    found += os.listdir(folder) if os.path.isdir(folder) else []
+for path in ("/etc/motd", "/srv/left", "/usr/local/bin/left"):
+    try:
+        pathlib.Path(path).write_text("changed")
+        found.append(path)
+    except OSError:
+        pass
+def square(x):
+    return found or x * x
+""",
 }
 # Points by hand: 2 for the first test, 3 for the second, 5 for the essay, which only RIGHT and LATE have written.
 MAXIMUM = 10
 ESSAYS = {RIGHT: 4.5, LATE: 2.0}
-TESTS = {RIGHT: 5, LATE: 5, WRONG: 3, LOOPING: 2, EMPTY: 0} | dict.fromkeys(STUDENTS[5:], 5)
+# What a submission does to the second test costs those points; what it looks for and does not find costs none.
+TESTS = {
+    RIGHT: 5,
+    LATE: 5,
+    WRONG: 3,
+    LOOPING: 2,
+    EMPTY: 0,
+    HOGGING: 2,
+    FORKING: 2,
+    FILLING: 2,
+    PRYING: 5,
+    STUDENTS[9]: 5,
+}
 SCORES = {person: points + ESSAYS.get(person, 0) for person, points in TESTS.items()}
 
 
