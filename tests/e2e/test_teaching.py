@@ -61,18 +61,7 @@ def square(x):
 MAXIMUM = 10
 ESSAYS = {RIGHT: 4.5, LATE: 2.0}
 # What a submission does to the second test costs those points; what it looks for and does not find costs none.
-TESTS = {
-    RIGHT: 5,
-    LATE: 5,
-    WRONG: 3,
-    LOOPING: 2,
-    EMPTY: 0,
-    HOGGING: 2,
-    FORKING: 2,
-    FILLING: 2,
-    PRYING: 5,
-    STUDENTS[9]: 5,
-}
+TESTS = dict.fromkeys(STUDENTS, 5) | {WRONG: 3, LOOPING: 2, EMPTY: 0, HOGGING: 2, FORKING: 2, FILLING: 2}
 SCORES = {person: points + ESSAYS.get(person, 0) for person, points in TESTS.items()}
 
 
