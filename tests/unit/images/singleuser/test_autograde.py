@@ -90,16 +90,19 @@ def test_memory_is_an_error_of_the_cell(released: Course) -> None:
     assert cells["square"]["outputs"][-1]["ename"] == "MemoryError"
 
 
-def test_a_fork_bomb(released: Course) -> None:
+@pytest.mark.parametrize("processes", [80, 5000])
+def test_a_fork_bomb(released: Course, processes: int) -> None:
+    """It meets the pod's limit, or the agent's watch, which comes first where a node allows thousands."""
     limits(released, total=30)
-    released.hub.limits = {"processes": 80}
+    released.hub.limits = {"processes": processes}
     began = time.monotonic()
-    scores, _, _ = grade(
+    scores, cells, _ = grade(
         released, "import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass"
     )
     assert scores["test_square"] == 0
     assert time.monotonic() - began < 90
     assert not released.hub.agents
+    assert any("256 processes" in each for each in errors(cells["square"])) is (processes == 5000)
 
 
 def test_floods_of_output(released: Course) -> None:

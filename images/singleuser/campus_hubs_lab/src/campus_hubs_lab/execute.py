@@ -22,7 +22,7 @@ import requests
 from nbgrader.preprocessors import Execute
 from traitlets import Integer
 
-from .sandbox import error_output
+from .sandbox import MAX_PROCESSES, error_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,6 +39,7 @@ MAX_ANSWER: Final = 64 * 1024**2
 MAX_ERROR: Final = 64 * 1024
 
 WHY: Final = {
+    "too many processes": f"This cell started more than {MAX_PROCESSES} processes; all were ended.",
     "kernel died": "The notebook's kernel died in this cell. It has probably used more memory than a submission may.",
     "stuck": "This cell ran into its time limit and could not be interrupted.",
     "deadline": "The notebook has used up the time that a whole submission may take.",
