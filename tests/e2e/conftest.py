@@ -43,6 +43,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "grades",
         "exchange",
         "courses",
+        "drift",
+        "cluster_drift",
         "recovery",
         "interrupted",
     ]

@@ -13,7 +13,8 @@ import pytest
 from tests.e2e.cluster import Cluster
 from tests.e2e.conftest import LTI13_COURSE
 from tests.e2e.lti import Lms
-from tests.e2e.test_recovery import on_node, replaced
+from tests.e2e.nodes import on_node
+from tests.e2e.test_recovery import replaced
 from tests.e2e.waiting import wait_for
 
 COURSE = LTI13_COURSE

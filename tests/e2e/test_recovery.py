@@ -20,6 +20,7 @@ from tests.e2e import lti, playbook
 from tests.e2e.cluster import Cluster, hub_answers
 from tests.e2e.conftest import LTI11_COURSE, LTI13_COURSE
 from tests.e2e.lti import Lms, Person
+from tests.e2e.nodes import on_node
 from tests.e2e.test_roster import synced
 from tests.e2e.waiting import wait_for
 
@@ -80,11 +81,6 @@ def work(cluster: Cluster, lms: Lms, monkeypatch: pytest.MonkeyPatch) -> Work:
 def kill_pod(cluster: Cluster, pod: Any) -> None:  # noqa: ANN401  a V1Pod
     """End a pod's processes within a second; this does not wait for it."""
     cluster.core.delete_namespaced_pod(pod.metadata.name, pod.metadata.namespace, grace_period_seconds=1)
-
-
-def on_node(node: str, *command: str) -> None:
-    """Run a command on a node of the lab."""
-    subprocess.run([playbook.ROOT / "lab/lab", "ssh", node, *command], check=True)  # noqa: S603
 
 
 def recovery(what: str, works: Callable[[], bool], settled: Callable[[], bool] = lambda: True) -> None:
