@@ -150,7 +150,9 @@ courses:
       returned: always
       sample: ["restarts the hub of python-ws26: 14 users online, their servers keep running"]
     outdated:
-      description: Values that are not the release's, each with C(path) (JSONPath), C(wanted) and C(found).
+      description:
+        - Values that are not the release's, each with C(path) (JSONPath), C(wanted) and C(found); of Secrets that
+          somebody has changed also C(manager) and C(time).
       type: list
       elements: dict
       returned: always

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, ApiError, Kind
@@ -57,6 +58,8 @@ _RECORDS = frozenset({"events"})
 _DATA = frozenset({"PersistentVolumeClaim", "Namespace", "Secret"})
 _WORKLOADS = frozenset({"Deployment", "DaemonSet", "StatefulSet"})
 _RELEASE = "meta.helm.sh/release-name"
+# The value that stands for the versions of the course's Secrets.
+_SECRETS = "$.checksum.secrets"
 _ATTEMPTS = 5
 _RESTARTS = {
     "hub": "restarts the hub of {course}: {users} online, their servers keep running",
@@ -240,7 +243,12 @@ class Survey:
         state.revision, state.deployed = release.revision, release.time
         if wanted.values is not None:
             state.outdated = [
-                {"path": path, "wanted": redact(_json(want), path), "found": redact(_json(have), path)}
+                {
+                    "path": path,
+                    "wanted": redact(_json(want), path),
+                    "found": redact(_json(have), path),
+                    **(self._last_secret_writer(release) if path == _SECRETS else {}),
+                }
                 for path, want, have in value_differences(wanted.values, release.values)
             ]
         state.chart_files = self._chart.changed_files(release)
@@ -266,20 +274,30 @@ class Survey:
     def _value_sentence(self, value: Mapping[str, Any], release: Release) -> str:
         if value["path"] == "$.checksum.chart":
             return "the chart is not the deployed one"
-        if value["path"] == "$.checksum.secrets":
+        if value["path"] == _SECRETS:
             return "its Secrets have changed" + self._secret_writers(release)
         return f"value {value['path']} is {value['found']!r}; wanted: {value['wanted']!r}"
 
     def _secret_writers(self, release: Release) -> str:
         """Say which Secrets of the course were written since it was deployed by somebody else, and who that was."""
-        writers = [
-            f"{key[2]} by {claim.writer.manager}, {claim.writer.time}"
+        writers = [f"{name} by {who.manager}, {who.time}" for name, who in self._secrets_written(release)]
+        return f" ({'; '.join(writers)})" if writers else ""
+
+    def _last_secret_writer(self, release: Release) -> dict[str, str]:
+        """Return who has written a Secret of the course last, and when, for the report; nothing if nobody is known."""
+        last = max((writer for _name, writer in self._secrets_written(release)), key=lambda who: who.time, default=None)
+        return {"manager": last.manager, "time": last.time} if last else {}
+
+    def _secrets_written(self, release: Release) -> list[tuple[str, Writer]]:
+        """Find the Secrets of the course that somebody else has written since it was deployed."""
+        deployed = _time(release.time)
+        return [
+            (key[2], claim.writer)
             for key, item in sorted(self.snapshot.others[release.namespace].items())
             if key[1] == "Secret" and (item["metadata"].get("labels") or {}).get(MANAGED_BY) == "campus.hubs"
             for claim in read_claims(item["metadata"])
-            if self.snapshot.managers.is_foreign(claim) and claim.writer.time > release.time[:19]
+            if self.snapshot.managers.is_foreign(claim) and _time(claim.writer.time) >= deployed
         ]
-        return f" ({'; '.join(writers)})" if writers else ""
 
     def _namespace_findings(self, state: CourseState) -> list[Finding]:
         """Compare the labels of the course's namespace: one of them keeps its pods restricted."""
@@ -505,6 +523,14 @@ def render(helm: str, chart: Chart, course: str, wanted: Wanted) -> list[Manifes
         command, input=values, capture_output=True, text=True, check=False
     )
     return parse_manifest(done.stdout) if done.returncode == 0 else None
+
+
+def _time(text: str) -> datetime:
+    """Read a time; Helm writes the zone of the machine it ran on, the API server UTC. Both are cut to whole seconds."""
+    try:
+        return datetime.fromisoformat(text).replace(microsecond=0)
+    except ValueError:
+        return datetime.fromtimestamp(0, UTC)
 
 
 def _json(value: object) -> object:

@@ -524,3 +524,13 @@ def test_values_have_a_class_each(tmp_path: Path) -> None:
         "$.hub.image.name": "version",
         "$.title": "inventory change",
     }
+
+
+@pytest.mark.parametrize("deployed", ["2026-11-24T10:59:59.9Z", "2026-11-24T12:30:00.1+02:00"])
+def test_who_changed_a_secret_after_the_deployment_is_named(tmp_path: Path, deployed: str) -> None:
+    release = secret("a", config={"checksum": {"secrets": "1"}}, info={"status": "deployed", "last_deployed": deployed})
+    api = FewObjects(release)
+    api.add("Secret", "course-secrets", labels={"app.kubernetes.io/managed-by": "campus.hubs"})
+    document = report(tmp_path, api, "a", values={"checksum": {"secrets": "2"}})
+    found = {item["path"]: (item["class"], item["manager"], item["time"]) for item in document["courses"][0]["entries"]}
+    assert found == {"$.checksum.secrets": ("secret", "kubectl-create", LATER)}
