@@ -61,14 +61,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _inventory(self, variables: Mapping[str, Any]) -> dict[str, Any]:
         hostvars, groups = variables["hostvars"], variables["groups"]
         api = Api(self._client())
-        wanted = WantedValues(COLLECTION, self._loader, api)
+        more = {"hostvars": hostvars, "groups": groups, "ansible_check_mode": self._task.check_mode}
+        raw = {host: {**hostvars.raw_get(host), **more} for host in variables["ansible_play_hosts"]}
+        wanted = WantedValues(COLLECTION, self._loader, api, raw)
         courses: dict[str, Any] = {}
         unknown: dict[str, str] = {}
         asked: set[str] = set()
         helm = ""
-        for host in variables["ansible_play_hosts"]:
-            raw = {**hostvars.raw_get(host), "hostvars": hostvars, "groups": groups}
-            templar = wanted.variables(host, {**raw, "ansible_check_mode": self._task.check_mode})
+        for host in raw:
+            templar = wanted.variables(host)
             values, why = wanted.values(templar)
             courses[host] = {"values": values}
             if values is None:

@@ -16,13 +16,13 @@ import os
 import platform
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar
+from ansible.template import Templar, trust_as_template
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, ApiError, Kind
 
 _ROLE = "course_hub"
@@ -47,13 +47,16 @@ _CLUSTER = {
 class WantedValues:
     """Computes the values of courses; reads what they depend on once."""
 
-    def __init__(self, collection: Path, loader: DataLoader, api: Api) -> None:
-        """Read the role and the cluster.
+    def __init__(
+        self, collection: Path, loader: DataLoader, api: Api, courses: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        """Read the role and the cluster, and compute what is the same for all courses.
 
         Args:
             collection: folder of the collection.
             loader: reads the role's files, so that they count as trusted templates.
             api: the API server.
+            courses: the variables of each course's host, not templated.
 
         Raises:
             ApiError: the API server refuses.
@@ -65,6 +68,13 @@ class WantedValues:
         self._vars = loader.load_from_file(str(self._role / "vars" / "main.yml"), trusted_as_template=True)
         self._registered: dict[str, Any] = {name: {"resources": _read(api, url)} for name, url in _CLUSTER.items()}
         self._registered[f"_{_ROLE}_chart_files"] = {"files": chart_files(self.chart)}
+        self._registered["ansible_facts"] = {"system": platform.system(), "architecture": platform.machine()}
+        # The lookup of the role would copy all variables for each course.
+        template = loader.get_text_file_contents(str(self._role / "templates" / "values.yaml.j2"))
+        self._values_text = trust_as_template(template)
+        self._courses = courses
+        self._templar = Templar(loader=loader, variables={})
+        compile_once(self._templar)
         self._shared = self._compute_shared()
         self._secrets = _by_namespace(
             api.objects(_SECRETS, labels="app.kubernetes.io/managed-by=campus.hubs", metadata_only=True)
@@ -72,46 +82,46 @@ class WantedValues:
         self._services = _by_namespace(api.objects(_SERVICES, fields="metadata.name=proxy"))
 
     def _compute_shared(self) -> dict[str, Any]:
-        """Return the role's variables that depend on the cluster only: the same for all courses, so computed once."""
-        known = {**self._registered, "role_path": str(self._role)}
+        """Return the role's variables that are the same for all courses.
+
+        They depend on the cluster, and on what the inventory says alike of all courses without a template.
+        """
+        same, differing = _alike(list(self._courses.values()))
+        known = {**self._registered, "role_path": str(self._role), **same}
+        left = {name: raw for name, raw in self._defaults.items() if name not in same and name not in differing}
+        left |= self._vars
+        needs = {name: {word for word in _words(raw) if _VARIABLE.fullmatch(word)} for name, raw in left.items()}
         shared: dict[str, Any] = {}
-        while True:
-            ready = {
-                name: raw
-                for name, raw in self._vars.items()
-                if name not in shared
-                and {word for word in _words(raw) if _VARIABLE.fullmatch(word)} <= {*known, *shared}
-            }
-            if not ready:
-                return shared
-            templar = Templar(loader=self._loader, variables={**known, **shared, **ready})
+        while ready := {name: raw for name, raw in left.items() if needs[name] <= {*known, *shared}}:
+            self._templar.available_variables = {**known, **shared, **ready}
             for name, raw in ready.items():
+                del left[name]
                 try:
-                    shared[name] = templar.template(raw)
+                    shared[name] = self._templar.template(raw)
                 except AnsibleError:
                     shared[name] = raw  # each course says it
+        return shared
 
-    def variables(self, host: str, raw: Mapping[str, Any]) -> Templar:
-        """Return a templar with all that the role's variables mean for one course.
+    def variables(self, host: str) -> Templar:
+        """Return a templar with all that the role's variables mean for one course; good until the next is asked for.
 
         Args:
             host: the course's id.
-            raw: the host's variables, not templated.
         """
         namespace = f"course-{host}"
-        variables = {
+        self._templar.available_variables = {
             **self._defaults,
-            **raw,
+            **self._courses[host],
             **self._vars,
             **self._registered,
             **self._shared,
+            f"_{_ROLE}_values_text": self._values_text,
             _WORDS["secrets"]: {"resources": self._secrets[namespace]},
             _WORDS["service"]: {"resources": self._services[namespace]},
             "role_path": str(self._role),
             "ansible_search_path": [str(self._role)],
-            "ansible_facts": {"system": platform.system(), "architecture": platform.machine()},
         }
-        return Templar(loader=self._loader, variables=variables)
+        return self._templar
 
     def values(self, templar: Templar) -> tuple[dict[str, Any] | None, str]:
         """Return a course's values, or None and why they can not be computed (its deployment will say the same)."""
@@ -133,11 +143,56 @@ class WantedValues:
         return path if os.access(path, os.X_OK) else ""
 
 
-def _words(raw: object) -> set[str]:
+def compile_once(templar: Templar) -> None:
+    """Have a templar compile each template once; Ansible compiles it anew at each use, which is most of the work.
+
+    Where ansible-core is built differently, this does nothing.
+    """
+    environment = getattr(getattr(templar, "_engine", None), "environment", None)
+    if environment is None:
+        return
+    compile_text: Callable[..., Any] = environment.from_string
+    compiled: dict[str, Any] = {}
+
+    def from_string(source: Any, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 (as the original)
+        if arguments or options or not isinstance(source, str):
+            return compile_text(source, *arguments, **options)
+        if source not in compiled:
+            compiled[source] = compile_text(source)
+        return compiled[source]
+
+    environment.from_string = from_string
+
+
+def _alike(courses: list[Mapping[str, Any]]) -> tuple[dict[str, Any], set[str]]:
+    """Return the variables that all courses have in common, without those that are templates; and the others' names."""
+    names = {name for course in courses for name in course if name.startswith((f"{_ROLE}_", "ansible_check_mode"))}
+    same = {
+        name: courses[0][name]
+        for name in names
+        if all(name in course and _equal(course[name], courses[0][name]) for course in courses)
+        and not any("{" in text for text in _texts(courses[0][name]))
+    }
+    return same, names - set(same)
+
+
+def _equal(one: object, other: object) -> bool:
+    try:
+        return one is other or one == other
+    except AnsibleError:  # encrypted, without the password
+        return False
+
+
+def _texts(raw: object) -> Iterator[str]:
     if isinstance(raw, str):
-        return set(re.findall(r"\w+", raw))
-    parts = raw.values() if isinstance(raw, Mapping) else raw if isinstance(raw, list) else ()
-    return {word for part in parts for word in _words(part)}
+        yield raw
+    elif isinstance(raw, (Mapping, list)):
+        for part in raw.values() if isinstance(raw, Mapping) else raw:
+            yield from _texts(part)
+
+
+def _words(raw: object) -> set[str]:
+    return {word for text in _texts(raw) for word in re.findall(r"\w+", text)}
 
 
 def chart_files(chart: Path) -> list[dict[str, str]]:
