@@ -58,6 +58,7 @@ RANGES: dict[str, tuple[int, int]] = {
     "course_hub_wait_seconds": (1, 86400),
     "course_images_pull_timeout_seconds": (1, 86400),
     "course_images_registry_port": (1, 65535),
+    "kubeadm_renew_certificates_days": (0, 365),
     "node_max_clock_skew_seconds": (1, 3600),
     "node_min_disk_gb": (0, 1_000_000),
     "node_min_memory_mb": (0, 10_000_000),

@@ -1,0 +1,227 @@
+"""What was edited by hand on a node or in the cluster is put right by the next run, and the one after has no work."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from tests.e2e import playbook
+from tests.e2e.cluster import Cluster
+from tests.e2e.nodes import CONTROL_PLANE, kubectl, on_node
+from tests.e2e.waiting import wait_for
+
+# What site.yml does to the servers: courses and images have tests of their own.
+CLUSTER = "playbooks/cluster.yml"
+WORKER = "w1"
+SYSTEM = "kube-system"
+MANIFESTS = "/etc/kubernetes/manifests"
+CERTIFICATES = "kubeadm certs check-expiration --output json"
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One edit by hand.
+
+    Attributes:
+        node: on which it is made; the control plane for what is made with kubectl.
+        line: of shell that makes it.
+        look: line of shell that prints what was edited.
+        right: a part of what it prints when it is right, and not when it is edited.
+    """
+
+    node: str
+    line: str
+    look: str
+    right: str
+
+    def state(self) -> bool:
+        """Tell whether what was edited is right."""
+        printed = kubectl(self.look, SYSTEM) if self.node == CONTROL_PLANE else on_node(self.node, self.look)
+        return self.right in printed
+
+    def make(self) -> None:
+        """Make it."""
+        if self.node == CONTROL_PLANE:
+            kubectl(self.line, SYSTEM)
+        else:
+            on_node(self.node, self.line)
+
+
+# None of these may disturb what runs while it is wrong.
+EDITS = {
+    "kernel parameter": Edit(
+        WORKER, "sysctl --write fs.inotify.max_user_instances=512", "sysctl fs.inotify.max_user_instances", "1024"
+    ),
+    "kernel parameters at boot": Edit(
+        WORKER,
+        "sed -i s/ip_forward.*/ip_forward=0/ /etc/sysctl.d/90-campus-hubs.conf",
+        "cat /etc/sysctl.d/90-campus-hubs.conf",
+        "net.ipv4.ip_forward = 1",
+    ),
+    "kernel modules at boot": Edit(
+        WORKER,
+        "rm /etc/modules-load.d/campus-hubs.conf",
+        "cat /etc/modules-load.d/campus-hubs.conf || true",
+        "br_netfilter",
+    ),
+    "holds": Edit(
+        WORKER,
+        "apt-mark unhold kubelet containerd.io",
+        "apt-mark showhold | grep -c -e kubelet -e containerd.io || true",
+        "2",
+    ),
+    "containerd": Edit(
+        WORKER,
+        "sed -i /SystemdCgroup/d /etc/containerd/config.toml",
+        "cat /etc/containerd/config.toml",
+        "SystemdCgroup = true",
+    ),
+    "kubelet configuration": Edit(
+        WORKER,
+        "sed -i 's/^podPidsLimit: .*/podPidsLimit: 9999/' /var/lib/kubelet/config.yaml",
+        "cat /var/lib/kubelet/config.yaml",
+        "podPidsLimit: 4096",
+    ),
+    "kubelet flags": Edit(
+        WORKER,
+        "sed -i 's/\"$/ --v=3\"/' /var/lib/kubelet/kubeadm-flags.env",
+        "grep --invert-match -e --v= /var/lib/kubelet/kubeadm-flags.env || true",
+        "--node-ip=",
+    ),
+    "kubelet configuration of the cluster": Edit(
+        CONTROL_PLANE,
+        "kubectl get configmap/kubelet-config --output=yaml | sed 's/podPidsLimit: 4096/podPidsLimit: 8192/'"
+        " | kubectl replace --filename=-",
+        "kubectl get configmap/kubelet-config --output=yaml",
+        "podPidsLimit: 4096",
+    ),
+    "kubeadm's configuration": Edit(
+        CONTROL_PLANE,
+        "kubectl get configmap/kubeadm-config --output=yaml"
+        " | sed 's/certificateValidityPeriod: .*/certificateValidityPeriod: 24h0m0s/' | kubectl replace --filename=-",
+        "kubectl get configmap/kubeadm-config --output=yaml",
+        "certificateValidityPeriod: 8760h0m0s",
+    ),
+    "kube-proxy": Edit(
+        CONTROL_PLANE,
+        "kubectl set env daemonset/kube-proxy BY_HAND=1",
+        "kubectl get daemonset/kube-proxy --output=yaml | grep -c BY_HAND || true",
+        "0",
+    ),
+    "CoreDNS": Edit(
+        CONTROL_PLANE,
+        "kubectl set resources deployment/coredns --limits=memory=200Mi",
+        "kubectl get deployment/coredns --output=jsonpath='{..resources.limits.memory}'",
+        "170Mi",
+    ),
+    "control plane's label": Edit(
+        CONTROL_PLANE,
+        f"kubectl label node/{CONTROL_PLANE} node.kubernetes.io/exclude-from-external-load-balancers-",
+        f"kubectl get node/{CONTROL_PLANE} --output=jsonpath={{.metadata.labels}}",
+        "exclude-from-external-load-balancers",
+    ),
+    "control plane's taint": Edit(
+        CONTROL_PLANE,
+        f"kubectl taint node/{CONTROL_PLANE} node-role.kubernetes.io/control-plane-",
+        f"kubectl get node/{CONTROL_PLANE} --output=jsonpath={{.spec.taints}}",
+        "node-role.kubernetes.io/control-plane",
+    ),
+    "scheduler": Edit(
+        CONTROL_PLANE,
+        f"sed -i 's/^    - --leader-elect=true/&\\n    - --v=3/' {MANIFESTS}/kube-scheduler.yaml",
+        f"grep -c -e --v=3 {MANIFESTS}/kube-scheduler.yaml || true",
+        "0",
+    ),
+}
+
+
+def converge(*options: str) -> playbook.Run:
+    """Put the cluster right."""
+    return playbook.run(CLUSTER, *options).assert_good()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def in_sync(cluster: Cluster) -> None:
+    """Begin with a cluster that needs nothing."""
+    del cluster  # there is one
+    converge()
+
+
+def test_edits_by_hand_are_said_in_a_check_and_put_right() -> None:
+    for name, edit in EDITS.items():
+        assert edit.state(), name
+        edit.make()
+        assert not edit.state(), name
+    edited = {edit.node for edit in EDITS.values()}
+
+    check = converge("--check")
+    assert edited <= set(check.changed), check.changed_tasks()
+    assert f"{CONTROL_PLANE}: kube-scheduler restarts: its manifest is not as kubeadm writes it" in check.output
+    wrong = [name for name, edit in EDITS.items() if edit.state()]
+    assert wrong == [], f"a check has put right: {wrong}"
+
+    run = converge()
+    assert edited <= set(run.changed), run.changed_tasks()
+    assert [name for name, edit in EDITS.items() if not edit.state()] == []
+
+    again = converge()
+    assert not again.changed, again.changed_tasks()
+    again = converge("--check")
+    assert not again.changed, again.changed_tasks()
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("program", ["etcd", "kube-apiserver", "kube-controller-manager"])
+def test_a_static_pods_manifest_is_written_anew(program: str) -> None:
+    manifest = f"{MANIFESTS}/{program}.yaml"
+    before = on_node(CONTROL_PLANE, f"cat {manifest}")
+    flag = "--max-wals=6" if program == "etcd" else "--v=3"
+    on_node(CONTROL_PLANE, f"sed -i 's/^    - {program}$/&\\n    - {flag}/' {manifest}")
+    wait_for(
+        "the kubelet to see it", lambda: on_node(CONTROL_PLANE, f"pgrep --full '^{program} .*{flag}'"), 120, pause=2
+    )
+    wait_for("the API server", lambda: "ok" in kubectl("kubectl get --raw=/readyz"), 120, pause=2)
+    run = converge()
+    assert set(run.changed) == {CONTROL_PLANE}, run.changed_tasks()
+    assert on_node(CONTROL_PLANE, f"cat {manifest}") == before
+    again = converge()
+    assert not again.changed, again.changed_tasks()
+
+
+@pytest.mark.full
+def test_certificates_are_renewed_before_they_end(cluster: Cluster) -> None:
+    def ends() -> dict[str, str]:
+        found = json.loads(on_node(CONTROL_PLANE, CERTIFICATES))["certificates"]
+        return {item["name"]: item["expirationDate"] for item in found if not item["missing"]}
+
+    everything = "--extra-vars=kubeadm_renew_certificates_days=365"
+    before, kubeconfig = ends(), (playbook.INVENTORY / "kubeconfig").read_text()
+    check = converge("--check", everything)
+    assert check.changed
+    assert "are renewed" in check.output
+    assert ends() == before
+
+    run = converge(everything)
+    after = ends()
+    assert after.keys() == before.keys()
+    assert [name for name in before if after[name] <= before[name]] == []
+    for program in ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"):
+        assert f"{program} restarts: it has not read its renewed certificates" in run.output
+    assert (playbook.INVENTORY / "kubeconfig").read_text() != kubeconfig
+    assert Cluster(playbook.INVENTORY / "kubeconfig").ready(SYSTEM, "kube-")
+    assert cluster.core.list_node().items  # the old kubeconfig is good as long as its certificate
+
+    again = converge()
+    assert not again.changed, again.changed_tasks()
+
+
+@pytest.mark.full
+def test_who_renewed_by_hand_and_restarted_nothing_is_helped() -> None:
+    on_node(CONTROL_PLANE, "kubeadm certs renew scheduler.conf")
+    run = converge()
+    assert set(run.changed) == {CONTROL_PLANE}, run.changed_tasks()
+    assert "kube-scheduler restarts: it has not read its renewed certificates" in run.output
+    again = converge()
+    assert not again.changed, again.changed_tasks()
