@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,10 @@ from typing import Any
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, ApiError
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.certificates import (
+    cluster_certificates,
+    course_certificates,
+)
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.outcome import course_states
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import StateError
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.report import metrics, page, report_document
@@ -60,7 +64,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _inventory(self, variables: Mapping[str, Any]) -> dict[str, Any]:
         hostvars, groups = variables["hostvars"], variables["groups"]
-        api = Api(self._client())
+        client = self._client()
+        api = Api(client)
         more = {"hostvars": hostvars, "groups": groups, "ansible_check_mode": self._task.check_mode}
         raw = {host: {**hostvars.raw_get(host), **more} for host in variables["ansible_play_hosts"]}
         wanted = WantedValues(COLLECTION, self._loader, api, raw)
@@ -90,12 +95,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             course["work"] = course["state"] != "orphaned" and bool(
                 course["deploy"] or course["repair"] or course["unready"] or name in asked
             )
+        said = [line for course in found["courses"] for line in lines(course)]
         if self._task.args.get("report"):
             mode = self._task.args.get("report_mode") or ("check" if self._task.check_mode else "apply")
-            document = report_document(found["courses"], datetime.now(UTC), mode)
+            certificates = cluster_certificates(client.configuration.host, client.configuration.cert_file)
+            certificates += course_certificates(api, tls_secrets(found["courses"], courses))
+            document = report_document(found["courses"], datetime.now(UTC), mode, certificates)
+            said += [certificate_line(end) for end in document["certificates"] if end["soon"]]
             write_report(Path(self._task.args["report"]).expanduser(), document)
         work = [course["course"] for course in found["courses"] if course["work"]]
-        return {**found, "work": work, "lines": [line for course in found["courses"] for line in lines(course)]}
+        return {**found, "work": work, "lines": said}
 
     def _client(self) -> Any:  # noqa: ANN401 (the client is untyped)
         """Return a client for the kubeconfig of the task, of its environment, or of this process."""
@@ -127,6 +136,25 @@ def write_report(folder: Path, document: Mapping[str, Any]) -> None:
     except OSError as error:
         message = f"report {folder}: {error}"
         raise StateError(message) from error
+
+
+def tls_secrets(
+    found: Sequence[Mapping[str, Any]], wanted: Mapping[str, Mapping[str, Any]]
+) -> dict[tuple[str, str], str]:
+    """Return the courses by namespace and name of the Secret that their certificate is in."""
+    names = {}
+    for course in found:
+        values = wanted.get(course["course"], {}).get("values") or {}
+        name = ((values.get("proxy") or {}).get("https") or {}).get("secretName")
+        if name:
+            names[course["namespace"], name] = course["course"]
+    return names
+
+
+def certificate_line(end: Mapping[str, Any]) -> str:
+    """Say that a certificate ends soon, and who renews it."""
+    cure = f"put a new one into it: it is {end['course']}'s" if end["course"] else "playbooks/cluster.yml renews it"
+    return f"the certificate of {end['name']} ends in {end['days']} days, {end['ends']}; {cure}"
 
 
 def lines(course: Mapping[str, Any]) -> list[str]:

@@ -13,36 +13,44 @@ from datetime import datetime
 from html import escape
 from typing import Any
 
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.certificates import Certificate
+
 SCHEMA = 1
 STATES = ("in_sync", "absent", "stuck", "outdated", "drifted", "orphaned")
-HAND_EDIT, INVENTORY, VERSION, SECRET, INTERRUPTED, ORPHAN = (
+HAND_EDIT, INVENTORY, VERSION, SECRET, INTERRUPTED, ORPHAN, EXPIRING = (
     "hand edit",
     "inventory change",
     "version",
     "secret",
     "interrupted deployment",
     "orphan",
+    "expiring certificate",
 )
 _COLUMNS = ("class", "object", "field", "wanted", "found", "by", "since", "note")
 
 
-def report_document(courses: Sequence[Mapping[str, Any]], now: datetime, mode: str) -> dict[str, Any]:
+def report_document(
+    courses: Sequence[Mapping[str, Any]], now: datetime, mode: str, certificates: Sequence[Certificate] = ()
+) -> dict[str, Any]:
     """Write the report on the result of course_state.
 
     Args:
         courses: as the module returns them.
         now: when that was, with time zone.
         mode: `report` (nothing is done about it), `check` (what would be done), or `apply`.
+        certificates: of the cluster and the courses.
     """
+    ends = [certificate.document(now) for certificate in certificates]
     counts = Counter(course["state"] for course in courses)
     found = [_course(course, mode) for course in courses if course["state"] != "in_sync"]
     return {
         "schema": SCHEMA,
         "time": now.isoformat(timespec="seconds"),
         "mode": mode,
-        "clean": not found,
+        "clean": not found and not any(end["soon"] for end in ends),
         "states": {state: counts[state] for state in STATES},
         "courses": found,
+        "certificates": ends,
     }
 
 
@@ -96,6 +104,14 @@ def metrics(document: Mapping[str, Any]) -> str:
     for course in document["courses"]:
         for name, count in sorted(Counter(entry["class"] for entry in course["entries"]).items()):
             lines.append(f'campus_hubs_course_findings{{course="{course["course"]}",class="{name}"}} {count}')
+    lines += [
+        "# HELP campus_hubs_certificate_end_timestamp_seconds When a certificate of the cluster or of a course ends.",
+        "# TYPE campus_hubs_certificate_end_timestamp_seconds gauge",
+    ]
+    for end in document["certificates"]:
+        labels = f'name="{end["name"]}",course="{end["course"]}"'
+        value = datetime.fromisoformat(end["ends"]).timestamp()
+        lines.append(f"campus_hubs_certificate_end_timestamp_seconds{{{labels}}} {value:.0f}")
     time = datetime.fromisoformat(document["time"]).timestamp()
     lines += [
         "# HELP campus_hubs_drift_report_timestamp_seconds When the courses were compared.",
@@ -135,9 +151,10 @@ def page(document: Mapping[str, Any]) -> str:
         f'<p class="soft">{_text(document["time"])}. {modes[document["mode"]]}</p>',
         f'<p class="counts">{counts}</p>',
     ]
-    if document["clean"]:
+    if not document["courses"]:
         body.append('<p class="clean">All courses are in sync.</p>')
     body += [_section(course) for course in document["courses"]]
+    body += _certificates(document["certificates"])
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -156,6 +173,29 @@ def _section(course: Mapping[str, Any]) -> str:
         f'<section><h2>{_text(course["course"])} <span class="state">{_text(course["state"])}</span></h2>{notes}'
         f'<div class="table"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></section>'
     )
+
+
+def _certificates(ends: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not ends:
+        return []
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("class", "of", "certificate", "ends", "days left"))
+    rows = "".join(
+        "<tr>"
+        + "".join(
+            f"<td>{_text(cell)}</td>"
+            for cell in (
+                EXPIRING if end["soon"] else "",
+                end["course"] or "the cluster",
+                end["name"],
+                end["ends"],
+                end["days"],
+            )
+        )
+        + "</tr>"
+        for end in ends
+    )
+    table = f'<div class="table"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    return [f"<section><h2>Certificates</h2>{table}</section>"]
 
 
 def _row(entry: Mapping[str, Any]) -> str:

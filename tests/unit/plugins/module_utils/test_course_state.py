@@ -6,12 +6,16 @@ import base64
 import copy
 import gzip
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Kind
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.certificates import (
+    cluster_certificates,
+    course_certificates,
+)
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.compare import (
     confirmed,
     quantity,
@@ -33,7 +37,12 @@ from ansible_collections.campus.hubs.plugins.module_utils.course_state.release i
 )
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.report import metrics, page, report_document
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.state import Survey, Wanted
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 THEN, LATER = "2026-11-24T10:00:00Z", "2026-11-24T11:00:00Z"
 CONTAINER = 'k:{"name":"hub"}'
 HOME = 'k:{"name":"HOME"}'
@@ -328,8 +337,11 @@ class FewObjects:
         """See `Api`."""
         return KINDS
 
-    def objects(self, kind: Kind, *, labels: str = "", metadata_only: bool = False) -> list[dict[str, Any]]:
+    def objects(
+        self, kind: Kind, *, labels: str = "", fields: str = "", metadata_only: bool = False
+    ) -> list[dict[str, Any]]:
         """See `Api`."""
+        assert fields in ("", "type=kubernetes.io/tls")
         self.calls += 1
         if kind.kind == "Secret" and "owner=helm" in labels:
             return list(self.secrets)
@@ -534,3 +546,52 @@ def test_who_changed_a_secret_after_the_deployment_is_named(tmp_path: Path, depl
     document = report(tmp_path, api, "a", values={"checksum": {"secrets": "2"}})
     found = {item["path"]: (item["class"], item["manager"], item["time"]) for item in document["courses"][0]["entries"]}
     assert found == {"$.checksum.secrets": ("secret", "kubectl-create", LATER)}
+
+
+def tls_secret(days: float, course: str = "a") -> dict[str, Any]:
+    """Return a Secret with a certificate that ends after some days."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hub")])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, NOW - timedelta(1), NOW + timedelta(days))
+    pem = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    metadata = {"name": "tls", "namespace": f"course-{course}"}
+    return {"metadata": metadata, "data": {"tls.crt": base64.b64encode(pem).decode()}}
+
+
+@pytest.mark.parametrize(("days", "soon"), [(20.5, False), (13.5, True), (-1.0, True)])
+def test_a_certificate_that_ends_soon_is_reported(tmp_path: Path, days: float, soon: bool) -> None:
+    api = FewObjects(secret("a"))
+    courses = states(tmp_path, api, "a")
+    api.others["Secret"] = [tls_secret(days), tls_secret(1, "of-another"), {"metadata": tls_secret(1)["metadata"]}]
+    names = {("course-a", "tls"): "a"}
+    found = course_certificates(api, names)  # type: ignore[arg-type]
+    document = report_document([state.document() for state in courses.values()], NOW, "report", found)
+    (end,) = document["certificates"]
+    assert (end["name"], end["course"], end["days"], end["soon"]) == ("Secret tls", "a", int(days // 1), soon)
+    assert ("expiring certificate" in page(document)) is soon
+    assert document["clean"] is not soon
+    line = 'campus_hubs_certificate_end_timestamp_seconds{name="Secret tls",course="a"}'
+    assert f"{line} {(NOW + timedelta(days)).timestamp():.0f}" in metrics(document)
+
+
+def test_no_list_is_made_for_courses_without_certificates() -> None:
+    api = FewObjects()
+    assert course_certificates(api, {}) == []  # type: ignore[arg-type]
+    assert api.calls == 0
+
+
+def test_the_api_server_s_and_the_kubeconfig_s_ends_are_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pem = base64.b64decode(tls_secret(29.5)["data"]["tls.crt"])
+    (tmp_path / "client.crt").write_bytes(pem)
+    asked = []
+
+    def answer(address: tuple[str, int], timeout: float) -> str:
+        asked.append(address)
+        return pem.decode()
+
+    monkeypatch.setattr("ssl.get_server_certificate", answer)
+    found = cluster_certificates("https://192.0.2.11:6443", str(tmp_path / "client.crt"))
+    assert asked == [("192.0.2.11", 6443)]
+    assert [(end.name, end.document(NOW)["soon"]) for end in found] == [("API server", True), ("kubeconfig", True)]

@@ -1,0 +1,107 @@
+# Copyright (c) The campus.hubs developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""When the certificates end that people and courses depend on, for the drift report."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ssl
+import urllib.parse
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, Kind
+
+try:
+    from cryptography import x509
+except ImportError:  # nothing is known of certificates then
+    x509 = None  # type: ignore[assignment]
+
+# Days left at which an end is reported. Runs renew kubeadm's earlier; who issues the others has had time by then.
+CLUSTER_DAYS, COURSE_DAYS = 30, 14
+_SECRETS = Kind("", "v1", "Secret", "secrets", namespaced=True, verbs=frozenset({"list"}))
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """One certificate.
+
+    Attributes:
+        name: what presents it.
+        course: whose it is; empty for the cluster's.
+        ends: when.
+    """
+
+    name: str
+    course: str
+    ends: datetime
+
+    def document(self, now: datetime) -> dict[str, Any]:
+        """Return it for the report."""
+        days = (self.ends - now).days
+        return {
+            "name": self.name,
+            "course": self.course,
+            "ends": self.ends.isoformat(),
+            "days": days,
+            "soon": days < (COURSE_DAYS if self.course else CLUSTER_DAYS),
+        }
+
+
+def end_of(pem: bytes) -> datetime | None:
+    """Return when the first certificate of a PEM text ends; None if it holds none."""
+    try:
+        return x509.load_pem_x509_certificate(pem).not_valid_after_utc if x509 else None
+    except ValueError:
+        return None
+
+
+def cluster_certificates(host: str, client_file: str | None) -> list[Certificate]:
+    """Look at the API server's certificate, which kubeadm renews with all of its others, and at the kubeconfig's.
+
+    Args:
+        host: URL of the API server.
+        client_file: the kubeconfig's client certificate, PEM; None if it has none.
+    """
+    address = urllib.parse.urlsplit(host)
+    found = {}
+    try:
+        # Only looked at: requests verify it.
+        server = ssl.get_server_certificate((address.hostname or "", address.port or 443), timeout=10)
+        found["API server"] = end_of(server.encode())
+        found["kubeconfig"] = end_of(Path(client_file).read_bytes()) if client_file else None
+    except (OSError, ValueError):
+        pass
+    return [Certificate(name, "", end) for name, end in found.items() if end]
+
+
+def course_certificates(api: Api, names: Mapping[tuple[str, str], str]) -> list[Certificate]:
+    """Look at the certificates that courses present themselves, in one list of the cluster's TLS Secrets.
+
+    Args:
+        api: the API server.
+        names: namespace and name of the Secret to the course.
+
+    Raises:
+        ApiError: the API server refuses.
+    """
+    secrets = api.objects(_SECRETS, fields="type=kubernetes.io/tls") if names else []
+    return list(_ends(secrets, names))
+
+
+def _ends(secrets: Iterable[Mapping[str, Any]], names: Mapping[tuple[str, str], str]) -> Iterable[Certificate]:
+    for secret in secrets:
+        metadata = secret["metadata"]
+        course = names.get((metadata["namespace"], metadata["name"]))
+        try:
+            end = end_of(base64.b64decode((secret.get("data") or {}).get("tls.crt") or "")) if course else None
+        except binascii.Error:
+            end = None
+        if course and end:
+            yield Certificate(f"Secret {metadata['name']}", course, end.astimezone(UTC))
