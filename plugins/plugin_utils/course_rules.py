@@ -50,6 +50,7 @@ EXCHANGE_SIZE, COURSE_SIZE, MAX_UPLOAD = "course_hub_exchange_size", "course_hub
 MEMORY, CPU, HOME_SIZE, CULL = "course_hub_memory", "course_hub_cpu", "course_hub_home_size", "course_hub_cull"
 # What the chart takes for an option that is left out.
 CULL_DEFAULTS = {"timeout": 3600, "every": 300, "max_age": 0}
+CANARY = "course_hub_canary"
 LMS_NETWORKS, USER_NETWORKS, CONFIG = "course_hub_lms_networks", "course_hub_user_networks", "course_hub_config"
 NETWORK_FORM = "a network such as 10.1.0.0/16, with nothing behind the prefix"
 PLATFORM_FIELDS = ("issuer", "authorization_endpoint", "token_endpoint", "jwks_uri")
@@ -95,6 +96,7 @@ def check_courses(inventory: Inventory) -> Iterator[Mistake]:
         yield from _check_address(inventory, course)
         yield from _check_networks(course)
         yield from _check_config(course)
+        yield from _check_canary(inventory, course)
     yield from _check_shared(inventory)
 
 
@@ -422,6 +424,22 @@ def _check_config(course: Host) -> Iterator[Mistake]:
             yield Mistake(course.name, path, "unknown", "a class of JupyterHub, such as KubeSpawner")
         elif not isinstance(traits, Mapping):
             yield Mistake(course.name, path, show(path, traits), "a dictionary of trait to value")
+
+
+def _check_canary(inventory: Inventory, course: Host) -> Iterator[Mistake]:
+    courses = inventory.group(COURSES)
+    canaries = course.value(CANARY)
+    if not isinstance(canaries, (list, tuple)):
+        return  # its type is the argument spec's business
+    names = [other.name for other in courses]
+    for index, name in enumerate(canaries):
+        if name not in names:
+            path = f"{CANARY}[{index}]"
+            yield Mistake(course.name, path, show(path, name), "the id of a course", did_you_mean(str(name), names))
+    first = courses[0].value(CANARY)
+    if isinstance(first, (list, tuple)) and list(first) != list(canaries):
+        got = f"{show(CANARY, canaries)}, and {show(CANARY, first)} for {courses[0].name}"
+        yield Mistake(course.name, CANARY, got, "the same for all courses", "Set it once, as a variable of the group.")
 
 
 def _check_shared(inventory: Inventory) -> Iterator[Mistake]:
