@@ -43,6 +43,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "grades",
         "exchange",
         "courses",
+        "canary",
         "settings",
         "drift",
         "cluster_drift",

@@ -193,13 +193,19 @@ class Person:
 
     def run_cell(self, code: str, timeout: float = CELL_TIMEOUT) -> str:
         """Run code in a new kernel over its websocket and return what it printed or raised."""
-        kernel = self._request("POST", f"/user/{self.name}/api/kernels", json={"name": "python3"}).json()["id"]
+        kernel = self.start_kernel()
         try:
-            return self._execute(kernel, code, timeout)
+            return self.run_in_kernel(kernel, code, timeout)
         finally:
             self._request("DELETE", f"/user/{self.name}/api/kernels/{kernel}")
 
-    def _execute(self, kernel: str, code: str, timeout: float) -> str:
+    def start_kernel(self) -> str:
+        """Start a kernel that stays, and return its id."""
+        kernel: str = self._request("POST", f"/user/{self.name}/api/kernels", json={"name": "python3"}).json()["id"]
+        return kernel
+
+    def run_in_kernel(self, kernel: str, code: str, timeout: float = CELL_TIMEOUT) -> str:
+        """Run code in a kernel over its websocket and return what it printed or raised."""
         path = f"/user/{self.name}/"
         query = urlencode({"session_id": uuid.uuid4().hex, "_xsrf": self._xsrf(path)})
         address = self.server.replace("http", "ws", 1) + f"/api/kernels/{kernel}/channels?{query}"
