@@ -79,9 +79,12 @@ def read_claims(metadata: Mapping[str, Any]) -> list[Claim]:
 
 
 def merge(trees: Iterable[Tree]) -> Tree:
-    """Return one tree with the nodes of all."""
+    """Return one tree with the nodes of all; if there is one only, that."""
+    first, *others = [tree for tree in trees if tree] or [{}]
+    if not others:
+        return first
     found: Tree = {}
-    for tree in trees:
+    for tree in (first, *others):
         _merge_into(found, tree)
     return found
 

@@ -43,6 +43,7 @@ from ansible_collections.campus.hubs.plugins.module_utils.course_state.release i
     STUCK,
     Chart,
     Manifest,
+    Parser,
     Release,
     StateError,
     decode,
@@ -169,7 +170,8 @@ class Survey:
         secrets = self._api.objects(snapshot.kinds["", "Secret"], labels="owner=helm,status!=superseded")
         snapshot.releases, snapshot.broken = newest(secrets, self._chart.name)
         del secrets
-        self._manifests = {place: release.objects() for place, release in snapshot.releases.items()}
+        parser = Parser()
+        self._manifests = {place: release.objects(parser) for place, release in snapshot.releases.items()}
         released = {key_of(manifest)[:2] for objects in self._manifests.values() for manifest in objects}
         relevant = {*namespaces, *(namespace for namespace, _name in snapshot.releases)}
         plan: list[tuple[Kind, str, bool]] = [(snapshot.kinds["", "Namespace"], COURSE, True)]

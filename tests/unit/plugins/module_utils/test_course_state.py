@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Kind
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.certificates import (
     cluster_certificates,
@@ -31,8 +32,10 @@ from ansible_collections.campus.hubs.plugins.module_utils.course_state.ownership
 )
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import (
     Chart,
+    Parser,
     StateError,
     decode,
+    parse_manifest,
     value_differences,
 )
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.report import metrics, page, report_document
@@ -595,3 +598,51 @@ def test_the_api_server_s_and_the_kubeconfig_s_ends_are_looked_at(
     found = cluster_certificates("https://192.0.2.11:6443", str(tmp_path / "client.crt"))
     assert asked == [("192.0.2.11", 6443)]
     assert [(end.name, end.document(NOW)["soon"]) for end in found] == [("API server", True), ("kubeconfig", True)]
+
+
+# ---- parsing ----
+
+
+def manifest(name: str, digest: str) -> str:
+    return f"""---
+apiVersion: v1
+metadata: {{name: {name}, namespace: course-{name}, labels: {{"in/{name}": "x{name}", hub: yes, {name}x: hub-{name}}}}}
+data: {{text: "a\\n{name}: \\t", number: 1, 2: two, digest: "{digest}", word: {digest}, plain: {name}}}
+---
+kind: ConfigMap
+data: |
+  {name} {digest}
+  "{digest}" {name}-{name}
+---
+when: 2026-01-01
+name: {name}
+"""
+
+
+@pytest.mark.parametrize(
+    "names", [["abc", "python-ws26", "e5"], ["hub", "data", "kind", "n"], ["1", "on", "yes", "x1"]]
+)
+def test_a_manifest_is_read_as_if_it_were_alone(names: list[str]) -> None:
+    parser = Parser()
+    for name in [*names, *names]:
+        for digest in ("a" * 64, "1" * 64, "0123456789abcdef" * 4):
+            text = manifest(name, digest)
+            assert parser.parse(text, name) == parse_manifest(text)
+
+
+def test_what_differs_in_names_and_digests_only_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = []
+    load = yaml.load
+
+    def counted(text: str, Loader: type) -> Any:  # noqa: ANN401, N803 (as the original)
+        parsed.append(text)
+        return load(text, Loader=Loader)
+
+    monkeypatch.setattr(yaml, "load", counted)
+    parser = Parser()
+    text = 'kind: Deployment\nname: {name}\nsecrets: "{digest}"\n'
+    for number in range(10):
+        name, digest = f"course-{number}", f"{number:064}"
+        (found,) = parser.parse(text.format(name=name, digest=digest), name)
+        assert found == {"kind": "Deployment", "name": name, "secrets": digest}
+    assert len(parsed) == 1 + 10  # and what each name alone would mean
