@@ -59,6 +59,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         except (HTTPError, ConfigException) as error:
             # With an exit code of its own: nobody knows whether there is drift.
             message = f"Courses: no connection to a Kubernetes API: {error}. Set kubeconfig or K8S_AUTH_KUBECONFIG."
+            if self._task.check_mode and self._task.args.get("report_mode") != "report":
+                return {**result, "changed": False, "api_answers": False, "msg": message}
             return {**result, "unreachable": True, "changed": False, "msg": message}
         return {**result, "failed": True, "changed": False, "msg": message}
 
@@ -72,6 +74,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         courses: dict[str, Any] = {}
         unknown: dict[str, str] = {}
         asked: set[str] = set()
+        lti13: set[str] = set()
         helm = ""
         for host in raw:
             templar = wanted.variables(host)
@@ -83,6 +86,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             rotates = int(wanted.option(templar, "course_hub_lti13_key_rotate_after_days") or 0)
             if rotates or boolean(wanted.option(templar, "course_hub_show_secret") or False):
                 asked.add(host)
+            if wanted.option(templar, "course_hub_lti13_platform"):
+                lti13.add(host)
             helm = helm or wanted.helm(templar)
         known = [*groups.get("courses", []), *self._task.args.get("known", [])]
         params = {**self._task.args, "courses": courses, "chart": str(wanted.chart), "helm": helm, "known": known}
@@ -104,7 +109,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             said += [certificate_line(end) for end in document["certificates"] if end["soon"]]
             write_report(Path(self._task.args["report"]).expanduser(), document)
         work = [course["course"] for course in found["courses"] if course["work"]]
-        return {**found, "work": work, "lines": said}
+        return {
+            **found,
+            "api_answers": True,
+            "work": work,
+            "lines": said,
+            "summary": summary(found["courses"], len(courses)),
+            "rosters": [
+                course["namespace"] for course in found["courses"] if course["course"] in lti13 and not course["work"]
+            ],
+        }
 
     def _client(self) -> Any:  # noqa: ANN401 (the client is untyped)
         """Return a client for the kubeconfig of the task, of its environment, or of this process."""
@@ -155,6 +169,12 @@ def certificate_line(end: Mapping[str, Any]) -> str:
     """Say that a certificate ends soon, and who renews it."""
     cure = f"put a new one into it: it is {end['course']}'s" if end["course"] else "playbooks/cluster.yml renews it"
     return f"the certificate of {end['name']} ends in {end['days']} days, {end['ends']}; {cure}"
+
+
+def summary(courses: Sequence[Mapping[str, Any]], count: int) -> str:
+    """Say how many courses are in sync."""
+    good = sum(course["state"] == "in_sync" for course in courses)
+    return f"{good} of {count} courses are in sync."
 
 
 def lines(course: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: course_roster
-short_description: Bring a course's roster up to date from its LMS
+short_description: Bring courses' rosters up to date from their LMS
 version_added: 0.2.0
 author:
   - The campus.hubs developers (@campus-hubs)
@@ -25,10 +25,16 @@ options:
     description:
       - Namespace of the course.
     type: str
-    required: true
+  namespaces:
+    description:
+      - Namespaces of many courses, which are worked on side by side. Exactly one of O(namespace) and this must be
+        given.
+      - A course whose roster can not be read does not fail the task and stops no other; it is in RV(lines).
+    type: list
+    elements: str
   wait_seconds:
     description:
-      - How long to wait for the exchange's pod, in seconds.
+      - How long to wait for the exchange's pod, in seconds. With O(namespaces) nothing is waited for.
     type: int
     default: 60
 attributes:
@@ -58,43 +64,64 @@ EXAMPLES = r"""
     namespace: course-python-ws26
   check_mode: true
   diff: true
+
+- name: All courses know their members
+  campus.hubs.course_roster:
+    namespaces: [course-python-ws26, course-statistics-ws26]
 """
 
 RETURN = r"""
+courses:
+  description:
+    - What became of each course, with its C(namespace), and C(msg), why its roster could not be read.
+    - If C(msg) is empty, all that is returned for one course, and C(changed).
+  returned: with O(namespaces)
+  type: list
+  elements: dict
+lines:
+  description: Which rosters have changed and which could not be read, for reading.
+  returned: with O(namespaces)
+  type: list
+  elements: str
+  sample:
+    - "course-python-ws26: 3 join, 1 leaves, 0 have another role"
 available:
   description: Whether the LMS offers a roster for this course.
-  returned: success
+  returned: with O(namespace)
   type: bool
 reason:
   description: Why it does not; empty if it does.
-  returned: success
+  returned: with O(namespace)
   type: str
   sample: Nobody has come from the LMS yet, so its roster's address is not known.
 joined:
   description: User names of who joins.
-  returned: success
+  returned: with O(namespace)
   type: list
   elements: str
 left:
   description: User names of who leaves.
-  returned: success
+  returned: with O(namespace)
   type: list
   elements: str
 role_changed:
   description: Whose role changes, each with user, before and after.
-  returned: success
+  returned: with O(namespace)
   type: list
   elements: dict
 members:
   description: How many active members there are afterwards.
-  returned: success
+  returned: with O(namespace)
   type: int
 """
 
 import json
 import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, ApiError, Kind
 from ansible_collections.campus.hubs.plugins.module_utils.secret_module import describe_api_error, fail
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.client import get_api_client
@@ -102,32 +129,41 @@ from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import An
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.exceptions import CoreException
 
 try:
-    from kubernetes.client import CoreV1Api
+    from kubernetes.client import ApiClient, CoreV1Api
     from kubernetes.client.exceptions import ApiException
     from kubernetes.config.config_exception import ConfigException
     from kubernetes.stream import stream
     from urllib3.exceptions import HTTPError
 except ImportError:  # AnsibleK8SModule says so
-    CoreV1Api = stream = None  # type: ignore[misc,assignment]
+    ApiClient = CoreV1Api = stream = None  # type: ignore[misc,assignment]
     ApiException = ConfigException = HTTPError = OSError  # type: ignore[misc,assignment]
 
 NOTHING: dict[str, Any] = {"joined": [], "left": [], "role_changed": [], "members": 0}
 # Seconds; a roster of thousands is many pages.
 _SYNC_TIMEOUT = 300
+# Each is a process in a course's exchange, and a question to its LMS.
+_PARALLEL = 16
+_PODS = Kind("", "v1", "Pod", "pods", namespaced=True, verbs=frozenset())
+_NO_EXCHANGE = {"changed": False, "available": False, "reason": "The exchange does not run.", **NOTHING}
 
 
 class RosterError(Exception):
     """The roster could not be read; the text says why."""
 
 
-def ready_pod(api: Any, namespace: str) -> str | None:  # noqa: ANN401 (the client is untyped)
-    """Return the name of the exchange's ready pod, None if there is none."""
-    for pod in api.list_namespaced_pod(namespace, label_selector="component=exchange").items:
-        conditions = {condition.type: condition.status for condition in pod.status.conditions or []}
-        if not pod.metadata.deletion_timestamp and conditions.get("Ready") == "True":
-            name: str = pod.metadata.name
-            return name
-    return None
+def ready_pods(pods: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the names of the exchanges' ready pods, by namespace.
+
+    Args:
+        pods: of exchanges, as the API gives them.
+    """
+    found = {}
+    for pod in pods:
+        metadata = pod["metadata"]
+        conditions = {item["type"]: item["status"] for item in (pod.get("status") or {}).get("conditions") or []}
+        if not metadata.get("deletionTimestamp") and conditions.get("Ready") == "True":
+            found[metadata["namespace"]] = metadata["name"]
+    return found
 
 
 def synchronise(api: Any, namespace: str, pod: str, *, check: bool) -> dict[str, Any]:  # noqa: ANN401
@@ -175,30 +211,114 @@ def diff_of(document: dict[str, Any]) -> dict[str, str]:
     }
 
 
+def read_many(
+    namespaces: Iterable[str], pods: Mapping[str, str], read: Callable[[str, str], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Bring the rosters of many courses up to date, several at a time; one that fails stops no other.
+
+    Args:
+        namespaces: of the courses.
+        pods: names of the exchanges' pods by namespace, where one is ready.
+        read: brings one up to date, by namespace and pod; returns its document.
+
+    Returns:
+        One document for each, with namespace and `msg`, why it could not be read.
+    """
+
+    def one(namespace: str) -> dict[str, Any]:
+        try:
+            document = read(namespace, pods[namespace]) if namespace in pods else _NO_EXCHANGE
+        except RosterError as error:
+            return {"namespace": namespace, "msg": str(error)}
+        except (ApiException, HTTPError, ConfigException, CoreException) as error:
+            return {"namespace": namespace, "msg": describe_api_error(error)}
+        return {"namespace": namespace, **document, "msg": ""}
+
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        return list(pool.map(one, namespaces))
+
+
+def line_of(course: Mapping[str, Any]) -> str:
+    """Say what became of one of many courses; nothing if nothing did."""
+    if course["msg"]:
+        return f"{course['namespace']}: {course['msg']}. The members are as before; the next run asks again."
+    if not course["changed"]:
+        return ""
+    joined, left, other = (len(course[name]) for name in ("joined", "left", "role_changed"))
+    return f"{course['namespace']}: {joined} join, {left} leave, {other} have another role"
+
+
+def result_of(courses: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the module's result for many courses."""
+    diffs = {course["namespace"]: diff_of(course) for course in courses if not course["msg"]}
+    diff = {
+        side: "".join(
+            f"{namespace}: {line}\n" for namespace, parts in diffs.items() for line in parts[side].splitlines()
+        )
+        for side in ("before", "after")
+    }
+    return {
+        "changed": any(course.get("changed") for course in courses),
+        "courses": courses,
+        "lines": [line for course in courses if (line := line_of(course))],
+        "diff": diff,
+    }
+
+
 def main() -> None:
     arguments = {
         **AUTH_ARG_SPEC,
-        "namespace": {"type": "str", "required": True},
+        "namespace": {"type": "str"},
+        "namespaces": {"type": "list", "elements": "str"},
         "wait_seconds": {"type": "int", "default": 60},
     }
-    module = AnsibleK8SModule(argument_spec=arguments, supports_check_mode=True)
-    namespace = module.params["namespace"]
+    module = AnsibleK8SModule(
+        argument_spec=arguments,
+        mutually_exclusive=[("namespace", "namespaces")],
+        required_one_of=[("namespace", "namespaces")],
+        supports_check_mode=True,
+    )
     try:
-        api = CoreV1Api(get_api_client(module).client.client)
-        end = time.monotonic() + module.params["wait_seconds"]
-        while not (pod := ready_pod(api, namespace)) and not module.check_mode and time.monotonic() < end:
-            time.sleep(1)
-        if not pod and not module.check_mode:
-            fail(module, f"Roster of {namespace}: no exchange is ready after {module.params['wait_seconds']} s")
-        if pod:
-            document = synchronise(api, namespace, pod, check=module.check_mode)
-        else:
-            document = {"changed": False, "available": False, "reason": "The exchange does not run.", **NOTHING}
+        client = get_api_client(module).client.client
+        if module.params["namespaces"] is not None:
+            module.exit_json(**many(client, module.params["namespaces"], check=module.check_mode))
+        document = one(client, module)
     except RosterError as error:
-        fail(module, f"Roster of {namespace}: {error}")
+        fail(module, f"Roster of {module.params['namespace']}: {error}")
+    except ApiError as error:
+        fail(module, f"Rosters: The Kubernetes API answers {error.status}: {error}")
     except (ApiException, HTTPError, ConfigException, CoreException) as error:
-        fail(module, f"Roster of {namespace}: {describe_api_error(error)}")
+        fail(module, f"Roster of {module.params['namespace'] or 'courses'}: {describe_api_error(error)}")
     module.exit_json(**document, diff=diff_of(document))
+
+
+def exchanges(client: Any, namespace: str = "") -> dict[str, str]:  # noqa: ANN401
+    """Ask for the exchanges' ready pods, of all courses or of one; by namespace."""
+    return ready_pods(Api(client).objects(_PODS, namespace=namespace, labels="component=exchange"))
+
+
+def many(client: Any, namespaces: list[str], *, check: bool) -> dict[str, Any]:  # noqa: ANN401
+    """Bring the rosters of many courses up to date; return the module's result."""
+
+    def read(namespace: str, pod: str) -> dict[str, Any]:
+        # `stream` changes the client that it is given: each has its own.
+        return synchronise(CoreV1Api(ApiClient(client.configuration)), namespace, pod, check=check)
+
+    return result_of(read_many(namespaces, exchanges(client), read))
+
+
+def one(client: Any, module: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Bring one course's roster up to date, and wait for its exchange if need be; return its document."""
+    namespace, seconds = module.params["namespace"], module.params["wait_seconds"]
+    end = time.monotonic() + seconds
+    while not (pods := exchanges(client, namespace)) and not module.check_mode and time.monotonic() < end:
+        time.sleep(1)
+    if pods:
+        return synchronise(CoreV1Api(client), namespace, pods[namespace], check=module.check_mode)
+    if module.check_mode:
+        return _NO_EXCHANGE
+    message = f"no exchange is ready after {seconds} s"
+    raise RosterError(message)
 
 
 if __name__ == "__main__":

@@ -135,11 +135,14 @@ class Api:
             raise StateError(message)
         return list(found.values())
 
-    def objects(self, kind: Kind, *, labels: str = "", fields: str = "", metadata_only: bool = False) -> list[Manifest]:
-        """Return all objects of a kind in all namespaces, in pages.
+    def objects(
+        self, kind: Kind, *, namespace: str = "", labels: str = "", fields: str = "", metadata_only: bool = False
+    ) -> list[Manifest]:
+        """Return all objects of a kind in all namespaces, or in one, in pages.
 
         Args:
             kind: what.
+            namespace: the one.
             labels: label selector.
             fields: field selector.
             metadata_only: leave out all but metadata.
@@ -150,7 +153,7 @@ class Api:
         items: list[Manifest] = []
         while True:
             accept = f"{_METADATA},{_JSON}" if metadata_only else _JSON
-            page = self.request("GET", kind.url(), query=query, media=(accept, _JSON))
+            page = self.request("GET", kind.url(namespace), query=query, media=(accept, _JSON))
             items += page.get("items") or []
             token = (page.get("metadata") or {}).get("continue")
             if not token:

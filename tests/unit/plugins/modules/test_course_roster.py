@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,21 +21,15 @@ DOCUMENT = {
 }
 
 
-def pod(name: str, ready: str = "True", deleted: str | None = None) -> SimpleNamespace:
-    conditions = [SimpleNamespace(type="Ready", status=ready)]
-    return SimpleNamespace(
-        metadata=SimpleNamespace(name=name, deletion_timestamp=deleted), status=SimpleNamespace(conditions=conditions)
-    )
-
-
-def listing(*pods: SimpleNamespace) -> SimpleNamespace:
-    return SimpleNamespace(list_namespaced_pod=lambda *_, **__: SimpleNamespace(items=list(pods)))
+def pod(name: str, ready: str = "True", **metadata: str) -> dict[str, Any]:
+    status = {"conditions": [{"type": "Ready", "status": ready}]}
+    return {"metadata": {"name": name, "namespace": "course-x", **metadata}, "status": status}
 
 
 def test_only_a_ready_pod_that_stays_is_asked() -> None:
-    api = listing(pod("old", deleted="now"), pod("starting", ready="False"), pod("exchange-1"))
-    assert course_roster.ready_pod(api, "course-x") == "exchange-1"
-    assert course_roster.ready_pod(listing(pod("starting", ready="False")), "course-x") is None
+    pods = [pod("exchange-1"), pod("old", deletionTimestamp="now"), pod("starting", ready="False")]
+    assert course_roster.ready_pods(pods) == {"course-x": "exchange-1"}
+    assert course_roster.ready_pods(pods[1:]) == {}
 
 
 class Run:
@@ -107,3 +102,27 @@ def test_the_diff_names_who_comes_and_goes() -> None:
         "before": "u1\nu2 student\n",
         "after": "u2 teaching_assistant\nu3\n",
     }
+
+
+def test_one_of_many_that_fails_stops_no_other_and_is_named() -> None:
+    together = threading.Barrier(3, timeout=10)
+
+    def read(namespace: str, pod: str) -> dict[str, Any]:
+        assert pod == f"pod-of-{namespace}"
+        together.wait()  # side by side, or never
+        if namespace == "course-b":
+            message = "The LMS answers 503"
+            raise course_roster.RosterError(message)
+        return DOCUMENT if namespace == "course-a" else {**DOCUMENT, "changed": False, **course_roster.NOTHING}
+
+    names = [f"course-{letter}" for letter in "abcd"]
+    pods = {name: f"pod-of-{name}" for name in names[:3]}
+    result = course_roster.result_of(course_roster.read_many(names, pods, read))
+    assert result["changed"]
+    assert [course["namespace"] for course in result["courses"]] == names
+    assert result["lines"] == [
+        "course-a: 1 join, 1 leave, 1 have another role",
+        "course-b: The LMS answers 503. The members are as before; the next run asks again.",
+    ]
+    assert result["courses"][3]["reason"] == "The exchange does not run."
+    assert result["diff"]["after"] == "course-a: u2 teaching_assistant\ncourse-a: u3\n"
