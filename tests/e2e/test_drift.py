@@ -156,9 +156,9 @@ EDITS = {
         "resources.limits.memory",
         "kubectl-set",
     ),
-    "replicas": Edit(
-        "kubectl scale deployment/exchange --replicas=0", "Deployment exchange", "$.spec.replicas", "kubectl"
-    ),
+    "replicas": Edit("kubectl scale deployment/proxy --replicas=2", "Deployment proxy", "$.spec.replicas", "kubectl"),
+    # The API server notes no author of a zero.
+    "stopped": Edit("kubectl scale deployment/exchange --replicas=0", "Deployment exchange", "$.spec.replicas"),
     "paused": Edit("kubectl rollout pause deployment/hub", "Deployment hub", "$.spec.paused", "kubectl-rollout"),
     "security context": Edit(
         f"kubectl patch deployment/hub {json_patch('replace', f'{CONTAINER}/securityContext/readOnlyRootFilesystem', 'false')}",  # noqa: E501
@@ -479,16 +479,16 @@ def test_a_field_that_is_filled_in_by_the_cluster_is_no_drift(demo: Demo) -> Non
     kubectl('kubectl patch service/hub --patch=\'{"spec":{"sessionAffinity":"None"}}\'', NAMESPACE)
     assert demo.entries() == []
     kubectl("kubectl apply --filename=-", NAMESPACE, DEFAULTS)
+    read = "kubectl get deployment/proxy --output=jsonpath={.spec.revisionHistoryLimit}"
     try:
         note = "kubectl annotate --overwrite deployment/proxy kubectl.kubernetes.io/looked-at=$(date +%s)"
-        read = "kubectl get deployment/proxy --output=jsonpath={.spec.revisionHistoryLimit}"
         wait_for("the policy to work", lambda: kubectl(f"{note} >&2 && {read}", NAMESPACE) == "3", 60, pause=2)
         assert demo.entries() == []
     finally:
         kubectl("kubectl delete --filename=-", NAMESPACE, DEFAULTS)
-    # Without the policy it is a field that somebody has set.
-    assert [entry["path"] for entry in demo.entries()] == ["$.spec.revisionHistoryLimit"]
-    demo.mend()
+        # Nobody has set it: without the policy it stays until somebody writes it.
+        reset = f"kubectl patch deployment/proxy {json_patch('remove', '/spec/revisionHistoryLimit')}"
+        wait_for("the policy's end", lambda: kubectl(f"{reset} >&2 && {read}", NAMESPACE) == "10", 60, pause=2)
     assert demo.entries() == []
 
 
