@@ -131,7 +131,11 @@ nodes_stop() {
 }
 nodes_destroy() {
   local x
-  for x in "${LAB_NODES[@]}"; do podman rm -f -t 3 -v --ignore "lab-${x%%=*}"; podman volume rm -f "lab-${x%%=*}-var"; done
+  for x in "${LAB_NODES[@]}"; do
+    # On a busy machine the processes of a cluster need longer to die than podman waits.
+    wait_for 90 "${x%%=*} is gone" podman rm -f -t 3 -v --ignore "lab-${x%%=*}"
+    podman volume rm -f "lab-${x%%=*}-var"
+  done
   rm -f "$CACHE/known_hosts" "$LAB/../inventories/lab/kubeconfig"       # they speak of a cluster that is gone
 }
 lab_down() {
