@@ -8,11 +8,13 @@ import gzip
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import yaml
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Kind
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, Kind
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.certificates import (
     cluster_certificates,
     course_certificates,
@@ -454,12 +456,44 @@ def test_a_namespace_that_lets_everything_in_is_drift(tmp_path: Path) -> None:
 
 def test_the_number_of_calls_does_not_depend_on_the_number_of_courses(tmp_path: Path) -> None:
     calls = set()
-    for count in (1, 40):
+    for count in (1, 10, 100):
         api = FewObjects(*(secret(f"c{number}") for number in range(count)))
         found = states(tmp_path, api, *(f"c{number}" for number in range(count)))
         assert {state.state for state in found.values()} == {"in_sync"}
         calls.add(api.calls)
     assert len(calls) == 1
+
+
+class Server:
+    """Answers lists in pages, as the API server does; stands for the client and its connections."""
+
+    def __init__(self, count: int) -> None:
+        """Have so many objects."""
+        self.items = [{"metadata": {"name": f"o{number}"}} for number in range(count)]
+        self.default_headers: dict[str, str] = {}
+        self.configuration = SimpleNamespace(host="https://192.0.2.11")
+        self.rest_client = SimpleNamespace(pool_manager=self)
+
+    def update_params_for_auth(self, *_: object) -> None:
+        """Add nothing."""
+
+    def request(self, method: str, url: str, **_: object) -> SimpleNamespace:
+        """Answer one page."""
+        query = dict(parse_qsl(urlsplit(url).query))
+        begin, limit = int(query.get("continue", 0)), int(query["limit"])
+        end = begin + limit
+        metadata = {"continue": str(end)} if end < len(self.items) else {}
+        assert method == "GET"
+        answer = {"items": self.items[begin:end], "metadata": metadata}
+        return SimpleNamespace(status=200, data=json.dumps(answer).encode())
+
+
+@pytest.mark.parametrize(("count", "calls"), [(0, 1), (1, 1), (10, 1), (100, 1), (500, 1), (501, 2), (2600, 6)])
+def test_more_objects_are_more_pages_and_nothing_else(count: int, calls: int) -> None:
+    server = Server(count)
+    api = Api(server)
+    assert api.objects(KINDS[0], labels="a=b") == server.items
+    assert api.calls == calls
 
 
 def test_the_newest_revision_counts(tmp_path: Path) -> None:
