@@ -32,6 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     order = [
         "cluster",
         "convergence",
+        "run_lock",
         "launch",
         "browser",
         "refusals",

@@ -1,0 +1,337 @@
+# Copyright (c) The campus.hubs developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Holds the lock of a run for as long as the run lives.
+
+A program of its own, because a task's process ends with the task: it reads a `Request` as JSON, answers with one line
+of JSON, and stays until ansible-playbook is gone, however that ended. It imports nothing of Ansible: that would take
+longer than the lock.
+
+Two locks are held. A lock on a file (flock(2)) keeps out runs of the same inventory on this machine, even before there
+is a cluster; the kernel frees it with this process. A Lease in the cluster (coordination.k8s.io/v1) keeps out all
+others; it is deleted at the end, and expires if this process was killed as well.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import http.client
+import json
+import os
+import select
+import signal
+import ssl
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+LEASE = "campus-hubs-run"
+_LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
+_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the task wants to be held.
+
+    Attributes:
+        file: the file to lock; made if it is not there.
+        kubeconfig: of the cluster; it need not be there, or not yet.
+        pid: process of ansible-playbook.
+        holder: who runs it, for people: user@machine and process.
+        since: when it asked for the lock, RFC 3339.
+        renew_seconds: how often the Lease is renewed.
+        expire_seconds: after that long without renewal the Lease is another's who asks for it.
+    """
+
+    file: str
+    kubeconfig: str
+    pid: int
+    holder: str
+    since: str
+    renew_seconds: float = 10
+    expire_seconds: float = 30
+
+
+class BusyError(Exception):
+    """Another run holds the lock."""
+
+    def __init__(self, holder: str, since: str) -> None:
+        """Take who it is, and since when."""
+        super().__init__(holder)
+        self.holder, self.since = holder, since
+
+
+class Ended(Exception):  # noqa: N818 (it is no error)
+    """The run has ended."""
+
+
+def lock_file(request: Request) -> bool:
+    """Lock the file until this process ends, and write into it who holds it.
+
+    Returns:
+        False if this very run has the lock already.
+
+    Raises:
+        BusyError: another process has locked it.
+        OSError: the file can not be written or locked.
+    """
+    path = Path(request.file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        try:
+            other = Request(**json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError):  # it has only just been locked
+            raise BusyError("a process on this machine", request.since) from None
+        if other.pid == request.pid:
+            return False
+        raise BusyError(other.holder, other.since) from None
+    os.truncate(descriptor, 0)
+    os.write(descriptor, json.dumps(asdict(request)).encode())
+    return True
+
+
+class Lease:
+    """The Lease of the cluster, for one run."""
+
+    def __init__(self, request: Request, sleep: Callable[[float], None]) -> None:
+        """Take whose it is to be; connects to nothing."""
+        self._request, self._sleep = request, sleep
+        # resourceVersion that may be overwritten.
+        self._version = ""
+
+    def keep(self) -> None:
+        """Take or renew it.
+
+        Raises:
+            BusyError: it is another's.
+            OSError: there is no cluster (yet), or its API server does not answer, or refuses.
+        """
+        for _attempt in range(5):  # others may be writing it
+            status, answer = self._ask("PUT" if self._version else "POST", self._manifest())
+            if status in (200, 201):
+                self._version = answer["metadata"]["resourceVersion"]
+                return
+            if status not in (404, 409):
+                raise OSError(answer.get("message") or f"the API server answers {status}")
+            self._version = ""
+            self._version = self._find_free()
+        message = "the Lease is written by others all the time"
+        raise OSError(message)
+
+    def release(self) -> None:
+        """Delete it, if it is still ours. What can not be deleted expires."""
+        if self._version:
+            with contextlib.suppress(OSError):
+                self._ask("DELETE", {"preconditions": {"resourceVersion": self._version}})
+
+    def _find_free(self) -> str:
+        """Return the version that may be overwritten, empty if there is no Lease.
+
+        Clocks differ, and an API server that was down for a while kept the owner from renewing it. So a Lease that
+        has expired is watched for longer than a living owner would leave it alone.
+        """
+        found = self._get()
+        if found and not self._is_ours(found) and is_late(found["spec"]):
+            self._sleep(1.5 * self._request.renew_seconds)
+            before, found = found, self._get()
+            if found and found["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]:
+                return str(found["metadata"]["resourceVersion"])
+        if found and not self._is_ours(found):
+            raise BusyError(found["spec"].get("holderIdentity", "unknown"), found["spec"].get("acquireTime", "unknown"))
+        return str(found["metadata"]["resourceVersion"]) if found else ""
+
+    def _get(self) -> dict[str, Any] | None:
+        status, answer = self._ask("GET")
+        return answer if status == 200 else None
+
+    def _is_ours(self, found: Mapping[str, Any]) -> bool:
+        spec = found["spec"]
+        return (spec.get("holderIdentity"), spec.get("acquireTime")) == (self._request.holder, self._request.since)
+
+    def _manifest(self) -> dict[str, Any]:
+        metadata = {"name": LEASE, "labels": {"app.kubernetes.io/managed-by": "campus.hubs"}}
+        return {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": metadata | ({"resourceVersion": self._version} if self._version else {}),
+            "spec": {
+                "holderIdentity": self._request.holder,
+                "acquireTime": self._request.since,
+                "renewTime": datetime.now(UTC).strftime(_TIME),
+                "leaseDurationSeconds": max(1, round(self._request.expire_seconds)),
+            },
+        }
+
+    def _ask(self, method: str, body: object = None) -> tuple[int, dict[str, Any]]:
+        """Make one request with the kubeconfig as it is now: the run may write it anew."""
+        server, headers, context = read_kubeconfig(Path(self._request.kubeconfig))
+        url = server + _LEASES + ("" if method == "POST" else f"/{LEASE}")
+        data = None if body is None else json.dumps(body).encode()
+        headers |= {"Content-Type": "application/json", "Accept": "application/json"}
+        request = urllib.request.Request(url, data, headers, method=method)  # noqa: S310 (the kubeconfig's)
+        try:
+            with urllib.request.urlopen(request, timeout=5, context=context) as answer:  # noqa: S310
+                return answer.status, json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            with contextlib.suppress(ValueError):
+                return error.code, dict(json.loads(error.read()))
+            return error.code, {}
+        except (ValueError, http.client.HTTPException) as error:
+            raise OSError(error) from error
+
+
+def is_late(spec: Mapping[str, Any]) -> bool:
+    """Tell whether a Lease has not been renewed in time."""
+    try:
+        renewed = datetime.fromisoformat(spec["renewTime"])
+    except (KeyError, ValueError):
+        return True
+    return (datetime.now(UTC) - renewed).total_seconds() > float(spec.get("leaseDurationSeconds", 0))
+
+
+def read_kubeconfig(path: Path) -> tuple[str, dict[str, str], ssl.SSLContext | None]:
+    """Return address, credentials and trust of a kubeconfig's current context.
+
+    Raises:
+        OSError: it is not there, or says what only a Kubernetes client can do (`exec` and the like).
+    """
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        (context,) = [one["context"] for one in document["contexts"] if one["name"] == document["current-context"]]
+        (cluster,) = [one["cluster"] for one in document["clusters"] if one["name"] == context["cluster"]]
+        (user,) = [one["user"] for one in document["users"] if one["name"] == context["user"]]
+    except (KeyError, TypeError, ValueError) as error:
+        message = f"{path} has no current context"
+        raise OSError(message) from error
+
+    def text(owner: Mapping[str, Any], name: str) -> str:
+        if f"{name}-data" in owner:
+            return base64.b64decode(owner[f"{name}-data"]).decode()
+        return (path.parent / owner[name]).read_text(encoding="utf-8") if name in owner else ""
+
+    certificate, token = text(user, "client-certificate"), user.get("token") or ""
+    if not certificate and not token:
+        message = f"{path}: the user has neither certificate nor token"
+        raise OSError(message)
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    if not str(cluster["server"]).startswith("https://"):
+        return cluster["server"].rstrip("/"), headers, None
+    trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if cluster.get("insecure-skip-tls-verify"):
+        trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
+    elif authority := text(cluster, "certificate-authority"):
+        trust.load_verify_locations(cadata=authority)
+    else:
+        trust.load_default_certs()
+    if certificate:
+        # OpenSSL's interface takes files only.
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8") as both:
+            both.write(f"{certificate}\n{text(user, 'client-key')}")
+            both.flush()
+            trust.load_cert_chain(both.name)
+    return cluster["server"].rstrip("/"), headers, trust
+
+
+def sleeper(pid: int) -> Callable[[float], None]:
+    """Return a function that sleeps for some seconds, and raises `Ended` as soon as the process has ended."""
+    if not hasattr(os, "pidfd_open"):  # not Linux
+
+        def look(seconds: float) -> None:
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                try:
+                    os.kill(pid, 0)
+                except ProcessLookupError:
+                    raise Ended from None
+                time.sleep(0.2)
+
+        return look
+    poll = select.poll()
+    try:
+        poll.register(os.pidfd_open(pid), select.POLLIN)
+    except ProcessLookupError:
+        raise Ended from None
+
+    def sleep(seconds: float) -> None:
+        if poll.poll(seconds * 1000):
+            raise Ended
+
+    return sleep
+
+
+def hold(request: Request, answer: Callable[[Mapping[str, Any]], None]) -> None:
+    """Take both locks, answer, and hold them until the run has ended.
+
+    Args:
+        request: what is to be held.
+        answer: takes what is to be told to the task, once.
+    """
+    sleep = sleeper(request.pid)
+    lease = Lease(request, sleep)
+    try:
+        if not lock_file(request):
+            answer({"why": ""})
+            return
+    except BusyError as busy:
+        answer({"holder": busy.holder, "since": busy.since})
+        return
+    except OSError as error:
+        answer({"error": f"{request.file}: {error}"})
+        return
+    told = False
+    try:
+        while True:
+            why = ""
+            try:
+                lease.keep()
+            except BusyError as busy:
+                if not told:
+                    answer({"holder": busy.holder, "since": busy.since})
+                    return
+                # The run goes on whatever becomes of the Lease: to stop it in the middle would be worse.
+            except OSError as error:
+                why = str(error)
+            if not told:
+                answer({"why": why})
+            told = True
+            sleep(request.renew_seconds)
+    except Ended:
+        lease.release()
+
+
+def main() -> None:
+    """Read the request, hold the lock, end with the run."""
+    # Who stops a service or a terminal stops all its processes; this one ends after the run and not before.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    request = Request(**json.loads(sys.stdin.readline()))
+
+    def answer(document: Mapping[str, Any]) -> None:
+        print(json.dumps(document), flush=True)
+        # Nobody shall wait for the end of this process because it still has somebody's pipe.
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for number in (0, 1, 2):
+            os.dup2(nothing, number)
+
+    with contextlib.suppress(Ended):
+        hold(request, answer)
+
+
+if __name__ == "__main__":
+    main()
