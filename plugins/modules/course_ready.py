@@ -1,0 +1,185 @@
+#!/usr/bin/python
+# Copyright (c) The campus.hubs developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: course_ready
+short_description: Wait until a course's hub, proxy and exchange run
+version_added: 0.2.0
+author:
+  - The campus.hubs developers (@campus-hubs)
+description:
+  - Waits until the Deployments of a course run as they are wanted now, with all their pods.
+  - Fails when the time is over, and before that when a program has ended four times and waits to be started again. It
+    then says what Kubernetes warns of, and the program's last words.
+extends_documentation_fragment:
+  - kubernetes.core.k8s_auth_options
+options:
+  namespace:
+    description:
+      - Namespace of the course.
+    type: str
+    required: true
+  wait_seconds:
+    description:
+      - How long to wait, in seconds.
+    type: int
+    default: 300
+attributes:
+  check_mode:
+    description: Can run in C(check_mode) and return changed status prediction without modifying target.
+    support: full
+    details:
+      - Changes nothing; waits in check mode, too.
+  diff_mode:
+    description: Will return details on what has changed (or needs changing in C(check_mode)), when in diff mode.
+    support: none
+seealso:
+  - module: campus.hubs.course_state
+"""
+
+EXAMPLES = r"""
+- name: Wait until the course runs
+  campus.hubs.course_ready:
+    namespace: course-python-ws26
+    wait_seconds: 120
+"""
+
+RETURN = r"""
+unready:
+  description: The programs that do not run.
+  returned: failure
+  type: list
+  elements: str
+  sample: [hub]
+"""
+
+import time
+from typing import Any
+
+from ansible_collections.campus.hubs.plugins.module_utils.course_readiness import Look
+from ansible_collections.campus.hubs.plugins.module_utils.secret_module import describe_api_error, fail
+from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
+from ansible_collections.kubernetes.core.plugins.module_utils.k8s.client import get_api_client
+from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
+from ansible_collections.kubernetes.core.plugins.module_utils.k8s.exceptions import CoreException
+
+try:
+    from kubernetes.client import AppsV1Api, CoreV1Api
+    from kubernetes.client.exceptions import ApiException
+    from kubernetes.config.config_exception import ConfigException
+    from urllib3.exceptions import HTTPError
+except ImportError:  # AnsibleK8SModule says so
+    AppsV1Api = CoreV1Api = None  # type: ignore[misc,assignment]
+    ApiException = ConfigException = HTTPError = OSError  # type: ignore[misc,assignment]
+
+# Lines and characters of a program's last words.
+_LINES, _LONGEST = 5, 600
+
+
+class Course:
+    """One course's namespace behind the API server."""
+
+    def __init__(self, client: Any, namespace: str) -> None:  # noqa: ANN401 (the client is untyped)
+        """Take an ApiClient and the place."""
+        self._client, self._namespace = client, namespace
+        self._apps, self._core = AppsV1Api(client), CoreV1Api(client)
+
+    def look(self) -> Look:
+        """Read what there is now."""
+        apps, namespace = self._apps, self._namespace
+        listed = (
+            apps.list_namespaced_deployment(namespace),
+            apps.list_namespaced_replica_set(namespace),
+            self._core.list_namespaced_pod(namespace, label_selector="component in (hub, proxy, exchange)"),
+        )
+        return Look(*(self._client.sanitize_for_serialization(found.items) for found in listed))
+
+    def warnings(self, look: Look) -> list[str]:
+        """Return what Kubernetes warns of, as far as it has to do with programs that do not run."""
+        events = self._core.list_namespaced_event(self._namespace, field_selector="type=Warning")
+        return look.warnings(self._client.sanitize_for_serialization(events.items))
+
+    def last_words(self, pod: str, *, previous: bool) -> str:
+        """Return the end of a pod's log, on one line.
+
+        Args:
+            pod: its name.
+            previous: of the container before the one that runs or waits.
+        """
+        try:
+            text = self._core.read_namespaced_pod_log(pod, self._namespace, tail_lines=_LINES, previous=previous)
+        except (ApiException, HTTPError):  # it has none yet, or its node does not answer
+            return ""
+        return one_line(text)
+
+
+def one_line(text: str | None) -> str:
+    """Return the end of a log; the client makes None of an empty one."""
+    return " | ".join(line.strip() for line in (text or "").splitlines() if line.strip())[-_LONGEST:]
+
+
+def wait(course: Course, seconds: float) -> Look:
+    """Look until all programs run, one of them never will, or the time is over; return what was seen last.
+
+    Raises:
+        ApiException: the API server still refuses when the time is over.
+        HTTPError: it still does not answer then.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        over = time.monotonic() >= end
+        try:
+            look = course.look()
+        except (ApiException, HTTPError):
+            if over:
+                raise
+        else:
+            if over or not look.unready() or look.crashes():
+                return look
+        time.sleep(1)
+
+
+def reason(course: Course, look: Look, namespace: str, seconds: int) -> str:
+    """Say why a course does not come up."""
+    unready, crashes = look.unready(), look.crashes()
+    if crashes:
+        parts = [
+            f"In namespace {namespace} {crash.container} has ended {crash.restarts + 1} times ({crash.pod})."
+            for crash in crashes
+        ]
+    else:
+        parts = [f"After {seconds} seconds {', '.join(unready)} in namespace {namespace} not ready."]
+    parts.append(f"Kubernetes warns: {' | '.join(course.warnings(look)) or 'of nothing'}.")
+    ended = {crash.pod for crash in crashes}
+    for pod in [item for name in unready for item in look.newest(name) if "containerStatuses" in item["status"]]:
+        name = pod["metadata"]["name"]
+        words = course.last_words(name, previous=name in ended)
+        if words:
+            parts.append(f"Last words of {name}: {words}")
+    return " ".join(parts)
+
+
+def main() -> None:
+    arguments = {
+        **AUTH_ARG_SPEC,
+        "namespace": {"type": "str", "required": True},
+        "wait_seconds": {"type": "int", "default": 300},
+    }
+    module = AnsibleK8SModule(argument_spec=arguments, supports_check_mode=True)
+    namespace, seconds = module.params["namespace"], module.params["wait_seconds"]
+    try:
+        course = Course(get_api_client(module).client.client, namespace)
+        look = wait(course, seconds)
+        if look.unready():
+            module.fail_json(msg=reason(course, look, namespace, seconds), unready=look.unready())
+    except (ApiException, HTTPError, ConfigException, CoreException) as error:
+        fail(module, f"Course in {namespace}: {describe_api_error(error)}")
+    module.exit_json(changed=False)
+
+
+if __name__ == "__main__":
+    main()
