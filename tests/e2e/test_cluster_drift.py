@@ -124,7 +124,7 @@ EDITS = {
     ),
     "control plane's taint": Edit(
         CONTROL_PLANE,
-        f"kubectl taint node/{CONTROL_PLANE} node-role.kubernetes.io/control-plane-",
+        f"kubectl taint node {CONTROL_PLANE} node-role.kubernetes.io/control-plane-",
         f"kubectl get node/{CONTROL_PLANE} --output=jsonpath={{.spec.taints}}",
         "node-role.kubernetes.io/control-plane",
     ),
