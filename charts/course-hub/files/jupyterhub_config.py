@@ -6,11 +6,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HERE = Path(__file__).parent
 SECRETS = Path("/etc/campus-hubs/secrets")
@@ -18,6 +22,7 @@ LTI = Path("/etc/campus-hubs/lti")
 NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 EXCHANGE_URL = "http://exchange:8080"
 EXCHANGE_SERVICE = "exchange"
+PROBE_SERVICE = "probe"
 # What hub.config says of these is added to what the course needs, not put in its place.
 ADDED = {"services", "load_roles", "blocked_users"}
 
@@ -90,6 +95,37 @@ def hub_settings(values: dict[str, Any], secret: dict[str, str]) -> Settings:
             "auth_token": secret["proxy-token"],
         },
         "CryptKeeper": {"keys": [bytes.fromhex(secret["crypt-key"])]},
+    }
+
+
+def synthetic_student(values: dict[str, Any], secret: dict[str, str], user_name: Callable[[str, str], str]) -> str:
+    """Return the name of the person whose launch proves that the course works, as the module course_probe has it.
+
+    It is made from a secret, so that no LMS has somebody of that name. Empty if the course has no token for the probe.
+
+    Args:
+        values: the chart's `course-hub.config`.
+        secret: fields of the Secret course-secrets.
+        user_name: makes names of issuer and subject.
+
+    """
+    if not secret.get("probe-token"):
+        return ""
+    login = values["config"].get("CourseAuthenticator", {})
+    issuer = login.get("issuer") or login.get("lti13_platform", {}).get("issuer") or "campus.hubs"
+    return user_name(issuer, hashlib.sha256(f"synthetic student\n{secret['probe-token']}".encode()).hexdigest())
+
+
+def probe_settings(secret: dict[str, str], student: str) -> Settings:
+    """Return the service that may do all with the synthetic student, and nothing else; empty if there is none."""
+    if not student:
+        return {}
+    scopes = [f"{scope}!user={student}" for scope in ("admin:users", "servers", "access:servers")]
+    return {
+        "JupyterHub": {
+            "services": [{"name": PROBE_SERVICE, "api_token": secret["probe-token"]}],
+            "load_roles": [{"name": PROBE_SERVICE, "services": [PROBE_SERVICE], "scopes": scopes}],
+        }
     }
 
 
@@ -327,11 +363,19 @@ def sandbox_settings(values: dict[str, Any], spawner: dict[str, Any]) -> dict[st
     }
 
 
-def settings(values: dict[str, Any], secret: dict[str, str]) -> Settings:
-    """Return all traits of the course's hub, class -> trait -> value, with `hub.config` over them."""
+def settings(values: dict[str, Any], secret: dict[str, str], student: str = "") -> Settings:
+    """Return all traits of the course's hub, class -> trait -> value, with `hub.config` over them.
+
+    Args:
+        values: the chart's `course-hub.config`.
+        secret: fields of the Secret course-secrets.
+        student: see `synthetic_student`.
+
+    """
     result: Settings = {}
     for part in (
         hub_settings(values, secret),
+        probe_settings(secret, student),
         culler_settings(values),
         login_settings(values),
         spawner_settings(values),
@@ -357,11 +401,12 @@ def configure(config: Any) -> None:  # noqa: ANN401 - a traitlets Config
     from sandbox import Sandboxes, sandbox_handlers  # noqa: PLC0415
 
     secret = read_secret(SECRETS)
+    student = synthetic_student(values, secret, login.user_name)
     exchange = Exchange(f"{EXCHANGE_URL}/api", secret["exchange-token"])
 
     def before_start(spawner: Any, state: dict[str, Any] | None) -> None:  # noqa: ANN401 - a Spawner
         spawner.environment.update(login.spawn_environment(state))
-        if state:
+        if state and spawner.user.name != student:
             exchange.enrol_soon(spawner.user.name, state)
 
     login.limit_request_bodies()
@@ -371,7 +416,7 @@ def configure(config: Any) -> None:  # noqa: ANN401 - a traitlets Config
     config.JupyterHub.spawner_class = "course_spawner.CourseSpawner"
     config.JupyterHub.tornado_settings = login.tornado_settings(values["publicUrl"], lms)
     config.Spawner.auth_state_hook = before_start
-    made = settings(values, secret)
+    made = settings(values, secret, student)
     namespace = NAMESPACE.read_text().strip()
     if values["singleuser"]["homesAhead"]:
         HomesHandler.homes = Homes(exchange, namespace, made["KubeSpawner"], lambda: len(CourseSpawner.turns or ()))

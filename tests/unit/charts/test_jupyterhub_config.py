@@ -109,6 +109,29 @@ def test_hub_config_is_laid_over(config: ModuleType, template: Template) -> None
     assert settings["KubeSpawner"]["extra_pod_config"]["hostname"] == "lab"
 
 
+def test_the_probe_may_do_all_with_the_synthetic_student_and_nothing_else(
+    config: ModuleType, template: Template
+) -> None:
+    values, secret = rendered(template, "full"), {**SECRET, "probe-token": "44" * 32}
+    made: list[tuple[str, str]] = []
+
+    def user_name(issuer: str, subject: str) -> str:
+        made.append((issuer, subject))
+        return "usynthetic"
+
+    student = config.synthetic_student(values, secret, user_name)
+    hub = config.settings(values, secret, student)["JupyterHub"]
+    (role,) = [role for role in hub["load_roles"] if role["name"] == "probe"]
+    assert all(scope.endswith("!user=usynthetic") for scope in role["scopes"])
+    assert {"name": "probe", "api_token": "44" * 32} in hub["services"]
+    ((issuer, subject),) = made
+    assert issuer == values["config"]["CourseAuthenticator"]["lti13_platform"]["issuer"]
+    assert secret["probe-token"] not in subject
+    assert config.synthetic_student(values, SECRET, user_name) == ""
+    without = config.settings(values, SECRET)["JupyterHub"]
+    assert "probe" not in [item["name"] for item in without["services"] + without["load_roles"]]
+
+
 def test_nobody_deletes_a_home(config: ModuleType, template: Template) -> None:
     assert config.settings(rendered(template, "full"), SECRET)["KubeSpawner"]["delete_pvc"] is False
 
@@ -119,7 +142,7 @@ def test_files_in_config_out(
     (tmp_path / "values.json").write_text(json.dumps(rendered(template, "minimal")))
     folder = tmp_path / "secrets"
     folder.mkdir()
-    for field, value in SECRET.items():
+    for field, value in {**SECRET, "probe-token": "44" * 32}.items():
         (folder / field).write_text(value + "\n")
     (folder / "..data").mkdir()
     monkeypatch.setattr(config, "HERE", tmp_path)
@@ -129,6 +152,7 @@ def test_files_in_config_out(
         limit_request_bodies=lambda: None,
         tornado_settings=lambda url, lms: {"headers": {"csp": [url, *lms]}},
         spawn_environment=lambda state: {"COURSE_ROLE": state["course_role"]},
+        user_name=lambda issuer, _subject: f"synthetic-{issuer}",
     )
     monkeypatch.setitem(sys.modules, "campus_hubs_login", login)
     enrolled: list[tuple[str, dict[str, str]]] = []
@@ -157,5 +181,8 @@ def test_files_in_config_out(
     assert result.ConfigurableHTTPProxy.auth_token == SECRET["proxy-token"]
     spawner = SimpleNamespace(environment={"COURSE_ID": "x"}, user=SimpleNamespace(name="u1"))
     result.Spawner.auth_state_hook(spawner, {"course_role": "instructor"})
+    synthetic = SimpleNamespace(environment={}, user=SimpleNamespace(name="synthetic-campus.hubs"))
+    result.Spawner.auth_state_hook(synthetic, {"course_role": "student"})
+    assert synthetic.environment == {"COURSE_ROLE": "student"}
     assert enrolled == [("u1", {"course_role": "instructor"})]
     assert spawner.environment == {"COURSE_ID": "x", "COURSE_ROLE": "instructor"}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+from pathlib import Path
 from typing import Any
 
 import campus_hubs_login as login
@@ -13,6 +15,10 @@ from jupyterhub.spawner import Spawner
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
+
+CHART = Path(__file__).parents[4] / "charts/course-hub/files"
+sys.path.insert(0, str(CHART))
+import jupyterhub_config as chart  # noqa: E402
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821
 settings = json.loads(os.environ["HUB_UNDER_TEST"])
@@ -91,12 +97,17 @@ c.JupyterHub.default_url = settings["base_url"] + "hub/spawn"
 c.JupyterHub.proxy_class = NoProxy
 c.JupyterHub.spawner_class = NearbySpawner
 c.Spawner.auth_state_hook = environment_from_auth_state
-c.JupyterHub.services = [{"name": "probe", "api_token": settings["token"]}]
+c.JupyterHub.services = [{"name": "test", "api_token": settings["token"]}]
 c.JupyterHub.load_roles = [
     {
-        "name": "probe",
-        "services": ["probe"],
+        "name": "test",
+        "services": ["test"],
         "scopes": ["admin:users", "admin:auth_state", "admin:servers", "admin:groups"],
     }
 ]
 c.JupyterHub.cleanup_servers = True
+values = {"config": {"CourseAuthenticator": settings["authenticator"]}}
+probe_secret = {"probe-token": settings["token"][::-1]}
+student = chart.synthetic_student(values, probe_secret, login.user_name)
+for trait, items in chart.probe_settings(probe_secret, student)["JupyterHub"].items():
+    c.JupyterHub[trait].extend(items)

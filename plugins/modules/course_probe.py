@@ -1,0 +1,192 @@
+#!/usr/bin/python
+# Copyright (c) The campus.hubs developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: course_probe
+short_description: Prove that a course takes a launch and starts a server
+version_added: 0.2.0
+author:
+  - The campus.hubs developers (@campus-hubs)
+description:
+  - Comes into a course as a student who does not exist, starts their server, asks it for its state through the course's
+    proxy, and removes server, person and home again.
+  - With LTI 1.1 it is a launch, signed with the course's own consumer key. With LTI 1.3, which only the LMS can sign,
+    it goes as far as the redirect to the LMS, and looks whether the course's public keys are served.
+  - The student is a member of nothing, so neither roster nor gradebook know them. Nobody else can have that name.
+  - Connects by the API server (port forwarding to the course's proxy).
+extends_documentation_fragment:
+  - kubernetes.core.k8s_auth_options
+options:
+  namespace:
+    description:
+      - Namespace of the course.
+    type: str
+    required: true
+  wait_seconds:
+    description:
+      - How long the server may take to start, in seconds.
+    type: int
+    default: 300
+attributes:
+  check_mode:
+    description: Can run in C(check_mode) and return changed status prediction without modifying target.
+    support: full
+    details:
+      - Does nothing in check mode.
+  diff_mode:
+    description: Will return details on what has changed (or needs changing in C(check_mode)), when in diff mode.
+    support: none
+notes:
+  - Reports no change, since nothing stays.
+seealso:
+  - module: campus.hubs.course_ready
+"""
+
+EXAMPLES = r"""
+- name: Prove that the course works
+  campus.hubs.course_probe:
+    namespace: course-python-ws26
+"""
+
+RETURN = r"""
+seconds:
+  description: How long it took from the launch to the server's answer.
+  returned: success
+  type: float
+"""
+
+import base64
+import json
+import ssl
+import time
+from contextlib import suppress
+from typing import Any
+
+from ansible_collections.campus.hubs.plugins.module_utils.course_probe import Course, Probe, ProbeError, Site
+from ansible_collections.campus.hubs.plugins.module_utils.secret_module import describe_api_error, fail
+from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
+from ansible_collections.kubernetes.core.plugins.module_utils.k8s.client import get_api_client
+from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
+from ansible_collections.kubernetes.core.plugins.module_utils.k8s.exceptions import CoreException
+
+try:
+    from kubernetes.client import CoreV1Api
+    from kubernetes.client.exceptions import ApiException
+    from kubernetes.config.config_exception import ConfigException
+    from kubernetes.stream import portforward
+    from urllib3.exceptions import HTTPError
+except ImportError:  # AnsibleK8SModule says so
+    CoreV1Api = portforward = None  # type: ignore[misc,assignment]
+    ApiException = ConfigException = HTTPError = OSError  # type: ignore[misc,assignment]
+
+
+def secret(api: Any, namespace: str, name: str) -> dict[str, str]:  # noqa: ANN401 (the client is untyped)
+    """Return a Secret's fields."""
+    data = api.read_namespaced_secret(name, namespace).data or {}
+    return {key: base64.b64decode(value).decode().strip() for key, value in data.items()}
+
+
+def read_course(api: Any, namespace: str) -> tuple[str, Course]:  # noqa: ANN401
+    """Return a course's public URL, and what else the probe has to know of it.
+
+    Raises:
+        ProbeError: its release is older than the probe.
+    """
+    values = json.loads(api.read_namespaced_config_map("hub", namespace).data["values.json"])
+    login = values["config"].get("CourseAuthenticator", {})
+    platform = login.get("lti13_platform") or {}
+    token = secret(api, namespace, "course-secrets").get("probe-token")
+    if not token:
+        message = "Secret course-secrets has no probe-token; the role course_hub makes it"
+        raise ProbeError(message)
+    consumer = {} if platform else secret(api, namespace, "lti11-consumer")
+    course = Course(
+        platform=platform,
+        issuer=login.get("issuer") or "",
+        contexts=tuple(login.get("context_ids") or ()),
+        key=consumer.get("consumer_key", ""),
+        secret=consumer.get("shared_secret", ""),
+        token=token,
+    )
+    return values["publicUrl"] or f"http://proxy.{namespace}{values['baseUrl']}", course
+
+
+def dial(api: Any, namespace: str) -> Any:  # noqa: ANN401 (a socket)
+    """Return a connection to the port of the course's proxy that people use.
+
+    Raises:
+        ProbeError: no proxy is ready.
+    """
+    for pod in api.list_namespaced_pod(namespace, label_selector="component=proxy").items:
+        if pod.status.phase == "Running" and not pod.metadata.deletion_timestamp:
+            ports = {port.name: port.container_port for box in pod.spec.containers for port in box.ports or []}
+            port = ports.get("https", ports["http"])
+            forward = portforward(
+                api.connect_get_namespaced_pod_portforward, pod.metadata.name, namespace, ports=str(port)
+            )
+            plain = forward.socket(port)._socket
+            if "https" not in ports:
+                return plain
+            # By the API server, so there is no name to compare with the certificate's.
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            return context.wrap_socket(plain)
+    message = "no proxy runs"
+    raise ProbeError(message)
+
+
+def remove_home(api: Any, namespace: str, user: str) -> None:  # noqa: ANN401
+    """Delete the home, and the volume with it: volumes are else retained when their claim goes."""
+    try:
+        claim = api.read_namespaced_persistent_volume_claim(f"home-{user}", namespace)
+        if claim.spec.volume_name:
+            delete = {"spec": {"persistentVolumeReclaimPolicy": "Delete"}}
+            api.patch_persistent_volume(claim.spec.volume_name, delete)
+        api.delete_namespaced_persistent_volume_claim(f"home-{user}", namespace)
+    except ApiException as error:
+        if error.status != 404:
+            raise
+
+
+def main() -> None:
+    arguments = {
+        **AUTH_ARG_SPEC,
+        "namespace": {"type": "str", "required": True},
+        "wait_seconds": {"type": "int", "default": 300},
+    }
+    module = AnsibleK8SModule(argument_spec=arguments, supports_check_mode=True)
+    namespace = module.params["namespace"]
+    if module.check_mode:
+        module.exit_json(changed=False, seconds=0.0)
+    begin = time.monotonic()
+    try:
+        api = CoreV1Api(get_api_client(module).client.client)
+        url, course = read_course(api, namespace)
+        probe = Probe(Site(url, lambda: dial(api, namespace)), course, module.params["wait_seconds"])
+        try:
+            # A run that was stopped may have left something.
+            probe.leave()
+            probe.login()
+            probe.server()
+            seconds = time.monotonic() - begin
+        except ProbeError:
+            with suppress(ProbeError):
+                probe.leave()
+            raise
+        else:
+            probe.leave()
+        finally:
+            remove_home(api, namespace, course.user)
+    except ProbeError as error:
+        fail(module, f"Probe of {namespace}: {error}")
+    except (ApiException, HTTPError, ConfigException, CoreException) as error:
+        fail(module, f"Probe of {namespace}: {describe_api_error(error)}")
+    module.exit_json(changed=False, seconds=round(seconds, 1))
+
+
+if __name__ == "__main__":
+    main()
