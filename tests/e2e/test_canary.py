@@ -16,6 +16,7 @@ from tests.e2e import playbook
 from tests.e2e.cluster import Cluster
 from tests.e2e.conftest import LTI11_COURSE, LTI13_COURSE
 from tests.e2e.lti import Lms, Person
+from tests.e2e.waiting import wait_for
 
 CANARY, OTHER = LTI13_COURSE, LTI11_COURSE
 COURSES = (CANARY, OTHER)
@@ -86,6 +87,12 @@ def hubs(cluster: Cluster) -> dict[str, str]:
     return {course: cluster.pod(f"course-{course}", "hub-").metadata.uid for course in COURSES}
 
 
+def homes(cluster: Cluster) -> set[str]:
+    """Return the claims of the canary's people."""
+    claims = cluster.core.list_namespaced_persistent_volume_claim(f"course-{CANARY}").items
+    return {claim.metadata.name for claim in claims if claim.metadata.name.startswith("home-")}
+
+
 @pytest.mark.full
 def test_a_broken_change_reaches_the_canary_only(cluster: Cluster, lms: Lms, inventory: Path) -> None:
     workers = [Worker(cluster, lms, course) for course in COURSES]
@@ -106,8 +113,11 @@ def test_a_broken_change_reaches_the_canary_only(cluster: Cluster, lms: Lms, inv
     for worker in workers:
         worker.assert_undisturbed()
 
+    there = homes(cluster)
     set_for_all(inventory, MENDED)
     mended = playbook.run(PLAYBOOK, inventory=inventory).assert_good()
+    assert "Let a student who does not exist start a server" in mended.output
+    wait_for("end of that student's home", lambda: homes(cluster) == there, 90)
     assert set(mended.changed) == set(COURSES), mended.changed_tasks()
     again = playbook.run(PLAYBOOK, inventory=inventory).assert_good()
     assert not again.changed, again.changed_tasks()
