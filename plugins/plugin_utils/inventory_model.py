@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 CLUSTER, CONTROL_PLANE, WORKERS = "cluster", "control_plane", "workers"
-IMAGE_BUILDERS, COURSES = "image_builders", "courses"
-GROUPS = (CLUSTER, CONTROL_PLANE, WORKERS, IMAGE_BUILDERS, COURSES)
+IMAGE_BUILDERS, COURSES, OPS = "image_builders", "courses", "ops"
+GROUPS = (CLUSTER, CONTROL_PLANE, WORKERS, IMAGE_BUILDERS, COURSES, OPS)
 
 _SECRET = re.compile(r"passw|passphrase|secret|token|private|credential|api_?key|auth_key", re.IGNORECASE)
 # Names that hold such a word, and no secret.

@@ -18,6 +18,7 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import
     CONTROL_PLANE,
     COURSES,
     IMAGE_BUILDERS,
+    OPS,
     WORKERS,
     Host,
     Inventory,
@@ -39,6 +40,7 @@ ROLE_GROUPS: dict[str, frozenset[str]] = {
     "load_balancer": frozenset({CONTROL_PLANE}),
     "course_images": frozenset({CONTROL_PLANE, IMAGE_BUILDERS}),
     "course_hub": frozenset({COURSES}),
+    "scheduled_run": frozenset({CONTROL_PLANE, OPS}),
 }
 # These words begin other people's variables as well (node_exporter_version): only what looks like ours is refused.
 COMMON_WORDS = frozenset({"node", "storage"})

@@ -1,0 +1,310 @@
+# Copyright (c) The campus.hubs developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One run by the timer: fetch the inventory, run the playbook, keep the report, tell people.
+
+scheduled_run.py CONFIGURATION (JSON, written by the role scheduled_run). Secrets come as systemd's credentials.
+Exit code: 0, all is as wanted, or another run is at work; 2, something was not (and was put right, in mode repair);
+4, it failed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import smtplib
+import socket
+import ssl
+import subprocess
+import sys
+import urllib.request
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+CLEAN, DRIFT, FAILED = 0, 2, 4
+# What campus.hubs.run_lock says.
+BUSY = "Another run is under way: "
+
+
+class RunError(Exception):
+    """What went wrong, for people."""
+
+
+@dataclass(frozen=True)
+class Email:
+    """Whom to write, and how.
+
+    Attributes:
+        security: `tls` from the start, `starttls`, or `none`.
+        user: to log in as, with the credential smtp_password; empty for no login.
+    """
+
+    to: list[str]
+    sender: str
+    server: str
+    port: int
+    security: str
+    user: str = ""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What the role has written; see its variables.
+
+    Attributes:
+        program: ansible-playbook.
+        playbooks: folder of site.yml and drift.yml.
+        inventory: path in the repository.
+        signers: file of allowed signers (ssh-keygen(1)); empty if commits need no signature.
+        known_hosts: file of SSH host keys; empty if a host is believed the first time.
+        state: folder for the inventory and the reports.
+        credentials: folder of the secrets that there are.
+    """
+
+    program: str
+    playbooks: str
+    repository: str
+    branch: str
+    inventory: str
+    signers: str
+    known_hosts: str
+    mode: str
+    reports: int
+    state: str = field(default_factory=lambda: os.environ["STATE_DIRECTORY"])
+    credentials: str = field(default_factory=lambda: os.environ.get("CREDENTIALS_DIRECTORY", "/nowhere"))
+    email: Email | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> Configuration:
+        """Read the file."""
+        document = json.loads(path.read_text(encoding="utf-8"))
+        email = document.pop("email", None)
+        return cls(**document, email=Email(**email) if email else None)
+
+    def credential(self, name: str) -> Path | None:
+        """Return the file of a secret; None if it is not given."""
+        path = Path(self.credentials) / name
+        return path if path.exists() else None
+
+    def ssh(self) -> list[str]:
+        """Return ssh's options: which hosts are believed."""
+        if self.known_hosts:
+            return ["-o", f"UserKnownHostsFile={self.known_hosts}", "-o", "StrictHostKeyChecking=yes"]
+        path = Path(self.state) / "known_hosts"
+        return ["-o", f"UserKnownHostsFile={path}", "-o", "StrictHostKeyChecking=accept-new"]
+
+
+def fetch(config: Configuration) -> str:
+    """Bring the inventory up to the branch's commit and return that.
+
+    Raises:
+        RunError: it can not be fetched, or nobody who may has signed it; the inventory is left as it was.
+    """
+    folder = Path(config.state) / "inventory"
+    key = config.credential("deploy_key")
+    ssh = ["ssh", "-o", "BatchMode=yes", *config.ssh(), *(["-i", str(key), "-o", "IdentitiesOnly=yes"] if key else [])]
+    environment = os.environ | {"GIT_SSH_COMMAND": shlex.join(ssh), "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-c", f"gpg.ssh.allowedSignersFile={config.signers}", *arguments]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+        if done.returncode != 0:
+            raise RunError(done.stderr.strip() or f"git {arguments[0]} ended with {done.returncode}")
+        return done.stdout.strip()
+
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        git("init", "--quiet")
+        git("fetch", "--quiet", "--no-tags", config.repository, f"+refs/heads/{config.branch}:refs/heads/fetched")
+        commit = git("rev-parse", "fetched^{commit}")
+    except RunError as error:
+        raise RunError(f"The inventory can not be fetched from {config.repository}: {error}") from error
+    if config.signers:
+        try:
+            git("verify-commit", commit)
+        except RunError as error:
+            raise RunError(
+                f"Commit {commit[:12]} of branch {config.branch} is not signed by any of scheduled_run_allowed_signers "
+                f"and is not used ({error}). Have it signed: git commit --amend --no-edit --gpg-sign."
+            ) from error
+    git("checkout", "--quiet", "--force", "--detach", commit)
+    # The run leaves its kubeconfig beside the inventory.
+    git("clean", "-ffdxq", "--exclude=kubeconfig")
+    return commit
+
+
+def play(config: Configuration, report: Path) -> tuple[int, str]:
+    """Run the playbook and pass on what it says.
+
+    Returns:
+        Its exit code, and who is at work if that is why it did nothing.
+
+    Raises:
+        RunError: it was stopped.
+    """
+    inventory = Path(config.state) / "inventory" / config.inventory
+    if not inventory.exists():
+        raise RunError(f"{config.inventory} (scheduled_run_inventory) is not in the repository.")
+    if kubeconfig := config.credential("kubeconfig"):
+        target = (inventory if inventory.is_dir() else inventory.parent) / "kubeconfig"
+        target.unlink(missing_ok=True)
+        target.touch(mode=0o600)
+        target.write_bytes(kubeconfig.read_bytes())
+    environment = os.environ | {
+        "HOME": config.state,
+        "XDG_CACHE_HOME": str(Path(config.state) / "cache"),
+        # The folder of ansible_collections.
+        "ANSIBLE_COLLECTIONS_PATH": str(Path(config.playbooks).parents[3]),
+        # As in ansible.cfg of a checkout.
+        "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1",
+        "ANSIBLE_INVENTORY_IGNORE_REGEX": "^kubeconfig$",
+        "ANSIBLE_PIPELINING": "1",
+        "ANSIBLE_SSH_ARGS": shlex.join(["-o", "ControlMaster=auto", "-o", "ControlPersist=60s", *config.ssh()]),
+        "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
+        "ANSIBLE_NOCOLOR": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+    for variable, name in (("ANSIBLE_PRIVATE_KEY_FILE", "ssh_key"), ("ANSIBLE_VAULT_PASSWORD_FILE", "vault_password")):
+        if path := config.credential(name):
+            environment[variable] = str(path)
+    playbook = "site.yml" if config.mode == "repair" else "drift.yml"
+    command = [config.program, "-i", str(inventory), str(Path(config.playbooks) / playbook)]
+    command += ["--extra-vars", json.dumps({"drift_report": str(report)})]
+    run = subprocess.Popen(  # noqa: S603
+        command, env=environment, cwd=config.playbooks, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    busy = ""
+    try:
+        assert run.stdout  # noqa: S101 (for the type checker)
+        for line in run.stdout:
+            print(line, end="", flush=True)
+            if BUSY in line:
+                busy = line.partition(BUSY)[2].strip().rstrip("\"'")
+        return run.wait(), busy
+    except RunError:
+        # What ansible-playbook has begun is completed by the next run.
+        run.terminate()
+        run.wait()
+        raise
+
+
+def judge(mode: str, code: int, report: Path) -> tuple[int, str]:
+    """Derive exit code and words from what ansible-playbook has left.
+
+    Args:
+        mode: `repair` or `report`.
+        code: its exit code.
+        report: folder of the drift report.
+    """
+    try:
+        document = json.loads((report / "drift.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return FAILED, f"ansible-playbook has written no report and ended with {code}."
+    lines = [line for course in document["courses"] for line in describe(course)]
+    if mode == "report" and code == DRIFT and not document["clean"]:
+        return DRIFT, "\n".join(["Not all is as wanted:", *lines])
+    if code != 0:
+        return FAILED, "\n".join([f"ansible-playbook ended with {code}. It had found:", *(lines or ["nothing"])])
+    if document["clean"]:
+        return CLEAN, "All courses are in sync."
+    return DRIFT, "\n".join(["This was not as wanted and was worked on:", *lines])
+
+
+def describe(course: dict[str, Any]) -> list[str]:
+    """Return some lines on a course of the drift report."""
+    things = [f"  {entry['kind']} {entry['name']}: {entry['what']} {entry['path']}" for entry in course["entries"]]
+    return [f"{course['course']}: {course['state']}", *(line.rstrip() for line in things)]
+
+
+def keep(report: Path, number: int) -> None:
+    """Link the newest report as `latest`, and remove all but the last ones."""
+    folder = report.parent
+    link = folder / ".latest"
+    link.unlink(missing_ok=True)
+    link.symlink_to(report.name)
+    link.rename(folder / "latest")
+    for old in sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())[:-number]:
+        shutil.rmtree(old)
+
+
+def notify(config: Configuration, code: int, text: str, commit: str, report: Path) -> None:
+    """Tell people by all the ways that are given.
+
+    Raises:
+        OSError: that failed (smtplib's errors are some, too).
+    """
+    host = socket.gethostname()
+    title = "failed" if code == FAILED else "drift repaired" if config.mode == "repair" else "drift found"
+    if secret := config.credential("webhook_url"):
+        document = {"title": title, "host": host, "mode": config.mode, "code": code, "commit": commit, "text": text}
+        request = urllib.request.Request(  # noqa: S310
+            secret.read_text(encoding="utf-8").strip(),
+            json.dumps(document).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30):  # noqa: S310
+            pass
+    if email := config.email:
+        message = EmailMessage()
+        message["Subject"] = f"campus.hubs on {host}: {title}"
+        message["From"], message["To"] = email.sender, ", ".join(email.to)
+        lines = [text, "", f"Inventory: commit {commit or 'none'}", f"Report: {host}:{report}"]
+        message.set_content("\n".join([*lines, "All that was said: journalctl --unit=campus-hubs-run"]))
+        tls = ssl.create_default_context()
+        server = (
+            smtplib.SMTP_SSL(email.server, email.port, timeout=30, context=tls)
+            if email.security == "tls"
+            else smtplib.SMTP(email.server, email.port, timeout=30)
+        )
+        with server:
+            if email.security == "starttls":
+                server.starttls(context=tls)
+            if email.user and (secret := config.credential("smtp_password")):
+                server.login(email.user, secret.read_text(encoding="utf-8").rstrip("\n"))
+            server.send_message(message)
+
+
+def run(config: Configuration) -> int:
+    """Do all of it and return the exit code."""
+    report = Path(config.state) / "reports" / datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S.%fZ")
+    report.mkdir(mode=0o700, parents=True)
+    commit = ""
+    try:
+        commit = fetch(config)
+        code, busy = play(config, report)
+        if busy:
+            report.rmdir()
+            print(f"Nothing was done: another run is at work: {busy}", flush=True)
+            return CLEAN
+        result, text = judge(config.mode, code, report)
+    except RunError as error:
+        result, text = FAILED, str(error)
+    print(text, flush=True)
+    document = {"code": result, "text": text, "commit": commit, "mode": config.mode}
+    (report / "run.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    keep(report, config.reports)
+    if result != CLEAN:
+        try:
+            notify(config, result, text, commit, report)
+        except (OSError, ValueError) as error:
+            # Not what it says: that may hold the address, which is a secret.
+            print(f"Nobody could be told: {type(error).__name__}.", flush=True)
+            return FAILED
+    return result
+
+
+def stop(*_: object) -> None:
+    """Say why the run ends before its time."""
+    raise RunError("The run was stopped, by a person or because it took longer than scheduled_run_time_limit_seconds.")
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, stop)
+    sys.exit(run(Configuration.read(Path(sys.argv[1]))))

@@ -1,0 +1,353 @@
+"""The timer's program: real git and signatures, real mail and web servers; only ansible-playbook is a stand-in."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import socketserver
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROGRAM = Path(__file__).resolve().parents[3] / "roles/scheduled_run/files/scheduled_run.py"
+CLEAN, DRIFT, FAILED = 0, 2, 4
+ENTRY = {"kind": "Deployment", "name": "hub", "what": "changed", "path": "$.spec.replicas"}
+DRIFTED = {"clean": False, "courses": [{"course": "python-demo", "state": "drifted", "entries": [ENTRY]}]}
+IN_SYNC: dict[str, Any] = {"clean": True, "courses": []}
+
+
+class Mailbox(socketserver.ThreadingTCPServer):
+    """Takes mail (RFC 5321, as far as a client without TLS needs it)."""
+
+    def __init__(self) -> None:
+        """Listen."""
+        super().__init__(("127.0.0.1", 0), _Mail)
+        self.lines: list[str] = []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class _Mail(socketserver.StreamRequestHandler):
+    server: Mailbox
+
+    def say(self, line: str) -> None:
+        """Answer."""
+        self.wfile.write(f"{line}\r\n".encode())
+
+    def handle(self) -> None:
+        """Take all lines of one session."""
+        self.say("220 here")
+        in_data = False
+        for raw in self.rfile:
+            line = raw.decode().rstrip("\r\n")
+            self.server.lines.append(line)
+            if in_data and line != ".":
+                continue
+            in_data = line.upper() == "DATA"
+            if line.upper().startswith("EHLO"):
+                self.say("250-here")
+                self.say("250 AUTH PLAIN")
+            else:
+                answers = {"DATA": "354 go on", "QUIT": "221 bye", "AUTH": "235 welcome"}
+                self.say(answers.get(line.partition(" ")[0].upper(), "250 well"))
+
+
+class Hook(HTTPServer):
+    """Takes what is posted."""
+
+    def __init__(self) -> None:
+        """Listen."""
+        super().__init__(("127.0.0.1", 0), _Post)
+        self.posted: list[tuple[str, dict[str, Any]]] = []
+        self.status = 204
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class _Post(BaseHTTPRequestHandler):
+    server: Hook
+
+    def do_POST(self) -> None:
+        """Take one document."""
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.posted.append((self.path, json.loads(body)))
+        self.send_response(self.server.status)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Be silent."""
+
+
+class Ops:
+    """A host with the timer's program, a repository, and people who are told."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make it; the repository has one commit."""
+        self.folder, self.state, self.repository = folder, folder / "state", folder / "repository"
+        self.credentials = folder / "credentials"
+        self.credentials.mkdir()
+        self.state.mkdir()
+        self.hook, self.mailbox = Hook(), Mailbox()
+        self.secret_path = "/hooks/T0P-S3CRET"
+        (self.credentials / "webhook_url").write_text(f"http://127.0.0.1:{self.hook.server_port}{self.secret_path}\n")
+        self.git("init", "--quiet", "--initial-branch=main", str(self.repository), cwd=folder)
+        self.commit("hosts.yml", "all: {}\n")
+        self.configuration: dict[str, Any] = {
+            "program": str(folder / "ansible-playbook"),
+            "playbooks": str(folder),
+            "repository": str(self.repository),
+            "branch": "main",
+            "inventory": ".",
+            "signers": "",
+            "known_hosts": "",
+            "mode": "repair",
+            "reports": 3,
+        }
+        self.playbook(IN_SYNC)
+
+    def git(self, *arguments: str, cwd: Path | None = None) -> str:
+        """Run git as a person would, with no settings but these."""
+        settings = ["-c", "user.name=Anna", "-c", "user.email=anna@example.edu"]
+        done = subprocess.run(  # noqa: S603
+            ["git", *settings, *arguments],  # noqa: S607
+            cwd=cwd or self.repository,
+            env=os.environ | {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.strip()
+
+    def commit(self, name: str, text: str, key: Path | None = None) -> str:
+        """Commit a file, signed if there is a key, and return the commit."""
+        (self.repository / name).write_text(text)
+        self.git("add", "--all")
+        signing = ["-c", "gpg.format=ssh", "-c", f"user.signingKey={key}"] if key else []
+        self.git(*signing, "commit", "--quiet", "--message=Change", *(["--gpg-sign"] if key else ["--no-gpg-sign"]))
+        return self.git("rev-parse", "HEAD")
+
+    def key(self, name: str) -> Path:
+        """Make an SSH key."""
+        path = self.folder / name
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)  # noqa: S603, S607
+        return path
+
+    def sign_for(self, *keys: Path) -> None:
+        """Let only these sign."""
+        lines = [f"anna@example.edu {key.with_suffix('.pub').read_text().strip()}" for key in keys]
+        (self.folder / "signers").write_text("\n".join(lines) + "\n")
+        self.configuration["signers"] = str(self.folder / "signers")
+
+    def playbook(self, report: dict[str, Any] | None, code: int = 0, says: str = "well") -> None:
+        """Say what ansible-playbook does. It notes how it was called."""
+        lines = ["#!/bin/sh", f'printf "%s\\n" "$@" > {self.folder}/called', f"env > {self.folder}/environment"]
+        lines += [f"cp -r {self.state}/inventory {self.folder}/seen-$$", f"echo {shlex.quote(says)}"]
+        if report:
+            find = 'folder=$(printf "%s" "$5" | sed \'s/.*: "//; s/"}//\')'
+            lines += [find, f'printf %s {shlex.quote(json.dumps(report))} > "$folder/drift.json"']
+        program = self.folder / "ansible-playbook"
+        program.write_text("\n".join([*lines, f"exit {code}"]) + "\n")
+        program.chmod(0o755)
+
+    def start(self) -> subprocess.Popen[str]:
+        """Start the program as the unit does."""
+        path = self.folder / "configuration.json"
+        path.write_text(json.dumps(self.configuration))
+        return subprocess.Popen(  # noqa: S603
+            [sys.executable, str(PROGRAM), str(path)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | {"STATE_DIRECTORY": str(self.state), "CREDENTIALS_DIRECTORY": str(self.credentials)},
+        )
+
+    def run(self) -> tuple[int, str]:
+        """Run it to its end; nothing secret may be in what it says."""
+        run = self.start()
+        output, _ = run.communicate(timeout=60)
+        assert "S3CRET" not in output
+        return run.returncode, output
+
+    @property
+    def called(self) -> list[str]:
+        """Arguments of ansible-playbook, empty if it was not called."""
+        path = self.folder / "called"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def reports(self) -> list[str]:
+        """Names of the reports, the oldest first."""
+        return sorted(path.name for path in (self.state / "reports").iterdir() if not path.is_symlink())
+
+
+@pytest.fixture
+def ops(tmp_path: Path) -> Iterator[Ops]:
+    made = Ops(tmp_path)
+    yield made
+    for server in (made.hook, made.mailbox):
+        server.shutdown()
+        server.server_close()
+
+
+def test_all_is_as_wanted(ops: Ops) -> None:
+    assert ops.run() == (CLEAN, "well\nAll courses are in sync.\n")
+    assert ops.called[2].endswith("/site.yml")
+    assert (ops.state / "inventory/hosts.yml").read_text() == "all: {}\n"
+    (name,) = ops.reports()
+    assert (ops.state / "reports/latest").resolve().name == name
+    assert json.loads((ops.state / "reports/latest/drift.json").read_text()) == IN_SYNC
+    assert json.loads((ops.state / "reports/latest/run.json").read_text())["commit"] == ops.git("rev-parse", "HEAD")
+    assert ops.hook.posted == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "report", "code", "expected"),
+    [
+        ("repair", DRIFTED, 0, DRIFT),
+        ("repair", DRIFTED, 2, FAILED),
+        ("repair", IN_SYNC, 2, FAILED),
+        ("repair", None, 0, FAILED),
+        ("report", IN_SYNC, 0, CLEAN),
+        ("report", DRIFTED, 2, DRIFT),
+        ("report", IN_SYNC, 2, FAILED),
+        ("report", DRIFTED, 4, FAILED),
+        ("report", None, 4, FAILED),
+    ],
+)
+def test_exit_codes(ops: Ops, mode: str, report: dict[str, Any] | None, code: int, expected: int) -> None:
+    ops.configuration["mode"] = mode
+    ops.playbook(report, code)
+    assert ops.run()[0] == expected
+    assert Path(ops.called[2]).name == ("site.yml" if mode == "repair" else "drift.yml")
+    assert [document["code"] for _, document in ops.hook.posted] == ([] if expected == CLEAN else [expected])
+
+
+def test_the_inventory_follows_the_branch(ops: Ops) -> None:
+    ops.commit("gone.yml", "x\n")
+    ops.run()
+    (ops.state / "inventory/kubeconfig").write_text("of the run before\n")
+    (ops.state / "inventory/by_hand.yml").write_text("all: {}\n")
+    ops.git("rm", "--quiet", "gone.yml")
+    ops.git("commit", "--quiet", "--amend", "--allow-empty", "--message=Written anew", "--no-gpg-sign")
+    ops.commit("hosts.yml", "all: {hosts: {server1: }}\n")
+    assert ops.run()[0] == CLEAN
+    found = {path.name for path in (ops.state / "inventory").iterdir()}
+    assert found == {".git", "hosts.yml", "kubeconfig"}
+    assert "server1" in (ops.state / "inventory/hosts.yml").read_text()
+
+
+def test_only_signed_commits(ops: Ops) -> None:
+    mine, other = ops.key("mine"), ops.key("other")
+    ops.sign_for(mine)
+    ops.commit("hosts.yml", "all: {vars: {signed: true}}\n", mine)
+    assert ops.run()[0] == CLEAN
+    good = (ops.state / "inventory/hosts.yml").read_text()
+    (ops.folder / "called").unlink()
+    for key in (None, other):
+        commit = ops.commit("hosts.yml", f"all: {{vars: {{signed_by: {key}}}}}\n", key)
+        code, output = ops.run()
+        assert code == FAILED
+        assert f"Commit {commit[:12]} of branch main is not signed by any of scheduled_run_allowed_signers" in output
+        assert ops.called == []
+        assert (ops.state / "inventory/hosts.yml").read_text() == good
+    ops.sign_for(mine, other)
+    assert ops.run()[0] == CLEAN
+
+
+def test_no_repository(ops: Ops) -> None:
+    ops.configuration["branch"] = "mian"
+    code, output = ops.run()
+    assert code == FAILED
+    assert "The inventory can not be fetched from" in output
+    assert "mian" in output
+    assert ops.called == []
+    assert ops.hook.posted[0][1]["title"] == "failed"
+
+
+def test_another_run_is_at_work(ops: Ops) -> None:
+    ops.playbook(None, 2, "msg: |-\n  Another run is under way: anna@desk (process 7), since 2026-11-25T17:04:51Z.")
+    code, output = ops.run()
+    assert code == CLEAN
+    assert "Nothing was done: another run is at work: anna@desk (process 7), since 2026-11-25T17:04:51Z." in output
+    assert ops.hook.posted == []
+    assert ops.reports() == []
+
+
+def test_only_the_last_reports_are_kept(ops: Ops) -> None:
+    names = []
+    for _ in range(5):
+        ops.run()
+        names.append(ops.reports()[-1])
+    assert ops.reports() == names[-3:]
+    assert (ops.state / "reports/latest").resolve().name == names[-1]
+
+
+def test_people_are_told(ops: Ops) -> None:
+    ops.playbook(DRIFTED)
+    ops.configuration["email"] = {
+        "to": ["ops@example.edu", "anna@example.edu"],
+        "sender": "campus@example.edu",
+        "server": "127.0.0.1",
+        "port": ops.mailbox.server_address[1],
+        "security": "none",
+        "user": "campus",
+    }
+    (ops.credentials / "smtp_password").write_text("S3CRET")
+    code, output = ops.run()
+    assert code == DRIFT, output
+    ((path, document),) = ops.hook.posted
+    assert path == ops.secret_path
+    assert (document["title"], document["mode"], document["code"]) == ("drift repaired", "repair", DRIFT)
+    assert "python-demo: drifted\n  Deployment hub: changed $.spec.replicas" in document["text"]
+    mail = ops.mailbox.lines
+    assert any(line.startswith("AUTH PLAIN ") for line in mail)
+    assert [line.lower() for line in mail if line.lower().startswith("rcpt")] == [
+        "rcpt to:<ops@example.edu>",
+        "rcpt to:<anna@example.edu>",
+    ]
+    assert any(line.startswith("Subject: campus.hubs on ") and line.endswith(": drift repaired") for line in mail)
+    assert "  Deployment hub: changed $.spec.replicas" in mail
+
+
+def test_nobody_can_be_told(ops: Ops) -> None:
+    ops.playbook(DRIFTED)
+    ops.hook.status = 500
+    code, output = ops.run()
+    assert code == FAILED
+    assert "Nobody could be told: HTTPError." in output
+
+
+def test_secrets_are_handed_on_as_files(ops: Ops) -> None:
+    for name in ("ssh_key", "vault_password", "kubeconfig"):
+        (ops.credentials / name).write_text(f"S3CRET {name}")
+    assert ops.run()[0] == CLEAN
+    assert "S3CRET" not in "".join(ops.called)
+    environment = (ops.folder / "environment").read_text()
+    assert "S3CRET" not in environment
+    assert f"ANSIBLE_PRIVATE_KEY_FILE={ops.credentials}/ssh_key\n" in environment
+    assert f"ANSIBLE_VAULT_PASSWORD_FILE={ops.credentials}/vault_password\n" in environment
+    kubeconfig = ops.state / "inventory/kubeconfig"
+    assert kubeconfig.read_text() == "S3CRET kubeconfig"
+    assert kubeconfig.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_run_that_is_stopped_says_so(ops: Ops) -> None:
+    program = ops.folder / "ansible-playbook"
+    program.write_text(f"#!/bin/sh\necho $$ > {ops.folder}/pid\nexec sleep 60\n")
+    run = ops.start()
+    end = time.monotonic() + 20
+    while not (ops.folder / "pid").exists() or not (ops.folder / "pid").read_text().strip():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    run.send_signal(signal.SIGTERM)
+    output, _ = run.communicate(timeout=20)
+    assert run.returncode == FAILED
+    assert "scheduled_run_time_limit_seconds" in output
+    assert not Path(f"/proc/{(ops.folder / 'pid').read_text().strip()}").exists()
+    assert ops.hook.posted[0][1]["title"] == "failed"
