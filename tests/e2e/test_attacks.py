@@ -21,6 +21,7 @@ from tests.e2e.lms import Course
 from tests.e2e.lti import Lms, Person
 from tests.e2e.test_isolation import no_policies
 from tests.e2e.test_roster import STAFF, synced
+from tests.e2e.waiting import wait_for
 
 COURSE = LTI13_COURSE
 NAMESPACE = f"course-{COURSE}"
@@ -124,5 +125,7 @@ def test_attacks_from_a_students_server(cluster: Cluster, lms: Lms, course: Cour
     assert not [name for name, success in refused.items() if success]
     assert len(refused) >= 12
     with opened(cluster) as url:
+        health = f"import urllib.request; print(urllib.request.urlopen('{url}/healthz', timeout=2).status)"
+        wait_for("the opened copy", lambda: entered["ada"].run_cell(health).strip() == "200", 60)
         succeeded = attacked(entered["ada"], url, names, tokens)
     assert succeeded == dict.fromkeys(refused, True), "the attacks can not fail, so they prove nothing"
