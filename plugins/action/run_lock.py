@@ -16,7 +16,7 @@ import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.campus.hubs.plugins.plugin_utils import run_lock_holder
@@ -35,7 +35,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """See `ansible.plugins.action.ActionBase.run`."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, arguments = self.validate_argument_spec({"kubeconfig": {"type": "path", "required": True}})
+        arguments = self.validate_argument_spec({"kubeconfig": {"type": "path", "required": True}})[1]
         result["changed"] = False
         if self._task.check_mode:
             return {**result, "msg": "A check changes nothing and needs no lock."}
@@ -85,12 +85,12 @@ def ask_holder(kubeconfig: Path) -> dict[str, Any]:
         start_new_session=True,
         text=True,
     )
-    assert holder.stdin  # noqa: S101 (for mypy)
-    assert holder.stdout  # noqa: S101
-    holder.stdin.write(json.dumps(asdict(request)) + "\n")
-    holder.stdin.close()
+    # Both were asked for above.
+    question, said = cast("IO[str]", holder.stdin), cast("IO[str]", holder.stdout)
+    question.write(json.dumps(asdict(request)) + "\n")
+    question.close()
     try:
-        answer: dict[str, Any] = json.loads(holder.stdout.read())
+        answer: dict[str, Any] = json.loads(said.read())
     except ValueError:
         return {"error": f"{run_lock_holder.__file__} does not answer"}
     return answer

@@ -77,7 +77,8 @@ except ImportError:  # AnsibleK8SModule says so
     ApiException = ConfigException = HTTPError = OSError  # type: ignore[misc,assignment]
 
 # Lines and characters of a program's last words.
-_LINES, _LONGEST = 5, 600
+_LINES = 5
+_LONGEST = 600
 
 
 class Course:

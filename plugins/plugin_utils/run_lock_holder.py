@@ -186,7 +186,9 @@ class Lease:
         headers |= {"Content-Type": "application/json", "Accept": "application/json"}
         request = urllib.request.Request(url, data, headers, method=method)  # noqa: S310 (the kubeconfig's)
         try:
-            with urllib.request.urlopen(request, timeout=5, context=context) as answer:  # noqa: S310
+            with urllib.request.build_opener(urllib.request.HTTPSHandler(context=context)).open(
+                request, timeout=5
+            ) as answer:
                 return answer.status, json.loads(answer.read())
         except urllib.error.HTTPError as error:
             with contextlib.suppress(ValueError):
