@@ -16,7 +16,7 @@ import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.campus.hubs.plugins.plugin_utils import run_lock_holder
@@ -85,12 +85,12 @@ def ask_holder(kubeconfig: Path) -> dict[str, Any]:
         start_new_session=True,
         text=True,
     )
-    # Both were asked for above.
-    question, said = cast("IO[str]", holder.stdin), cast("IO[str]", holder.stdout)
-    question.write(json.dumps(asdict(request)) + "\n")
-    question.close()
+    if not holder.stdin or not holder.stdout:
+        raise AssertionError("subprocess has made no pipes")
+    holder.stdin.write(json.dumps(asdict(request)) + "\n")
+    holder.stdin.close()
     try:
-        answer: dict[str, Any] = json.loads(said.read())
+        answer: dict[str, Any] = json.loads(holder.stdout.read())
     except ValueError:
         return {"error": f"{run_lock_holder.__file__} does not answer"}
     return answer
