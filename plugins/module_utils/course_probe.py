@@ -89,7 +89,7 @@ def _escape(text: str) -> str:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back."""
+    """What came back; names of headers in small letters, as a proxy may write them."""
 
     status: int
     headers: Mapping[str, str]
@@ -151,7 +151,9 @@ class Site:
             ProbeError: nothing answers.
         """
         with self._sent(method, path, body, headers or {}) as response:
-            return Answer(response.status, dict(response.getheaders()), response.read())
+            return Answer(
+                response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+            )
 
     def events(self, path: str, headers: Mapping[str, str]) -> Iterator[dict[str, Any]]:
         """Read a stream of events (text/event-stream) to its end; empty ones show that it is still there.
@@ -261,7 +263,7 @@ class Probe:
             body=urlencode(arguments),
             headers={"Content-Type": "application/x-www-form-urlencoded"},
         )
-        location = answer.headers.get("Location", "")
+        location = answer.headers.get("location", "")
         asked = dict(parse_qsl(urlsplit(location).query))
         if (
             answer.status != 302

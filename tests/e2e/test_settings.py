@@ -34,7 +34,7 @@ SETTINGS = {
             "packages": {"pip": ["humanize==4.9.0"]},
         },
     ],
-    "course_hub_environment": {"COURSE_TERM": "winter 26"},
+    "course_hub_environment": {"LECTURE_TERM": "winter 26"},
     "course_hub_material": {"git": f"http://{GIT_ADDRESS[0]}:{GIT_ADDRESS[1]}/material", "directory": "material"},
     "course_hub_memory": {"guarantee": "128M", "limit": "700M"},
     "course_hub_home_size": "100Mi",
@@ -43,7 +43,7 @@ LOOK = """
 import importlib.util, json, os, pathlib, shutil
 found = {name: importlib.util.find_spec(name) is not None for name in ("cowsay", "humanize", "numpy", "nbgrader")}
 found["tree"] = shutil.which("tree") is not None
-found["term"] = os.environ.get("COURSE_TERM")
+found["term"] = os.environ.get("LECTURE_TERM")
 found["memory"] = int(os.environ["MEM_LIMIT"])
 print(json.dumps(found))
 """
