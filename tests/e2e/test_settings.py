@@ -14,11 +14,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import requests
 import yaml
 
 from tests.e2e import playbook
 from tests.e2e.cluster import Cluster
-from tests.e2e.lti import Lms, Person
+from tests.e2e.lti import Lms, Person, follow, signed_in
 from tests.e2e.waiting import wait_for
 
 COURSE = "settings-demo"
@@ -131,11 +132,12 @@ def inventory(cluster: Cluster, lms: Lms, tmp_path: Path) -> Iterator[Path]:
 
 def enter(lms: Lms, key: str, profile: str) -> Person:
     """Come from the LMS, choose a server, and wait for Lab."""
-    person = lms.enter(COURSE, key)
-    form = person.session.get(f"{person.hub}/hub/spawn/{person.name}", timeout=30)
-    assert f'value="{profile}"' in form.text, form.text[-2000:]
-    fields = {"profile": profile, "_xsrf": person._xsrf("/hub/")}
-    person.session.post(form.url, data=fields, headers={"Referer": form.url}, timeout=60).raise_for_status()
+    session = requests.Session()
+    form = follow(session, session.post(f"{lms.url}/enter/{COURSE}/{key}", timeout=30))
+    assert f'value="{profile}"' in form.text, f"{form.url}: {form.text[-2000:]}"
+    fields = {"profile": profile, "_xsrf": session.cookies.get("_xsrf", path="/hub/")}
+    chosen = session.post(form.url, data=fields, headers={"Referer": form.url}, timeout=60)
+    person = signed_in(session, chosen)
     person.wait_for_server()
     person.open_lab()
     return person
