@@ -6,7 +6,6 @@ Needs the lab as site.yml left it, and fails if something changes.
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,15 +27,7 @@ def stamped(path: str) -> tuple[playbook.Run, list[tuple[float, str]]]:
     """Run a playbook; return what it left, and each line with the second in which it came."""
     begin = time.monotonic()
     lines = []
-    with subprocess.Popen(  # noqa: S603
-        playbook.command(path),
-        cwd=playbook.ROOT,
-        env=playbook.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        text=True,
-    ) as process:
+    with playbook.start(path) as process:
         for line in process.stdout or ():
             lines.append((time.monotonic() - begin, line))
     output = "".join(line for _, line in lines)

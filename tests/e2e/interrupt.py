@@ -10,7 +10,6 @@ import contextlib
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -60,16 +59,7 @@ def interrupt(role: str, chance: random.Random) -> str:
 
     """
     tasks_left, delay = chance.randint(0, 6), chance.random() * 2
-    run = subprocess.Popen(  # noqa: S603
-        playbook.command("site.yml"),
-        cwd=playbook.ROOT,
-        env=playbook.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    )
+    run = playbook.start("site.yml", start_new_session=True)
     assert run.stdout
     seen: list[str] = []
     reached = False

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 ROOT = Path(__file__).parents[2]
 INVENTORY = ROOT / os.environ.get("LAB_INVENTORY", "inventories/lab")
@@ -87,6 +92,42 @@ def run(playbook: str, *options: str, inventory: Path = INVENTORY, timeout: floa
     with (ARTIFACTS / "playbooks.log").open("a") as log:
         log.write(f"==> {playbook} {' '.join(options)} ({result.seconds:.0f} s)\n{result.output}\n")
     return result
+
+
+def start(playbook: str, *options: str, **more: Any) -> subprocess.Popen[str]:  # noqa: ANN401 - of Popen
+    """Start a run as `run` does, and return the process, whose output can be read as it comes.
+
+    Args:
+        playbook: path in the checkout.
+        options: of ansible-playbook.
+        more: for `subprocess.Popen`.
+    """
+    return subprocess.Popen(  # noqa: S603
+        command(playbook, *options),
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        **more,
+    )
+
+
+def inventory_with(folder: Path, course: str, settings: Mapping[str, Any] | None = None) -> Path:
+    """Copy the lab's inventory into a folder and add a course; return the copy.
+
+    Args:
+        folder: where `inventory` is made.
+        course: its id.
+        settings: its variables; None for a course of one line.
+    """
+    copy = folder / "inventory"
+    shutil.copytree(INVENTORY, copy)
+    hosts = yaml.safe_load((copy / "hosts.yml").read_text())
+    hosts["all"]["children"]["courses"]["hosts"][course] = settings
+    (copy / "hosts.yml").write_text(yaml.safe_dump(hosts))
+    return copy
 
 
 def environment() -> dict[str, str]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.e2e import playbook
 from tests.e2e.cluster import Cluster
@@ -24,11 +22,7 @@ REMOVE_ALL = (*REMOVE, f"--extra-vars=course_hub_delete_data={EXTRA}")
 def inventory(cluster: Cluster, lms: Lms, tmp_path: Path) -> Iterator[Path]:
     """Copy the lab's inventory and add a course of one line; afterwards the lab has the courses that it had before."""
     del lms  # it must have been started
-    copy = tmp_path / "inventory"
-    shutil.copytree(playbook.INVENTORY, copy)
-    hosts = yaml.safe_load((copy / "hosts.yml").read_text())
-    hosts["all"]["children"]["courses"]["hosts"][EXTRA] = None
-    (copy / "hosts.yml").write_text(yaml.safe_dump(hosts))
+    copy = playbook.inventory_with(tmp_path, EXTRA)
     yield copy
     if exists(cluster):  # the test did not come to its end
         playbook.run(*REMOVE_ALL, inventory=copy)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -393,11 +392,7 @@ def demo(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """Deploy a course of one line; afterwards the lab has the courses that it had before."""
     del cluster  # there is one
     folder = tmp_path_factory.mktemp("drift")
-    copy = folder / "inventory"
-    shutil.copytree(playbook.INVENTORY, copy)
-    hosts = yaml.safe_load((copy / "hosts.yml").read_text())
-    hosts["all"]["children"]["courses"]["hosts"][COURSE] = None
-    (copy / "hosts.yml").write_text(yaml.safe_dump(hosts))
+    copy = playbook.inventory_with(folder, COURSE)
     course = Demo(copy, folder)
     course.mend()
     course.write_plain_loop()

@@ -27,15 +27,7 @@ def lease_holder() -> str:
 def first(cluster: Cluster) -> Iterator[subprocess.Popen[str]]:
     """Start a run and stop its clock as soon as it has the lock."""
     del cluster  # there is one
-    run = subprocess.Popen(  # noqa: S603
-        playbook.command("playbooks/courses.yml"),
-        cwd=playbook.ROOT,
-        env=playbook.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        text=True,
-    )
+    run = playbook.start("playbooks/courses.yml")
     assert run.stdout
     assert any("Compare all courses" in line for line in run.stdout)
     run.send_signal(signal.SIGSTOP)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -15,7 +14,6 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
-import yaml
 
 from tests.e2e import playbook
 from tests.e2e.cluster import Cluster
@@ -119,11 +117,7 @@ def served(folder: Path) -> Iterator[None]:
 def inventory(cluster: Cluster, lms: Lms, tmp_path: Path) -> Iterator[Path]:
     """Give an inventory with the course; afterwards nothing of it is left."""
     del cluster, lms  # they must be there
-    copy = tmp_path / "inventory"
-    shutil.copytree(playbook.INVENTORY, copy)
-    hosts = yaml.safe_load((copy / "hosts.yml").read_text())
-    hosts["all"]["children"]["courses"]["hosts"][COURSE] = SETTINGS
-    (copy / "hosts.yml").write_text(yaml.safe_dump(hosts))
+    copy = playbook.inventory_with(tmp_path, COURSE, SETTINGS)
     yield copy
     remove = ("playbooks/remove_course.yml", f"--limit={COURSE}", f"--extra-vars=course_hub_delete_data={COURSE}")
     playbook.run(*remove, inventory=copy)

@@ -108,17 +108,21 @@ def test_inactive_is_left(connected: Exchange, lms: DemoLms) -> None:
     assert synced(connected)["members"] == 1
 
 
-def test_the_hub_is_asked_again_until_it_has_done_it(connected: Exchange, lms: DemoLms, hub: Hub) -> None:
-    people = STAFF | {"student-1": "student"}
-    lms.members(people)
+def left_while_the_hub_fails(connected: Exchange, lms: DemoLms, hub: Hub) -> str:
+    """Let student-1 come and leave, and the hub refuse to end their sessions; returns the user name."""
+    lms.members(STAFF | {"student-1": "student"})
     lms.launch(connected, "lecturer", "instructor")
     synced(connected)
     user = lms.user("student-1")
     hub.status[f"/users/{user}"] = 400
     lms.members(STAFF)
     synced(connected)
-    deletion = ("DELETE", f"/users/{user}")
-    until("a first attempt", lambda: deletion in hub.calls)
+    until("a first attempt", lambda: ("DELETE", f"/users/{user}") in hub.calls)
+    return user
+
+
+def test_the_hub_is_asked_again_until_it_has_done_it(connected: Exchange, lms: DemoLms, hub: Hub) -> None:
+    deletion = ("DELETE", f"/users/{left_while_the_hub_fails(connected, lms, hub)}")
     connected.kill()
     hub.calls.clear()
     hub.status.clear()
@@ -152,14 +156,7 @@ def test_who_is_back_before_the_hub_could_end_their_session_keeps_it(
     connected: Exchange, lms: DemoLms, hub: Hub, way: str
 ) -> None:
     people = STAFF | {"student-1": "student"}
-    lms.members(people)
-    lms.launch(connected, "lecturer", "instructor")
-    synced(connected)
-    user = lms.user("student-1")
-    hub.status[f"/users/{user}"] = 400
-    lms.members(STAFF)
-    synced(connected)
-    until("a first attempt", lambda: ("DELETE", f"/users/{user}") in hub.calls)
+    user = left_while_the_hub_fails(connected, lms, hub)
     if way == "launch":
         lms.launch(connected, "student-1", "student")
     else:
