@@ -47,6 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "canary",
         "settings",
         "drift",
+        "interrupted_courses",
         "cluster_drift",
         "recovery",
         "interrupted",

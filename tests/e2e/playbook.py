@@ -94,16 +94,22 @@ def run(playbook: str, *options: str, inventory: Path = INVENTORY, timeout: floa
     return result
 
 
-def start(playbook: str, *options: str, **more: Any) -> subprocess.Popen[str]:  # noqa: ANN401 - of Popen
+def start(
+    playbook: str,
+    *options: str,
+    inventory: Path = INVENTORY,
+    **more: Any,  # noqa: ANN401 - of Popen
+) -> subprocess.Popen[str]:
     """Start a run as `run` does, and return the process, whose output can be read as it comes.
 
     Args:
         playbook: path in the checkout.
         options: of ansible-playbook.
+        inventory: its file or folder.
         more: for `subprocess.Popen`.
     """
     return subprocess.Popen(  # noqa: S603
-        command(playbook, *options),
+        command(playbook, *options, inventory=inventory),
         cwd=ROOT,
         env=environment(),
         stdout=subprocess.PIPE,
