@@ -20,11 +20,12 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
@@ -42,11 +43,12 @@ from ansible_collections.campus.hubs.plugins.module_utils.course_state.state imp
 from ansible_collections.campus.hubs.plugins.plugin_utils.wanted_values import WantedValues  # noqa: E402
 from kubernetes import config  # noqa: E402
 
-from tests.bench.control_plane import ControlPlane, control_plane, programs  # noqa: E402
+from tests.bench.control_plane import control_plane, programs  # noqa: E402
 
 COUNTS = (10, 100, 1000)
 # The plain loop takes about a second for each course.
 LOOP_UP_TO = 100
+REPLICAS = '{{ ternary 0 1 (hasPrefix "fleet-" .Release.Name) }}'
 BIN = Path(sys.executable).parent
 VARIABLES: dict[str, Any] = {"course_hub_lms_url": "https://moodle.example.edu", "course_hub_service_type": "ClusterIP"}
 SECRETS = ("course-secrets", "lti11-consumer")
@@ -90,11 +92,21 @@ def own_variables(course: str) -> dict[str, Any]:
     }
 
 
+class Plane(Protocol):
+    """An API server: how users reach it, and how often they did."""
+
+    def kubeconfig(self, user: str) -> str:
+        """Return the text of a kubeconfig."""
+
+    def calls(self) -> Counter[str]:
+        """Count the requests so far, by user."""
+
+
 class Fleet:
     """Courses on a control plane, and an inventory of them."""
 
-    def __init__(self, folder: Path, plane: ControlPlane) -> None:
-        """Copy the collection, with a chart that starts no pods; have in the cluster what is there before courses."""
+    def __init__(self, folder: Path, plane: Plane) -> None:
+        """Copy the collection, with a chart that starts no pods for the fleet."""
         self.folder, self.plane = folder, plane
         self.checkout, self.inventory, self.values = (folder / name for name in ("checkout", "inventory", "values"))
         names = ("ansible.cfg", "charts", "meta", "playbooks", "plugins", "roles", "galaxy.yml")
@@ -110,7 +122,7 @@ class Fleet:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes((ROOT / name).read_bytes())
         for template in (self.checkout / "charts/course-hub/templates").glob("*.yaml"):
-            template.write_text(template.read_text().replace("\n  replicas: 1\n", "\n  replicas: 0\n"))
+            template.write_text(template.read_text().replace("\n  replicas: 1\n", f"\n  replicas: {REPLICAS}\n"))
         link = self.checkout / ".collections/ansible_collections/campus/hubs"
         link.parent.mkdir(parents=True)
         link.symlink_to(self.checkout)
@@ -122,14 +134,14 @@ class Fleet:
             (folder / f"kubeconfig-{user}").write_text(plane.kubeconfig(user))
         self.api = Api(config.new_client_from_config(str(folder / "kubeconfig-admin")))  # type: ignore[no-untyped-call]
         self.kinds = {(kind.group, kind.kind): kind for kind in self.api.kinds()}
-        self._site()
         self.helm = helm_program()
 
     def _create(self, manifest: dict[str, Any], namespace: str = "") -> None:
         kind = self.kinds["", manifest["kind"]]
         self.api.request("POST", kind.url(namespace), {"apiVersion": "v1", **manifest})
 
-    def _site(self) -> None:
+    def make_site(self) -> None:
+        """Have in the cluster what is there before courses."""
         address = {"type": "InternalIP", "address": "192.0.2.11"}
         node = Kind("", "v1", "Node", "nodes", namespaced=False, verbs=frozenset())
         self._create({"kind": "Node", "metadata": {"name": "cp1"}})
@@ -150,32 +162,35 @@ class Fleet:
         """Have so many courses, each deployed as the inventory says."""
         new = [course_of(number) for number in range(len(self.courses) + 1, count + 1)]
         self.courses += new
-        hosts = {course: own_variables(course) for course in self.courses}
-        control_plane = {"hosts": {"cp1": {"ansible_host": "192.0.2.11"}}}
-        groups = {"control_plane": control_plane, "courses": {"hosts": hosts, "vars": VARIABLES}}
-        (self.inventory / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": groups}}))
+        self.write_inventory({})
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(self._prepare, new))
-            raw = {
-                course: {
-                    **VARIABLES,
-                    **own_variables(course),
-                    "inventory_hostname": course,
-                    "ansible_check_mode": False,
-                }
-                for course in self.courses
-            }
-            wanted = WantedValues(self.checkout, DataLoader(), self.api, raw)
-            for course in new:
-                values, why = wanted.values(wanted.variables(course))
-                assert values is not None, why
-                (self.values / f"{course}.json").write_text(json.dumps(values))
+            list(pool.map(self.prepare, new))
+            self.write_values({course: own_variables(course) for course in new})
             if course_of(1) in new:
-                self._install(new.pop(0))
+                self._install_first(new.pop(0))
             list(pool.map(self._multiply, new))
         self._settle()
 
-    def _prepare(self, course: str) -> None:
+    def write_inventory(self, more: dict[str, dict[str, Any]]) -> None:
+        """Write the inventory of the fleet, and of more courses with their variables."""
+        hosts = {course: own_variables(course) for course in self.courses} | more
+        control_plane = {"hosts": {"cp1": {"ansible_host": "192.0.2.11"}}}
+        groups = {"control_plane": control_plane, "courses": {"hosts": hosts, "vars": VARIABLES}}
+        (self.inventory / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": groups}}))
+
+    def write_values(self, courses: dict[str, dict[str, Any]]) -> None:
+        """Write the values of the chart for courses with their variables."""
+        raw = {
+            course: {**VARIABLES, **own, "inventory_hostname": course, "ansible_check_mode": False}
+            for course, own in courses.items()
+        }
+        wanted = WantedValues(self.checkout, DataLoader(), self.api, raw)
+        for course in courses:
+            values, why = wanted.values(wanted.variables(course))
+            assert values is not None, why
+            (self.values / f"{course}.json").write_text(json.dumps(values))
+
+    def prepare(self, course: str) -> None:
         """Make a course's namespace and Secrets, as the role does."""
         labels = namespace_labels(course)
         self._create({"kind": "Namespace", "metadata": {"name": f"course-{course}", "labels": labels}})
@@ -183,11 +198,15 @@ class Fleet:
         for name in SECRETS:
             self._create({"kind": "Secret", "metadata": {"name": name, "labels": ours}}, f"course-{course}")
 
-    def _install(self, course: str) -> None:
+    def install(self, course: str, *options: str) -> None:
+        """Install the release of a course that has been prepared."""
         values = self.values / f"{course}.json"
         command = [self.helm, "install", course, str(self.checkout / "charts/course-hub"), f"--values={values}"]
-        command += [f"--namespace=course-{course}", f"--kubeconfig={self.folder}/kubeconfig-admin"]
+        command += [f"--namespace=course-{course}", f"--kubeconfig={self.folder}/kubeconfig-admin", *options]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+
+    def _install_first(self, course: str) -> None:
+        self.install(course)
         secrets = self.kinds["", "Secret"].url(f"course-{course}")
         self._secret = self.api.request("GET", f"{secrets}/sh.helm.release.v1.{course}.v1")
 
@@ -226,10 +245,14 @@ class Fleet:
 
     # ---- what is compared ----
 
+    def run_courses(self) -> Cost:
+        """Run the playbook of the courses."""
+        command = [str(BIN / "ansible-playbook"), "-i", str(self.inventory), "playbooks/courses.yml"]
+        return self.measure("ours", [command], self.checkout)
+
     def ours(self) -> Cost:
         """Run the playbook of the courses; it must find nothing to do."""
-        command = [str(BIN / "ansible-playbook"), "-i", str(self.inventory), "playbooks/courses.yml"]
-        found = self.measure("ours", [command], self.checkout)
+        found = self.run_courses()
         count = len(self.courses)
         assert f"{count} of {count} courses are in sync." in found.output, found.output[-3000:]
         assert "changed=0" in found.output, found.output[-3000:]
@@ -345,6 +368,7 @@ def main() -> None:
         (folder / "plane").mkdir()
         with control_plane(folder / "plane", ["ours", "loop", "floor"]) as plane:
             fleet = Fleet(folder, plane)
+            fleet.make_site()
             for count in counts:
                 fleet.grow(count)
                 show(count, "helm list, kubectl get", fleet.floor())
