@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -31,6 +32,9 @@ from typing import Any
 CLEAN, DRIFT, FAILED = 0, 2, 4
 # What campus.hubs.run_lock says.
 BUSY = "Another run is under way: "
+# Of ansible-playbook's output. What is done to courses is in the drift report, what is done here (`host -> localhost`) is of no interest.
+TASK = re.compile(r"(?:TASK|RUNNING HANDLER) \[(?:campus\.hubs\.(?!course_hub )(\w+ : .*))?.*\]")
+CHANGED = re.compile(r"changed: \[([^\] ]+)\]")
 
 
 class RunError(Exception):
@@ -140,11 +144,23 @@ def fetch(config: Configuration) -> str:
     return commit
 
 
-def play(config: Configuration, report: Path) -> tuple[int, str]:
-    """Run the playbook and pass on what it says.
+@dataclass
+class Played:
+    """What a run of ansible-playbook has left.
 
-    Returns:
-        Its exit code, and who is at work if that is why it did nothing.
+    Attributes:
+        code: its exit code.
+        busy: who is at work if that is why it did nothing.
+        changed: host, role and name of each task that changed a server or the cluster.
+    """
+
+    code: int = FAILED
+    busy: str = ""
+    changed: list[str] = field(default_factory=list)
+
+
+def play(config: Configuration, report: Path) -> Played:
+    """Run the playbook and pass on what it says.
 
     Raises:
         RunError: it was stopped.
@@ -180,14 +196,19 @@ def play(config: Configuration, report: Path) -> tuple[int, str]:
     run = subprocess.Popen(  # noqa: S603
         command, env=environment, cwd=config.playbooks, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    busy = ""
+    played, task = Played(), ""
     try:
         assert run.stdout  # noqa: S101 (for the type checker)
         for line in run.stdout:
             print(line, end="", flush=True)
             if BUSY in line:
-                busy = line.partition(BUSY)[2].strip().rstrip("\"'")
-        return run.wait(), busy
+                played.busy = line.partition(BUSY)[2].strip().rstrip("\"'")
+            elif begins := TASK.match(line):
+                task = begins[1] or ""
+            elif task and (changed := CHANGED.match(line)):
+                played.changed.append(f"{changed[1]}: {task}")
+        played.code = run.wait()
+        return played
     except RunError:
         # What ansible-playbook has begun is completed by the next run.
         run.terminate()
@@ -195,24 +216,26 @@ def play(config: Configuration, report: Path) -> tuple[int, str]:
         raise
 
 
-def judge(mode: str, code: int, report: Path) -> tuple[int, str]:
+def judge(mode: str, played: Played, report: Path) -> tuple[int, str]:
     """Derive exit code and words from what ansible-playbook has left.
 
     Args:
         mode: `repair` or `report`.
-        code: its exit code.
+        played: what came of it.
         report: folder of the drift report.
     """
+    code = played.code
     try:
         document = json.loads((report / "drift.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return FAILED, f"ansible-playbook has written no report and ended with {code}."
     lines = [line for course in document["courses"] for line in describe(course)]
+    lines += dict.fromkeys(played.changed)
     if mode == "report" and code == DRIFT and not document["clean"]:
         return DRIFT, "\n".join(["Not all is as wanted:", *lines])
     if code != 0:
         return FAILED, "\n".join([f"ansible-playbook ended with {code}. It had found:", *(lines or ["nothing"])])
-    if document["clean"]:
+    if not lines:
         return CLEAN, "All courses are in sync."
     return DRIFT, "\n".join(["This was not as wanted and was worked on:", *lines])
 
@@ -278,12 +301,12 @@ def run(config: Configuration) -> int:
     commit = ""
     try:
         commit = fetch(config)
-        code, busy = play(config, report)
-        if busy:
+        played = play(config, report)
+        if played.busy:
             report.rmdir()
-            print(f"Nothing was done: another run is at work: {busy}", flush=True)
+            print(f"Nothing was done: another run is at work: {played.busy}", flush=True)
             return CLEAN
-        result, text = judge(config.mode, code, report)
+        result, text = judge(config.mode, played, report)
     except RunError as error:
         result, text = FAILED, str(error)
     print(text, flush=True)

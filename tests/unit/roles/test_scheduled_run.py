@@ -228,6 +228,37 @@ def test_exit_codes(ops: Ops, mode: str, report: dict[str, Any] | None, code: in
     assert [document["code"] for _, document in ops.hook.posted] == ([] if expected == CLEAN else [expected])
 
 
+SAYS = """
+TASK [campus.hubs.node : Set the kernel parameters] ****************************
+ok: [cp1]
+changed: [w1]
+changed: [w2]
+RUNNING HANDLER [campus.hubs.containerd : Restart containerd] ******************
+changed: [w1]
+TASK [campus.hubs.calico : Wait until the network is ready] ********************
+ok: [cp1] => (item=calico-node)
+TASK [campus.hubs.kubeadm : Write the kubeconfig beside the inventory] *********
+changed: [cp1 -> localhost]
+TASK [Bring the rosters of the courses in sync up to date] *********************
+changed: [python-demo]
+TASK [campus.hubs.course_hub : Deploy the release] *****************************
+changed: [python-demo]
+"""
+
+
+def test_what_was_put_right_on_servers_is_told(ops: Ops) -> None:
+    ops.playbook(IN_SYNC, says=SAYS)
+    code, _ = ops.run()
+    assert code == DRIFT
+    ((_, document),) = ops.hook.posted
+    assert document["text"].splitlines() == [
+        "This was not as wanted and was worked on:",
+        "w1: node : Set the kernel parameters",
+        "w2: node : Set the kernel parameters",
+        "w1: containerd : Restart containerd",
+    ]
+
+
 def test_the_inventory_follows_the_branch(ops: Ops) -> None:
     ops.commit("gone.yml", "x\n")
     ops.run()
