@@ -32,7 +32,7 @@ from typing import Any
 CLEAN, DRIFT, FAILED = 0, 2, 4
 # What campus.hubs.run_lock says.
 BUSY = "Another run is under way: "
-# Of ansible-playbook's output. What is done to courses is in the drift report, what is done here (`host -> localhost`) is of no interest.
+# Of ansible-playbook's output. What is done to courses is in the drift report; `[host -> localhost]` changes no server.
 TASK = re.compile(r"(?:TASK|RUNNING HANDLER) \[(?:campus\.hubs\.(?!course_hub )(\w+ : .*))?.*\]")
 CHANGED = re.compile(r"changed: \[([^\] ]+)\]")
 
