@@ -48,6 +48,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "settings",
         "drift",
         "interrupted_courses",
+        "scheduled",
         "cluster_drift",
         "recovery",
         "interrupted",
