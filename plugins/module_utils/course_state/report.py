@@ -201,7 +201,7 @@ def _certificates(ends: Sequence[Mapping[str, Any]]) -> list[str]:
 def _row(entry: Mapping[str, Any]) -> str:
     thing = f"{entry['kind']} {entry['name']}"
     words = {"missing": "is missing", "additional": "is additional", "leaving": "is being deleted"}
-    note = " ".join(text for text in (words.get(entry["what"], ""), entry["note"]) if text)
+    note = "; ".join(text for text in (words.get(entry["what"], ""), entry["note"]) if text)
     changed = entry["what"] == "changed" and entry["path"]
     cells = [
         _text(entry["class"]),
