@@ -230,6 +230,9 @@ def judge(mode: str, played: Played, report: Path) -> tuple[int, str]:
     except (OSError, ValueError):
         return FAILED, f"ansible-playbook has written no report and ended with {code}."
     lines = [line for course in document["courses"] for line in describe(course)]
+    for end in document["certificates"]:
+        if end["soon"]:
+            lines.append(f"{end['course'] or 'the cluster'}: certificate {end['name']} ends {end['ends']}, renew it")
     lines += dict.fromkeys(played.changed)
     if mode == "report" and code == DRIFT and not document["clean"]:
         return DRIFT, "\n".join(["Not all is as wanted:", *lines])

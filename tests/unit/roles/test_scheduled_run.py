@@ -21,8 +21,14 @@ import pytest
 PROGRAM = Path(__file__).resolve().parents[3] / "roles/scheduled_run/files/scheduled_run.py"
 CLEAN, DRIFT, FAILED = 0, 2, 4
 ENTRY = {"kind": "Deployment", "name": "hub", "what": "changed", "path": "$.spec.replicas"}
-DRIFTED = {"clean": False, "courses": [{"course": "python-demo", "state": "drifted", "entries": [ENTRY]}]}
-IN_SYNC: dict[str, Any] = {"clean": True, "courses": []}
+DRIFTED = {
+    "clean": False,
+    "courses": [{"course": "python-demo", "state": "drifted", "entries": [ENTRY]}],
+    "certificates": [],
+}
+IN_SYNC: dict[str, Any] = {"clean": True, "courses": [], "certificates": []}
+CERTIFICATE = {"course": "python-demo", "name": "python-tls", "ends": "2026-12-01T00:00:00+00:00", "soon": True}
+ENDING = {"clean": False, "courses": [], "certificates": [CERTIFICATE, {**CERTIFICATE, "course": "", "soon": False}]}
 
 
 class Mailbox(socketserver.ThreadingTCPServer):
@@ -212,9 +218,11 @@ def test_all_is_as_wanted(ops: Ops) -> None:
         ("repair", DRIFTED, 0, DRIFT),
         ("repair", DRIFTED, 2, FAILED),
         ("repair", IN_SYNC, 2, FAILED),
+        ("repair", ENDING, 0, DRIFT),
         ("repair", None, 0, FAILED),
         ("report", IN_SYNC, 0, CLEAN),
         ("report", DRIFTED, 2, DRIFT),
+        ("report", ENDING, 2, DRIFT),
         ("report", IN_SYNC, 2, FAILED),
         ("report", DRIFTED, 4, FAILED),
         ("report", None, 4, FAILED),
@@ -257,6 +265,16 @@ def test_what_was_put_right_on_servers_is_told(ops: Ops) -> None:
         "w2: node : Set the kernel parameters",
         "w1: containerd : Restart containerd",
     ]
+
+
+@pytest.mark.parametrize("mode", ["repair", "report"])
+def test_a_certificate_that_ends_soon_is_told(ops: Ops, mode: str) -> None:
+    ops.configuration["mode"] = mode
+    ops.playbook(ENDING, DRIFT if mode == "report" else 0)
+    assert ops.run()[0] == DRIFT
+    ((_, document),) = ops.hook.posted
+    (line,) = document["text"].splitlines()[1:]
+    assert line == "python-demo: certificate python-tls ends 2026-12-01T00:00:00+00:00, renew it"
 
 
 def test_the_inventory_follows_the_branch(ops: Ops) -> None:
