@@ -13,6 +13,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,11 +36,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """See `ansible.plugins.action.ActionBase.run`."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        arguments = self.validate_argument_spec({"kubeconfig": {"type": "path", "required": True}})[1]
+        arguments = self.validate_argument_spec({"kubeconfig": {"type": "path"}})[1]
         result["changed"] = False
         if self._task.check_mode:
             return {**result, "msg": "A check changes nothing and needs no lock."}
-        answer = ask_holder(Path(arguments["kubeconfig"]))
+        answer = ask_holder(Path(arguments["kubeconfig"] or beside_the_inventory(task_vars or {})))
         if "error" in answer:
             return {**result, "failed": True, "msg": f"The lock can not be taken: {answer['error']}."}
         if "holder" in answer:
@@ -48,6 +49,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             msg = f"Only your runs on this machine are kept out until the cluster can be asked ({answer['why']})."
             return {**result, "msg": msg}
         return {**result, "msg": "No other run changes anything until this one has ended."}
+
+
+def beside_the_inventory(variables: Mapping[str, Any]) -> str:
+    """Return where the role kubeadm leaves the kubeconfig."""
+    first = variables["groups"]["control_plane"][0]
+    return f"{variables['hostvars'][first]['inventory_dir']}/kubeconfig"
 
 
 def refusal(holder: str, since: str) -> str:

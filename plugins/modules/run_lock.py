@@ -23,9 +23,9 @@ description:
 options:
   kubeconfig:
     description:
-      - The cluster's kubeconfig beside the inventory. It need not be there yet.
+      - The cluster's kubeconfig. It need not be there yet.
+      - By default the one beside the inventory of the first host of the group C(control_plane).
     type: path
-    required: true
 attributes:
   action:
     description: Indicates this has a corresponding action plugin, so that it is executed on the controller.
@@ -48,7 +48,6 @@ notes:
 EXAMPLES = r"""
 - name: Take the lock
   campus.hubs.run_lock:
-    kubeconfig: "{{ inventory_dir }}/kubeconfig"
   run_once: true
 """
 

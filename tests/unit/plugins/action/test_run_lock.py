@@ -307,7 +307,6 @@ PLAY = """
   gather_facts: false
   tasks:
     - campus.hubs.run_lock:
-        kubeconfig: "{{ inventory_dir }}/kubeconfig"
       run_once: true
     - ansible.builtin.wait_for: {path: "{{ inventory_dir }}/go", sleep: 1}
       run_once: true
@@ -331,7 +330,7 @@ def playbook(folder: Path, *options: str) -> subprocess.Popen[str]:
 def test_the_second_run_refuses_in_words(tmp_path: Path, leases: Leases, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "play.yml").write_text(PLAY)
-    (tmp_path / "hosts").write_text("localhost ansible_connection=local\n")
+    (tmp_path / "hosts").write_text("[control_plane]\nlocalhost ansible_connection=local\n")
     first = playbook(tmp_path)
     try:
         wait_until(lambda: leases.spec, 60)
