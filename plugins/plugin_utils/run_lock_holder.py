@@ -213,7 +213,8 @@ def read_kubeconfig(path: Path) -> tuple[str, dict[str, str], ssl.SSLContext | N
     Raises:
         OSError: it is not there, or says what only a Kubernetes client can do (`exec` and the like).
     """
-    document = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    content = path.read_text(encoding="utf-8")
+    document = yaml.load(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 (both are safe)
     try:
         (context,) = [one["context"] for one in document["contexts"] if one["name"] == document["current-context"]]
         (cluster,) = [one["cluster"] for one in document["clusters"] if one["name"] == context["cluster"]]
