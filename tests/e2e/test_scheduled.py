@@ -295,6 +295,8 @@ def test_a_commit_and_edits_by_hand_are_in_effect_after_the_next_tick(
     assert "All courses are in sync." in shown(quiet, "scheduled-clean")
     journal = ops.journal()
     assert not playbook.Run(journal, 0, 0).changed, journal[-3000:]
+    # The lock's holder has ended by itself, and so has freed it.
+    assert "(python3) with signal SIGKILL" not in journal
     (told,) = ops.hook.posted
     assert (told["title"], told["host"], told["commit"]) == ("drift repaired", OPS, commit)
     assert f"{COURSE}: absent" in told["text"]

@@ -11,6 +11,7 @@ Exit code: 0, all is as wanted, or another run is at work; 2, something was not 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -22,6 +23,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 import urllib.request
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -214,6 +216,26 @@ def play(config: Configuration, report: Path) -> Played:
         run.terminate()
         run.wait()
         raise
+    finally:
+        wait_for_lock(Path(environment["XDG_CACHE_HOME"]) / "campus-hubs")
+
+
+def wait_for_lock(folder: Path, seconds: float = 15) -> None:
+    """Wait until the run's lock is free: systemd kills what is left with this program, and then the Lease would stay.
+
+    Args:
+        folder: of the locked file.
+        seconds: so long at most.
+    """
+    end = time.monotonic() + seconds
+    for path in folder.glob("run-*.lock"):
+        with path.open("rb") as file:
+            while time.monotonic() < end:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    time.sleep(0.1)
 
 
 def judge(mode: str, played: Played, report: Path) -> tuple[int, str]:

@@ -386,6 +386,26 @@ def test_secrets_are_handed_on_as_files(ops: Ops) -> None:
     assert kubeconfig.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize("stopped", [False, True])
+def test_the_lock_is_free_before_it_ends(ops: Ops, stopped: bool) -> None:
+    lock = ops.state / "cache/campus-hubs/run-0.lock"
+    lock.parent.mkdir(parents=True)
+    program = ops.folder / "ansible-playbook"
+    # As campus.hubs.run_lock: what holds the lock ends some time after the run.
+    lines = [f"flock {lock} sh -c 'echo > {ops.folder}/locked; sleep 3; echo > {ops.folder}/free' >/dev/null 2>&1 &"]
+    lines += [f"until [ -e {ops.folder}/locked ]; do sleep 0.1; done", "exec sleep 60" if stopped else "exit 0"]
+    program.write_text("\n".join(["#!/bin/sh", *lines]) + "\n")
+    run = ops.start()
+    if stopped:
+        end = time.monotonic() + 20
+        while not (ops.folder / "locked").exists():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        run.send_signal(signal.SIGTERM)
+    run.communicate(timeout=30)
+    assert (ops.folder / "free").exists()
+
+
 def test_a_run_that_is_stopped_says_so(ops: Ops) -> None:
     program = ops.folder / "ansible-playbook"
     program.write_text(f"#!/bin/sh\necho $$ > {ops.folder}/pid\nexec sleep 60\n")
