@@ -224,7 +224,7 @@ def inventory(lms: Lms, tmp_path: Path) -> Iterator[Path]:
     copy = playbook.inventory_with(tmp_path, COURSE)
     yield copy
     remove = ("playbooks/remove_course.yml", f"--limit={COURSE}", f"--extra-vars=course_hub_delete_data={COURSE}")
-    playbook.run(*remove, inventory=copy)
+    playbook.run(*remove, inventory=copy).assert_good()
     playbook.run("lab/lms.yml").assert_good()
 
 
