@@ -104,11 +104,10 @@ def differences(
         foreign: those that somebody owns who is neither helm nor a controller.
         path: of this part.
     """
-    if isinstance(wanted, (dict, list)) and wanted == found:
-        return  # most are: this is what makes a fleet's comparison fast
     if foreign is not None and shape == {} and path and isinstance(wanted, (dict, list)):
         # An atomic value that somebody else wrote: whatever more it has may be theirs.
-        yield Difference(path, wanted, found)
+        if wanted != found:
+            yield Difference(path, wanted, found)
     elif isinstance(wanted, dict) and isinstance(found, dict):
         for name, value in wanted.items():
             step = f"f:{name}"
