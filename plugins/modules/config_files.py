@@ -8,19 +8,18 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: config_files
 short_description: Have several configuration files with their content, in one step
-version_added: 0.1.0
+version_added: 0.2.0
 author:
   - The campus.hubs developers (@campus-hubs)
 description:
   - Writes each file that does not have the content that is wanted, and makes the folders that it lacks.
   - All of them are root's, and everybody may read them (mode C(0644)). So the content is no place for secrets.
   - M(ansible.builtin.copy) takes two steps for each file and host, even where nothing is to be done.
+extends_documentation_fragment: [ansible.builtin.action_common_attributes]
 attributes:
   check_mode:
-    description: Can run in check mode and return changed status prediction without modifying target.
     support: full
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check mode), when in diff mode.
     support: full
 options:
   files:
