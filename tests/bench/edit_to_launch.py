@@ -40,8 +40,7 @@ def main() -> None:
             visitor.open_lab()
             usable = time.monotonic() - begin
         finally:
-            remove = (f"--limit={COURSE}", f"--extra-vars=course_hub_delete_data={COURSE}")
-            playbook.run("playbooks/remove_course.yml", *remove, inventory=inventory).assert_good()
+            playbook.remove_course(COURSE, inventory).assert_good()
             playbook.run("lab/lms.yml").assert_good()
     print(
         f"edit to launch: site.yml {deployed:.0f} s, launch answered after {deployed + answered:.1f} s,"

@@ -94,6 +94,12 @@ def run(playbook: str, *options: str, inventory: Path = INVENTORY, timeout: floa
     return result
 
 
+def remove_course(course: str, inventory: Path) -> Run:
+    """Remove a course with all its data."""
+    options = (f"--limit={course}", f"--extra-vars=course_hub_delete_data={course}")
+    return run("playbooks/remove_course.yml", *options, inventory=inventory)
+
+
 def start(
     playbook: str,
     *options: str,

@@ -15,7 +15,6 @@ from tests.e2e.lti import Lms, Person
 EXTRA = "extra-demo"
 NAMESPACE = f"course-{EXTRA}"
 REMOVE = ("playbooks/remove_course.yml", f"--limit={EXTRA}")
-REMOVE_ALL = (*REMOVE, f"--extra-vars=course_hub_delete_data={EXTRA}")
 
 
 @pytest.fixture
@@ -25,7 +24,7 @@ def inventory(cluster: Cluster, lms: Lms, tmp_path: Path) -> Iterator[Path]:
     copy = playbook.inventory_with(tmp_path, EXTRA)
     yield copy
     if exists(cluster):  # the test did not come to its end
-        playbook.run(*REMOVE_ALL, inventory=copy)
+        playbook.remove_course(EXTRA, copy)
     playbook.run("lab/lms.yml").assert_good()
 
 
@@ -93,6 +92,6 @@ def test_a_course_comes_and_goes_and_finds_its_data_again(cluster: Cluster, lms:
     assert again.get_file("kept.txt") == text
 
     assert volumes(cluster)
-    playbook.run(*REMOVE_ALL, inventory=inventory).assert_good()
+    playbook.remove_course(EXTRA, inventory).assert_good()
     assert not exists(cluster)
     assert not volumes(cluster)

@@ -397,8 +397,7 @@ def demo(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     course.mend()
     course.write_plain_loop()
     yield course
-    options = (LIMIT, f"--extra-vars=course_hub_delete_data={COURSE}")
-    playbook.run("playbooks/remove_course.yml", *options, **course.where()).assert_good()
+    playbook.remove_course(COURSE, copy).assert_good()
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,6 @@ from tests.e2e.waiting import wait_for
 COURSE = "killed-demo"
 NAMESPACE = f"course-{COURSE}"
 LIMIT = f"--limit={COURSE}"
-REMOVE = ("playbooks/remove_course.yml", LIMIT, f"--extra-vars=course_hub_delete_data={COURSE}")
 KILLS = 20
 SEED = random.SystemRandom().randrange(10**6)
 
@@ -34,7 +33,7 @@ def folder(cluster: Cluster, tmp_path: Path) -> Iterator[Path]:
     """Have a folder for the inventory; afterwards the lab has the courses that it had before."""
     del cluster  # there is one
     yield tmp_path
-    playbook.run(*REMOVE, inventory=inventory(tmp_path, 0)).assert_good()
+    playbook.remove_course(COURSE, inventory(tmp_path, 0)).assert_good()
 
 
 def inventory(folder: Path, value: int) -> Path:
@@ -47,7 +46,7 @@ def work(number: int, folder: Path) -> tuple[str, Path]:
     """Make something to do and return what, with the inventory that wants it."""
     kind = ("a new course", "another value", "edits by hand")[number % 3]
     if kind == "a new course":
-        playbook.run(*REMOVE, inventory=inventory(folder, number)).assert_good()
+        playbook.remove_course(COURSE, inventory(folder, number)).assert_good()
     if kind == "edits by hand":
         kubectl("kubectl delete networkpolicy --all && kubectl set env deployment/hub BY_HAND=1", NAMESPACE)
         return kind, inventory(folder, number - 1)

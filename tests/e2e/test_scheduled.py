@@ -10,10 +10,8 @@ import secrets
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,7 @@ from tests.e2e.conftest import LTI11_COURSE
 from tests.e2e.lti import Lms
 from tests.e2e.nodes import kubectl, on_node
 from tests.e2e.waiting import wait_for
+from tests.webhook import Webhook
 
 COURSE, EDITED = "scheduled-demo", LTI11_COURSE
 LAB = str(playbook.ROOT / "lab/lab")
@@ -50,31 +49,6 @@ restrict,command="git-upload-pack 'inventory.git'" {deploy_key}
 KEYS
 runuser -u git -- git init --quiet --bare --initial-branch=main ~git/inventory.git
 """
-
-
-class Hook(HTTPServer):
-    """Takes what is posted to its secret address."""
-
-    def __init__(self) -> None:
-        """Listen on the lab's network."""
-        super().__init__((HERE, 0), _Post)
-        self.path = f"/hooks/{secrets.token_hex(16)}"
-        self.posted: list[dict[str, Any]] = []
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-
-class _Post(BaseHTTPRequestHandler):
-    server: Hook
-
-    def do_POST(self) -> None:
-        """Take one document."""
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.posted.append(json.loads(body))
-        self.send_response(204 if self.path == self.server.path else 404)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Be silent."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +75,8 @@ class Ops:
         """Make the keys and the repository."""
         self.folder, self.inventory = folder, folder / "repository"
         self.cache = Path(program(LAB, "cache").strip())
-        self.hook = Hook()
+        self.hook = Webhook(HERE)
+        self.hook_path = f"/hooks/{secrets.token_hex(16)}"
         self.vault_password = folder / "vault_password"
         self.vault_password.write_text(secrets.token_hex(16))
         program("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "deploy_key"))
@@ -133,7 +108,7 @@ class Ops:
             "deploy_key": (self.folder / "deploy_key").read_text(),
             "ssh_key": (self.cache / "id_lab").read_text(),
             "vault_password": self.vault_password.read_text(),
-            "webhook_url": f"http://{HERE}:{self.hook.server_port}{self.hook.path}",
+            "webhook_url": f"http://{HERE}:{self.hook.server_port}{self.hook_path}",
         }
         path = self.write("group_vars/ops.yml", {"scheduled_run_credentials": credentials})
         vault = str(Path(sys.executable).with_name("ansible-vault"))
@@ -208,7 +183,7 @@ class Ops:
     def secrets(self) -> list[str]:
         """Return what nobody may read anywhere."""
         keys = [path.read_text().splitlines()[1] for path in (self.cache / "id_lab", self.folder / "deploy_key")]
-        return [*keys, self.vault_password.read_text(), self.hook.path]
+        return [*keys, self.vault_password.read_text(), self.hook_path]
 
 
 def program(*command: str) -> str:
@@ -223,8 +198,7 @@ def inventory(lms: Lms, tmp_path: Path) -> Iterator[Path]:
     del lms  # it must have been started
     copy = playbook.inventory_with(tmp_path, COURSE)
     yield copy
-    remove = ("playbooks/remove_course.yml", f"--limit={COURSE}", f"--extra-vars=course_hub_delete_data={COURSE}")
-    playbook.run(*remove, inventory=copy).assert_good()
+    playbook.remove_course(COURSE, copy).assert_good()
     playbook.run("lab/lms.yml").assert_good()
 
 
@@ -297,7 +271,8 @@ def test_a_commit_and_edits_by_hand_are_in_effect_after_the_next_tick(
     assert not playbook.Run(journal, 0, 0).changed, journal[-3000:]
     # The lock's holder has ended by itself, and so has freed it.
     assert "(python3) with signal SIGKILL" not in journal
-    (told,) = ops.hook.posted
+    ((path, told),) = ops.hook.posted
+    assert path == ops.hook_path
     assert (told["title"], told["host"], told["commit"]) == ("drift repaired", OPS, commit)
     assert f"{COURSE}: absent" in told["text"]
     assert "Deployment exchange: changed" in told["text"]

@@ -119,8 +119,7 @@ def inventory(cluster: Cluster, lms: Lms, tmp_path: Path) -> Iterator[Path]:
     del cluster, lms  # they must be there
     copy = playbook.inventory_with(tmp_path, COURSE, SETTINGS)
     yield copy
-    remove = ("playbooks/remove_course.yml", f"--limit={COURSE}", f"--extra-vars=course_hub_delete_data={COURSE}")
-    playbook.run(*remove, inventory=copy)
+    playbook.remove_course(COURSE, copy)
     playbook.run("lab/lms.yml").assert_good()
 
 

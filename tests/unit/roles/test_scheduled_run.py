@@ -12,11 +12,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.webhook import Webhook
 
 PROGRAM = Path(__file__).resolve().parents[3] / "roles/scheduled_run/files/scheduled_run.py"
 CLEAN, DRIFT, FAILED = 0, 2, 4
@@ -66,31 +67,6 @@ class _Mail(socketserver.StreamRequestHandler):
                 self.say(answers.get(line.partition(" ")[0].upper(), "250 well"))
 
 
-class Hook(HTTPServer):
-    """Takes what is posted."""
-
-    def __init__(self) -> None:
-        """Listen."""
-        super().__init__(("127.0.0.1", 0), _Post)
-        self.posted: list[tuple[str, dict[str, Any]]] = []
-        self.status = 204
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-
-class _Post(BaseHTTPRequestHandler):
-    server: Hook
-
-    def do_POST(self) -> None:
-        """Take one document."""
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.posted.append((self.path, json.loads(body)))
-        self.send_response(self.server.status)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Be silent."""
-
-
 class Ops:
     """A host with the timer's program, a repository, and people who are told."""
 
@@ -100,7 +76,7 @@ class Ops:
         self.credentials = folder / "credentials"
         self.credentials.mkdir()
         self.state.mkdir()
-        self.hook, self.mailbox = Hook(), Mailbox()
+        self.hook, self.mailbox = Webhook(), Mailbox()
         self.secret_path = "/hooks/T0P-S3CRET"
         (self.credentials / "webhook_url").write_text(f"http://127.0.0.1:{self.hook.server_port}{self.secret_path}\n")
         self.git("init", "--quiet", "--initial-branch=main", str(self.repository), cwd=folder)
