@@ -21,6 +21,8 @@ attributes:
     support: full
   diff_mode:
     support: full
+  platform:
+    platforms: posix
 options:
   files:
     description: Content by absolute path.

@@ -23,6 +23,8 @@ attributes:
     support: full
   diff_mode:
     support: none
+  platform:
+    platforms: posix
 options:
   name:
     description: Registry and repository, without a tag, for example V(10.0.0.5:5000/campus-hubs/hub).
