@@ -68,7 +68,7 @@ def read(path: Path) -> str | None:
 def write(module: AnsibleModule, path: Path, content: str) -> None:
     """Replace a file by a whole new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=module.tmpdir, delete=False) as file:
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", delete=False) as file:
         file.write(content)
     module.atomic_move(file.name, str(path))
 
