@@ -53,7 +53,12 @@ import_image() {
   podman image exists "$name" || podman import -q "${changes[@]}" "$tar" "$name" >&2
   printf '%s\n' "$name"
 }
-running() { [ "$(podman container inspect --format '{{.State.Running}}' "$1" 2>/dev/null)" = true ]; }
+# What podman remembers is not enough: who kills the process that watches a container leaves it "running" there.
+running() {
+  local state runtime id
+  read -r state runtime id < <(podman container inspect --format '{{.State.Running}} {{.OCIRuntime}} {{.Id}}' "$1" 2>/dev/null) || return 1
+  [ "$state" = true ] && [ "$("$runtime" state "$id" 2>/dev/null | jq -r .status)" = running ]
+}
 wait_for() { # SECONDS WHAT COMMAND...
   local seconds=$1 what=$2 end; shift 2; end=$((SECONDS + seconds))
   until "$@" >/dev/null 2>&1; do [ "$SECONDS" -lt "$end" ] || { say "gave up after $seconds s: $what"; return 1; }; sleep 0.3; done
@@ -78,20 +83,24 @@ mirror_up() {
   write_registries_conf
 }
 
-node_up() { # NAME ADDRESS IMAGE INIT-ARGUMENT...
+node_create() { # NAME ADDRESS IMAGE INIT-ARGUMENT...
   local name=$1 address=$2 image=$3 hosts=() x; shift 3
-  if ! podman container exists "lab-$name"; then
-    # what a killed run left of it, and the disk of a container that is gone: a new node is bare
-    podman rm -f -v --ignore "lab-$name" 2>/dev/null || true; podman volume rm -f "lab-$name-var" >/dev/null
-    for x in "${LAB_NODES[@]}"; do hosts+=(--add-host "${x%%=*}:${x##*=}"); done       # podman rewrites /etc/hosts at each start
-    # Own cgroup namespace, and systemd not by podman's mode: that would bind the host's hierarchy into every node.
-    "${PODMAN[@]}" create --replace --name "lab-$name" --hostname "$name" --network "$LAB_NETWORK" --ip "$address" --dns "$LAB_MIRROR" --dns-search . "${hosts[@]}" \
-      --privileged --cgroupns=private --systemd=false -e container=podman --stop-signal SIGRTMIN+3 --stop-timeout 20 \
-      --tmpfs /run:rw,exec,mode=755 --tmpfs /run/lock:rw,mode=1777 --tmpfs /tmp:rw,exec,mode=1777 "${LIMITS[@]}" --pids-limit=-1 \
-      --memory "$LAB_NODE_MEMORY" -v "lab-$name-var:/var" "$image" /sbin/init "$@"
-  fi
+  # what a killed run left of it, and the disk of a container that is gone: a new node is bare
+  podman rm -f -v --ignore "lab-$name" 2>/dev/null || true; podman volume rm -f "lab-$name-var" >/dev/null
+  for x in "${LAB_NODES[@]}"; do hosts+=(--add-host "${x%%=*}:${x##*=}"); done       # podman rewrites /etc/hosts at each start
+  # Own cgroup namespace, and systemd not by podman's mode: that would bind the host's hierarchy into every node.
+  "${PODMAN[@]}" create --replace --name "lab-$name" --hostname "$name" --network "$LAB_NETWORK" --ip "$address" --dns "$LAB_MIRROR" --dns-search . "${hosts[@]}" \
+    --privileged --cgroupns=private --systemd=false -e container=podman --stop-signal SIGRTMIN+3 --stop-timeout 20 \
+    --tmpfs /run:rw,exec,mode=755 --tmpfs /run/lock:rw,mode=1777 --tmpfs /tmp:rw,exec,mode=1777 "${LIMITS[@]}" --pids-limit=-1 \
+    --memory "$LAB_NODE_MEMORY" -v "lab-$name-var:/var" "$image" /sbin/init "$@"
+}
+node_up() { # NAME ADDRESS IMAGE INIT-ARGUMENT...
+  local name=$1
+  podman container exists "lab-$name" || node_create "$@"
   # a killed `stop` leaves a container "Stopping" for podman, which only another stop ends
-  running "lab-$name" || "${PODMAN[@]}" start "lab-$name" || { podman stop -t 5 "lab-$name"; "${PODMAN[@]}" start "lab-$name"; }
+  running "lab-$name" || "${PODMAN[@]}" start "lab-$name" || { podman stop -t 5 "lab-$name"; "${PODMAN[@]}" start "lab-$name"; } || true
+  # and one that was killed together with its watcher stays so for ever
+  wait_for 5 "$name as it was" running "lab-$name" || { node_destroy "$name"; node_create "$@"; "${PODMAN[@]}" start "lab-$name"; }
 }
 node_settled() { case $(podman exec "lab-$1" systemctl is-system-running 2>/dev/null) in running | degraded) true ;; *) false ;; esac; }
 node_ready() { # NAME ADDRESS APT-REPOSITORY: it lets in who has the lab's key, and installs from the mirror
