@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import urllib.request
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,12 @@ from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, ApiError
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import (
+    Api,
+    ApiError,
+    Connection,
+    connection_of,
+)
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.certificates import (
     cluster_certificates,
     course_certificates,
@@ -23,17 +29,23 @@ from ansible_collections.campus.hubs.plugins.module_utils.course_state.certifica
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.outcome import course_states
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import StateError
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.report import metrics, page, report_document
+from ansible_collections.campus.hubs.plugins.plugin_utils.run_lock_holder import read_kubeconfig
 from ansible_collections.campus.hubs.plugins.plugin_utils.wanted_values import WantedValues
 
 try:
-    from kubernetes import config
-    from kubernetes.config.config_exception import ConfigException
+    from urllib3 import PoolManager
     from urllib3.exceptions import HTTPError
 except ImportError:  # the task says so
-    config = None  # type: ignore[assignment]
-    ConfigException = HTTPError = OSError  # type: ignore[misc,assignment]
+    PoolManager = None  # type: ignore[assignment,misc]
+    HTTPError = OSError  # type: ignore[assignment,misc]
 
+# As many lists are asked for at once.
+_CONNECTIONS = 6
 COLLECTION = Path(__file__).resolve().parents[2]
+
+
+class NoConnectionError(Exception):
+    """No kubeconfig leads to an API server; the text says why."""
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -56,7 +68,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             message = f"Courses: {error}"
         except ApiError as error:
             message = f"Courses: The Kubernetes API answers {error.status}: {error}"
-        except (HTTPError, ConfigException) as error:
+        except (HTTPError, NoConnectionError) as error:
             # With an exit code of its own: nobody knows whether there is drift.
             message = f"Courses: no connection to a Kubernetes API: {error}. Set kubeconfig or K8S_AUTH_KUBECONFIG."
             if self._task.check_mode and self._task.args.get("report_mode") != "report":
@@ -66,8 +78,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _inventory(self, variables: Mapping[str, Any]) -> dict[str, Any]:
         hostvars, groups = variables["hostvars"], variables["groups"]
-        client = self._client()
-        api = Api(client)
+        connection = self._connection()
+        api = Api(connection)
         more = {"hostvars": hostvars, "groups": groups, "ansible_check_mode": self._task.check_mode}
         raw = {host: {**hostvars.raw_get(host), **more} for host in variables["ansible_play_hosts"]}
         wanted = WantedValues(COLLECTION, self._loader, api, raw)
@@ -103,7 +115,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         said = [line for course in found["courses"] for line in lines(course)]
         if self._task.args.get("report"):
             mode = self._task.args.get("report_mode") or ("check" if self._task.check_mode else "apply")
-            certificates = cluster_certificates(client.configuration.host, client.configuration.cert_file)
+            certificates = cluster_certificates(connection.server, connection.certificate)
             certificates += course_certificates(api, tls_secrets(found["courses"], courses))
             document = report_document(found["courses"], datetime.now(UTC), mode, certificates)
             said += [certificate_line(end) for end in document["certificates"] if end["soon"]]
@@ -120,18 +132,50 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             ],
         }
 
-    def _client(self) -> Any:  # noqa: ANN401 (the client is untyped)
-        """Return a client for the kubeconfig of the task, of its environment, or of this process."""
-        if config is None:
-            message = "the Python package kubernetes is not there; wanted: it in the environment that runs Ansible"
-            raise StateError(message)
+    def _connection(self) -> Connection:
+        """Return the connection of the kubeconfig of the task, of its environment, or of this process."""
         environment: dict[str, Any] = {}
         for part in self._task.environment or []:
             environment |= self._templar.template(part) or {}
         path = self._task.args.get("kubeconfig") or environment.get("K8S_AUTH_KUBECONFIG")
         path = path or os.environ.get("K8S_AUTH_KUBECONFIG") or os.environ.get("KUBECONFIG")
         context = self._task.args.get("context")
-        return config.new_client_from_config(config_file=path, context=context)  # type: ignore[no-untyped-call]
+        return (None if context else plain_connection(path)) or client_connection(path, context)
+
+
+def plain_connection(path: str | None) -> Connection | None:
+    """Return the connection of a kubeconfig as kubeadm writes it; None for all that takes a Kubernetes client.
+
+    The client takes half a second to be imported.
+    """
+    if PoolManager is None or not path or {*urllib.request.getproxies()} - {"no"}:
+        return None
+    try:
+        access = read_kubeconfig(Path(path).expanduser())
+    except (OSError, ValueError):
+        return None
+    pool = PoolManager(maxsize=_CONNECTIONS, ssl_context=access.trust)
+    return Connection(access.server, pool, lambda: access.headers, access.certificate)
+
+
+def client_connection(path: str | None, context: str | None) -> Connection:
+    """Return the connection of any kubeconfig.
+
+    Raises:
+        NoConnectionError: there is none.
+        StateError: the Kubernetes client is not there.
+    """
+    try:
+        from kubernetes import config  # noqa: PLC0415 (see plain_connection)
+        from kubernetes.config.config_exception import ConfigException  # noqa: PLC0415
+    except ImportError as error:
+        message = "the Python package kubernetes is not there; wanted: it in the environment that runs Ansible"
+        raise StateError(message) from error
+    try:
+        client = config.new_client_from_config(config_file=path, context=context)  # type: ignore[no-untyped-call]
+    except ConfigException as error:
+        raise NoConnectionError(str(error)) from error
+    return connection_of(client)
 
 
 def write_report(folder: Path, document: Mapping[str, Any]) -> None:

@@ -121,7 +121,12 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, ApiError, Kind
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import (
+    Api,
+    ApiError,
+    Kind,
+    connection_of,
+)
 from ansible_collections.campus.hubs.plugins.module_utils.secret_module import describe_api_error, fail
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.client import get_api_client
@@ -294,7 +299,7 @@ def main() -> None:
 
 def exchanges(client: Any, namespace: str = "") -> dict[str, str]:  # noqa: ANN401
     """Ask for the exchanges' ready pods, of all courses or of one; by namespace."""
-    return ready_pods(Api(client).objects(_PODS, namespace=namespace, labels="component=exchange"))
+    return ready_pods(Api(connection_of(client)).objects(_PODS, namespace=namespace, labels="component=exchange"))
 
 
 def many(client: Any, namespaces: list[str], *, check: bool) -> dict[str, Any]:  # noqa: ANN401

@@ -245,7 +245,7 @@ api_calls:
   type: int
 """
 
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, ApiError
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, ApiError, connection_of
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.outcome import course_states
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import StateError
 from ansible_collections.campus.hubs.plugins.module_utils.secret_module import describe_api_error, fail
@@ -280,7 +280,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        api = Api(get_api_client(module).client.client)
+        api = Api(connection_of(get_api_client(module).client.client))
         result = course_states(api, module.params, check_mode=module.check_mode)
     except StateError as error:
         fail(module, f"Courses: {error}")

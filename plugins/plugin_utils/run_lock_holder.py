@@ -180,13 +180,13 @@ class Lease:
 
     def _ask(self, method: str, body: object = None) -> tuple[int, dict[str, Any]]:
         """Make one request with the kubeconfig as it is now: the run may write it anew."""
-        server, headers, context = read_kubeconfig(Path(self._request.kubeconfig))
-        url = server + _LEASES + ("" if method == "POST" else f"/{LEASE}")
+        access = read_kubeconfig(Path(self._request.kubeconfig))
+        url = access.server + _LEASES + ("" if method == "POST" else f"/{LEASE}")
         data = None if body is None else json.dumps(body).encode()
-        headers |= {"Content-Type": "application/json", "Accept": "application/json"}
+        headers = {**access.headers, "Content-Type": "application/json", "Accept": "application/json"}
         request = urllib.request.Request(url, data, headers, method=method)  # noqa: S310 (the kubeconfig's)
         try:
-            with urllib.request.build_opener(urllib.request.HTTPSHandler(context=context)).open(
+            with urllib.request.build_opener(urllib.request.HTTPSHandler(context=access.trust)).open(
                 request, timeout=5
             ) as answer:
                 return answer.status, json.loads(answer.read())
@@ -207,34 +207,60 @@ def is_late(spec: Mapping[str, Any]) -> bool:
     return (datetime.now(UTC) - renewed).total_seconds() > float(spec.get("leaseDurationSeconds", 0))
 
 
-def read_kubeconfig(path: Path) -> tuple[str, dict[str, str], ssl.SSLContext | None]:
+@dataclass(frozen=True)
+class Access:
+    """How a kubeconfig's current context leads to an API server.
+
+    Attributes:
+        server: its URL.
+        headers: with the token, if that is how the user is known.
+        trust: whose certificates count, with the user's own; None without TLS.
+        certificate: the user's, PEM; empty if there is none.
+    """
+
+    server: str
+    headers: Mapping[str, str]
+    trust: ssl.SSLContext | None
+    certificate: str
+
+
+# What is understood of a cluster and of a user; all else is for a Kubernetes client.
+_CLUSTER = {"server", "certificate-authority", "certificate-authority-data", "insecure-skip-tls-verify", "extensions"}
+_USER = {"client-certificate", "client-certificate-data", "client-key", "client-key-data", "token"}
+
+
+def read_kubeconfig(path: Path) -> Access:
     """Return address, credentials and trust of a kubeconfig's current context.
 
     Raises:
         OSError: it is not there, or says what only a Kubernetes client can do (`exec` and the like).
     """
     content = path.read_text(encoding="utf-8")
-    document = yaml.load(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 (both are safe)
     try:
+        document = yaml.load(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 (both are safe)
         (context,) = [one["context"] for one in document["contexts"] if one["name"] == document["current-context"]]
         (cluster,) = [one["cluster"] for one in document["clusters"] if one["name"] == context["cluster"]]
         (user,) = [one["user"] for one in document["users"] if one["name"] == context["user"]]
-    except (KeyError, TypeError, ValueError) as error:
+        server = cluster["server"].rstrip("/")
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
         message = f"{path} has no current context"
         raise OSError(message) from error
+    if unknown := sorted({*cluster} - _CLUSTER | {*user} - _USER):
+        message = f"{path} uses {', '.join(unknown)}"
+        raise OSError(message)
 
     def text(owner: Mapping[str, Any], name: str) -> str:
         if f"{name}-data" in owner:
             return base64.b64decode(owner[f"{name}-data"]).decode()
         return (path.parent / owner[name]).read_text(encoding="utf-8") if name in owner else ""
 
-    certificate, token = text(user, "client-certificate"), user.get("token") or ""
+    certificate, token = text(user, "client-certificate"), user.get("token")
     if not certificate and not token:
         message = f"{path}: the user has neither certificate nor token"
         raise OSError(message)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    if not str(cluster["server"]).startswith("https://"):
-        return cluster["server"].rstrip("/"), headers, None
+    if not server.startswith("https://"):
+        return Access(server, headers, None, "")
     trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if cluster.get("insecure-skip-tls-verify"):
         trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
@@ -248,7 +274,7 @@ def read_kubeconfig(path: Path) -> tuple[str, dict[str, str], ssl.SSLContext | N
             both.write(f"{certificate}\n{text(user, 'client-key')}")
             both.flush()
             trust.load_cert_chain(both.name)
-    return cluster["server"].rstrip("/"), headers, trust
+    return Access(server, headers, trust, certificate)
 
 
 def sleeper(pid: int) -> Callable[[float], None]:

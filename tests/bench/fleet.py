@@ -37,7 +37,7 @@ from ansible.plugins.loader import init_plugin_loader  # noqa: E402
 init_plugin_loader([str(ROOT / ".collections")])
 
 from ansible.parsing.dataloader import DataLoader  # noqa: E402
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, Kind  # noqa: E402
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, Kind, connection_of  # noqa: E402
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import decode  # noqa: E402
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.state import namespace_labels  # noqa: E402
 from ansible_collections.campus.hubs.plugins.plugin_utils.wanted_values import WantedValues  # noqa: E402
@@ -132,7 +132,8 @@ class Fleet:
         (self.inventory / "kubeconfig").write_text(plane.kubeconfig("ours"))
         for user in ("admin", "loop", "floor"):
             (folder / f"kubeconfig-{user}").write_text(plane.kubeconfig(user))
-        self.api = Api(config.new_client_from_config(str(folder / "kubeconfig-admin")))  # type: ignore[no-untyped-call]
+        client = config.new_client_from_config(str(folder / "kubeconfig-admin"))  # type: ignore[no-untyped-call]
+        self.api = Api(connection_of(client))
         self.kinds = {(kind.group, kind.kind): kind for kind in self.api.kinds()}
         self.helm = helm_program()
 

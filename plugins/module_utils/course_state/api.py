@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import time
 import urllib.parse
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import StateError
@@ -66,12 +67,42 @@ class Kind:
         return "/" + "/".join(parts)
 
 
+@dataclass(frozen=True)
+class Connection:
+    """How an API server is reached.
+
+    Attributes:
+        server: its URL.
+        pool: a `urllib3.PoolManager` that trusts it.
+        headers: returns those that every request has.
+        certificate: the client's own, PEM; empty if it has none.
+    """
+
+    server: str
+    pool: Any
+    headers: Callable[[], Mapping[str, str]]
+    certificate: str
+
+
+def connection_of(client: Any) -> Connection:  # noqa: ANN401 (the client is untyped)
+    """Return the connection of a `kubernetes.client.ApiClient`, with its credentials."""
+
+    def headers() -> dict[str, str]:
+        found = dict(client.default_headers)
+        client.update_params_for_auth(found, [], ["BearerToken"], "", "", None)
+        return found
+
+    configuration = client.configuration
+    certificate = Path(configuration.cert_file).read_text(encoding="utf-8") if configuration.cert_file else ""
+    return Connection(configuration.host, client.rest_client.pool_manager, headers, certificate)
+
+
 class Api:
     """A Kubernetes API server, by plain requests: the client's models cost more than all comparisons."""
 
-    def __init__(self, client: Any) -> None:  # noqa: ANN401 (the client is untyped)
-        """Take a `kubernetes.client.ApiClient`, for its connections and credentials."""
-        self._client = client
+    def __init__(self, connection: Connection) -> None:
+        """Take how it is reached."""
+        self._connection = connection
         self.calls = 0
 
     def request(
@@ -95,13 +126,11 @@ class Api:
             ApiError: the API server refuses.
         """
         self.calls += 1
-        headers = {**self._client.default_headers, "Accept": media[0], "Content-Type": media[1]}
-        credentials: list[tuple[str, str]] = []
-        self._client.update_params_for_auth(headers, credentials, ["BearerToken"], url, method, None)
-        target = self._client.configuration.host + url
+        headers = {**self._connection.headers(), "Accept": media[0], "Content-Type": media[1]}
+        target = self._connection.server + url
         if query:
             target += "?" + urllib.parse.urlencode(query)
-        answer = self._client.rest_client.pool_manager.request(
+        answer = self._connection.pool.request(
             method, target, headers=headers, body=None if body is None else json.dumps(body).encode(), timeout=60.0
         )
         if answer.status >= 300:

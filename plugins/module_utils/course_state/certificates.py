@@ -13,7 +13,6 @@ import urllib.parse
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, Kind
@@ -62,20 +61,20 @@ def end_of(pem: bytes) -> datetime | None:
         return None
 
 
-def cluster_certificates(host: str, client_file: str | None) -> list[Certificate]:
+def cluster_certificates(server: str, client: str) -> list[Certificate]:
     """Look at the API server's certificate, which kubeadm renews with all of its others, and at the kubeconfig's.
 
     Args:
-        host: URL of the API server.
-        client_file: the kubeconfig's client certificate, PEM; None if it has none.
+        server: URL of the API server.
+        client: the kubeconfig's client certificate, PEM; empty if it has none.
     """
-    address = urllib.parse.urlsplit(host)
+    address = urllib.parse.urlsplit(server)
     found = {}
     try:
         # Only looked at: requests verify it.
-        server = ssl.get_server_certificate((address.hostname or "", address.port or 443), timeout=10)
-        found["API server"] = end_of(server.encode())
-        found["kubeconfig"] = end_of(Path(client_file).read_bytes()) if client_file else None
+        shown = ssl.get_server_certificate((address.hostname or "", address.port or 443), timeout=10)
+        found["API server"] = end_of(shown.encode())
+        found["kubeconfig"] = end_of(client.encode()) if client else None
     except (OSError, ValueError):
         pass
     return [Certificate(name, "", end) for name, end in found.items() if end]

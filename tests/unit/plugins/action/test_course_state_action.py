@@ -13,7 +13,12 @@ from ansible._internal._templating._engine import TemplateEngine
 from ansible._internal._templating._jinja_bits import AnsibleEnvironment
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import trust_as_template
-from ansible_collections.campus.hubs.plugins.action.course_state import lines
+from ansible_collections.campus.hubs.plugins.action.course_state import (
+    NoConnectionError,
+    client_connection,
+    lines,
+    plain_connection,
+)
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import ApiError, Kind
 from ansible_collections.campus.hubs.plugins.plugin_utils.wanted_values import WantedValues, chart_files
 
@@ -168,3 +173,76 @@ def test_nothing_is_said_about_a_course_in_sync() -> None:
     drifted = {**course, "state": "drifted", "reasons": ["why"], "consequences": ["then"]}
     assert lines({**drifted, "deploy": False, "repair": True}) == ["a: drifted", "  why", "  -> then"]
     assert lines({**drifted, "deploy": False, "repair": False}) == ["a: drifted", "  why"]
+
+
+def kubeconfig(folder: Path, cluster: dict[str, Any], user: dict[str, Any]) -> str:
+    """Write a kubeconfig; return its path."""
+    document = {
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
+        "clusters": [{"name": "k", "cluster": {"server": "https://192.0.2.11:6443", **cluster}}],
+        "users": [{"name": "u", "user": user}],
+    }
+    path = folder / "kubeconfig"
+    path.write_text(json.dumps(document))
+    return str(path)
+
+
+@pytest.fixture
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.mark.usefixtures("no_proxies")
+def test_a_plain_kubeconfig_leads_where_the_kubernetes_client_goes(tmp_path: Path) -> None:
+    path = kubeconfig(tmp_path, {"insecure-skip-tls-verify": True}, {"token": "a-token"})
+    plain, client = plain_connection(path), client_connection(path, None)
+    assert plain
+    assert plain.server == client.server == "https://192.0.2.11:6443"
+    authorization = {name.lower(): text for name, text in client.headers().items()}["authorization"]
+    assert plain.headers()["Authorization"] == authorization == "Bearer a-token"
+    assert plain.certificate == client.certificate == ""
+
+
+TOKEN = {"token": "a-token"}
+
+
+@pytest.mark.usefixtures("no_proxies")
+@pytest.mark.parametrize(
+    ("cluster", "user"),
+    [
+        ({}, {"exec": {"command": "get-token"}}),
+        ({}, {**TOKEN, "as": "somebody"}),
+        ({}, {}),
+        ({"proxy-url": "http://192.0.2.1:3128"}, TOKEN),
+        ({"tls-server-name": "kubernetes"}, TOKEN),
+        ({"certificate-authority": "not-there.crt"}, TOKEN),
+        ({"certificate-authority-data": "bm8gY2VydGlmaWNhdGU="}, TOKEN),
+        ({"server": None}, TOKEN),
+    ],
+)
+def test_what_is_more_than_plain_is_left_to_the_kubernetes_client(
+    tmp_path: Path, cluster: dict[str, Any], user: dict[str, Any]
+) -> None:
+    assert plain_connection(kubeconfig(tmp_path, cluster, user)) is None
+
+
+@pytest.mark.usefixtures("no_proxies")
+def test_a_proxy_is_left_to_the_kubernetes_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = kubeconfig(tmp_path, {}, TOKEN)
+    assert plain_connection(path)
+    monkeypatch.setenv("no_proxy", "192.0.2.0/24")
+    assert plain_connection(path)
+    monkeypatch.setenv("HTTPS_PROXY", "http://192.0.2.1:3128")
+    assert plain_connection(path) is None
+
+
+def test_without_a_kubeconfig_there_is_no_connection(tmp_path: Path) -> None:
+    path = str(tmp_path / "not-there")
+    assert plain_connection(path) is None
+    with pytest.raises(NoConnectionError, match="No configuration found"):
+        client_connection(path, None)
+    (tmp_path / "broken").write_text("{ no YAML")
+    assert plain_connection(str(tmp_path / "broken")) is None

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import yaml
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, Kind
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, Connection, Kind
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.certificates import (
     cluster_certificates,
     course_certificates,
@@ -470,12 +470,6 @@ class Server:
     def __init__(self, count: int) -> None:
         """Have so many objects."""
         self.items = [{"metadata": {"name": f"o{number}"}} for number in range(count)]
-        self.default_headers: dict[str, str] = {}
-        self.configuration = SimpleNamespace(host="https://192.0.2.11")
-        self.rest_client = SimpleNamespace(pool_manager=self)
-
-    def update_params_for_auth(self, *_: object) -> None:
-        """Add nothing."""
 
     def request(self, method: str, url: str, **_: object) -> SimpleNamespace:
         """Answer one page."""
@@ -491,7 +485,7 @@ class Server:
 @pytest.mark.parametrize(("count", "calls"), [(0, 1), (1, 1), (10, 1), (100, 1), (500, 1), (501, 2), (2600, 6)])
 def test_more_objects_are_more_pages_and_nothing_else(count: int, calls: int) -> None:
     server = Server(count)
-    api = Api(server)
+    api = Api(Connection("https://192.0.2.11", server, dict, ""))
     assert api.objects(KINDS[0], labels="a=b") == server.items
     assert api.calls == calls
 
@@ -617,11 +611,8 @@ def test_no_list_is_made_for_courses_without_certificates() -> None:
     assert api.calls == 0
 
 
-def test_the_api_server_s_and_the_kubeconfig_s_ends_are_looked_at(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_api_server_s_and_the_kubeconfig_s_ends_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     pem = base64.b64decode(tls_secret(29.5)["data"]["tls.crt"])
-    (tmp_path / "client.crt").write_bytes(pem)
     asked = []
 
     def answer(address: tuple[str, int], timeout: float) -> str:
@@ -629,7 +620,7 @@ def test_the_api_server_s_and_the_kubeconfig_s_ends_are_looked_at(
         return pem.decode()
 
     monkeypatch.setattr("ssl.get_server_certificate", answer)
-    found = cluster_certificates("https://192.0.2.11:6443", str(tmp_path / "client.crt"))
+    found = cluster_certificates("https://192.0.2.11:6443", pem.decode())
     assert asked == [("192.0.2.11", 6443)]
     assert [(end.name, end.document(NOW)["soon"]) for end in found] == [("API server", True), ("kubeconfig", True)]
 
