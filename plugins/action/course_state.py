@@ -78,7 +78,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _inventory(self, variables: Mapping[str, Any]) -> dict[str, Any]:
         hostvars, groups = variables["hostvars"], variables["groups"]
-        connection = self._connection()
+        connection = self._api_connection()
         api = Api(connection)
         more = {"hostvars": hostvars, "groups": groups, "ansible_check_mode": self._task.check_mode}
         raw = {host: {**hostvars.raw_get(host), **more} for host in variables["ansible_play_hosts"]}
@@ -132,7 +132,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             ],
         }
 
-    def _connection(self) -> Connection:
+    def _api_connection(self) -> Connection:
         """Return the connection of the kubeconfig of the task, of its environment, or of this process."""
         environment: dict[str, Any] = {}
         for part in self._task.environment or []:
