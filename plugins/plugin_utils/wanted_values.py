@@ -71,7 +71,7 @@ class WantedValues:
         self._registered["ansible_facts"] = {"system": platform.system(), "architecture": platform.machine()}
         # The lookup of the role would copy all variables for each course.
         template = loader.get_text_file_contents(str(self._role / "templates" / "values.yaml.j2"))
-        self._values_text = trust_as_template(template)
+        self._vars[f"_{_ROLE}_values_text"] = trust_as_template(template)
         self._courses = courses
         self._templar = Templar(loader=loader, variables={})
         compile_once(self._templar)
@@ -115,7 +115,6 @@ class WantedValues:
             **self._vars,
             **self._registered,
             **self._shared,
-            f"_{_ROLE}_values_text": self._values_text,
             _WORDS["secrets"]: {"resources": self._secrets[namespace]},
             _WORDS["service"]: {"resources": self._services[namespace]},
             "role_path": str(self._role),

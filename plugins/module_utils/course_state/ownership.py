@@ -79,19 +79,17 @@ def read_claims(metadata: Mapping[str, Any]) -> list[Claim]:
 
 
 def merge(trees: Iterable[Tree]) -> Tree:
-    """Return one tree with the nodes of all; if there is one only, that."""
-    first, *others = [tree for tree in trees if tree] or [{}]
-    if not others:
-        return first
+    """Return one tree with the nodes of all. It shares branches with them, so it is for reading only."""
     found: Tree = {}
-    for tree in (first, *others):
-        _merge_into(found, tree)
+    for tree in trees:
+        found = _joined(found, tree)
     return found
 
 
-def _merge_into(found: Tree, tree: Tree) -> None:
-    for step, below in tree.items():
-        _merge_into(found.setdefault(step, {}), below)
+def _joined(one: Tree, other: Tree) -> Tree:
+    if not one or not other:
+        return one or other
+    return one | {step: _joined(one[step], below) if step in one else below for step, below in other.items()}
 
 
 def reaches(tree: Tree, path: Path) -> bool:

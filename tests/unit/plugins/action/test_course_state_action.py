@@ -124,7 +124,7 @@ def test_a_course_has_the_same_values_beside_others_as_alone(common: dict[str, A
 
 
 def test_one_more_course_compiles_nothing_and_evaluates_few_templates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is alike is computed once, and a template is compiled once: 57 ms for each course became 7."""
+    """What is alike is computed once, and a template is compiled once."""
     compiled: list[object] = []
     evaluated: list[object] = []
     compile_text, evaluate = AnsibleEnvironment.compile, TemplateEngine._compile_template
@@ -147,7 +147,7 @@ def test_one_more_course_compiles_nothing_and_evaluates_few_templates(monkeypatc
         values({f"c{index}": {**own, "course_hub_title": f"Course {index}"} for index in range(number)})
         counts.append((len(compiled), len(evaluated)))
     assert counts[0][0] == counts[2][0]
-    assert counts[2][1] - counts[1][1] == 8 * (counts[1][1] - counts[0][1]) <= 8 * 10
+    assert counts[2][1] - counts[1][1] == 8 * (counts[1][1] - counts[0][1]) <= 8 * 12
 
 
 def test_the_charts_files_are_those_that_find_finds() -> None:
