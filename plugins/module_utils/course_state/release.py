@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import gzip
 import json
 import re
@@ -159,6 +160,10 @@ def _as_deployed(manifest: Manifest, release: Release) -> Manifest:
     return {**manifest, "metadata": metadata}
 
 
+# Releases of one chart have the same files, which are kept once.
+_file = functools.lru_cache(maxsize=256)(base64.b64decode)
+
+
 def decode(secret: Mapping[str, Any]) -> Release:
     """Read a release from Helm's Secret: base64 (Helm's), gzip, JSON.
 
@@ -182,7 +187,7 @@ def decode(secret: Mapping[str, Any]) -> Release:
             chart=(chart.get("metadata") or {}).get("name") or "",
             values=record.get("config") or {},
             files={
-                file["name"]: base64.b64decode(file.get("data") or "")
+                file["name"]: _file(file.get("data") or "")
                 for file in [*(chart.get("templates") or []), *(chart.get("files") or [])]
             },
             defaults=chart.get("values") or {},

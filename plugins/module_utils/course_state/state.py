@@ -172,6 +172,8 @@ class Survey:
         del secrets
         parser = Parser()
         self._manifests = {place: release.objects(parser) for place, release in snapshot.releases.items()}
+        # A thousand of the texts that were read are a hundred megabytes.
+        snapshot.releases = {place: replace(release, manifest="") for place, release in snapshot.releases.items()}
         released = {key_of(manifest)[:2] for objects in self._manifests.values() for manifest in objects}
         relevant = {*namespaces, *(namespace for namespace, _name in snapshot.releases)}
         plan: list[tuple[Kind, str, bool]] = [(snapshot.kinds["", "Namespace"], COURSE, True)]
