@@ -199,11 +199,11 @@ class Fleet:
         for name in SECRETS:
             self._create({"kind": "Secret", "metadata": {"name": name, "labels": ours}}, f"course-{course}")
 
-    def install(self, course: str, *options: str) -> None:
+    def install(self, course: str) -> None:
         """Install the release of a course that has been prepared."""
         values = self.values / f"{course}.json"
         command = [self.helm, "install", course, str(self.checkout / "charts/course-hub"), f"--values={values}"]
-        command += [f"--namespace=course-{course}", f"--kubeconfig={self.folder}/kubeconfig-admin", *options]
+        command += [f"--namespace=course-{course}", f"--kubeconfig={self.folder}/kubeconfig-admin"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
 
     def _install_first(self, course: str) -> None:
