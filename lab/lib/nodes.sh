@@ -100,7 +100,7 @@ node_up() { # NAME ADDRESS IMAGE INIT-ARGUMENT...
   # a killed `stop` leaves a container "Stopping" for podman, which only another stop ends
   running "lab-$name" || "${PODMAN[@]}" start "lab-$name" || { podman stop -t 5 "lab-$name"; "${PODMAN[@]}" start "lab-$name"; } || true
   # and one that was killed together with its watcher stays so for ever
-  wait_for 5 "$name as it was" running "lab-$name" || { node_destroy "$name"; node_create "$@"; "${PODMAN[@]}" start "lab-$name"; }
+  wait_for 20 "$name as it was" running "lab-$name" || { node_destroy "$name"; node_create "$@"; "${PODMAN[@]}" start "lab-$name"; }
 }
 node_settled() { case $(podman exec "lab-$1" systemctl is-system-running 2>/dev/null) in running | degraded) true ;; *) false ;; esac; }
 node_ready() { # NAME ADDRESS APT-REPOSITORY: it lets in who has the lab's key, and installs from the mirror
