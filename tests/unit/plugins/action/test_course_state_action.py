@@ -147,7 +147,7 @@ def test_one_more_course_compiles_nothing_and_evaluates_few_templates(monkeypatc
         values({f"c{index}": {**own, "course_hub_title": f"Course {index}"} for index in range(number)})
         counts.append((len(compiled), len(evaluated)))
     assert counts[0][0] == counts[2][0]
-    assert counts[2][1] - counts[1][1] == 8 * (counts[1][1] - counts[0][1]) <= 8 * 12
+    assert counts[2][1] - counts[1][1] == 8 * (counts[1][1] - counts[0][1]) <= 8 * 10
 
 
 def test_the_charts_files_are_those_that_find_finds() -> None:
