@@ -17,6 +17,7 @@ from typing import Any
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import (
+    PARALLEL,
     Api,
     ApiError,
     Connection,
@@ -39,8 +40,6 @@ except ImportError:  # the task says so
     PoolManager = None  # type: ignore[assignment,misc]
     HTTPError = OSError  # type: ignore[assignment,misc]
 
-# As many lists are asked for at once.
-_CONNECTIONS = 6
 COLLECTION = Path(__file__).resolve().parents[2]
 
 
@@ -154,7 +153,7 @@ def plain_connection(path: str | None) -> Connection | None:
         access = read_kubeconfig(Path(path).expanduser())
     except (OSError, ValueError):
         return None
-    pool = PoolManager(maxsize=_CONNECTIONS, ssl_context=access.trust)
+    pool = PoolManager(maxsize=PARALLEL, ssl_context=access.trust)
     return Connection(access.server, pool, lambda: access.headers, access.certificate)
 
 

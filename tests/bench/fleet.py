@@ -37,11 +37,11 @@ from ansible.plugins.loader import init_plugin_loader  # noqa: E402
 init_plugin_loader([str(ROOT / ".collections")])
 
 from ansible.parsing.dataloader import DataLoader  # noqa: E402
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, Kind, connection_of  # noqa: E402
+from ansible_collections.campus.hubs.plugins.action.course_state import client_connection  # noqa: E402
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, Kind  # noqa: E402
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import decode  # noqa: E402
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.state import namespace_labels  # noqa: E402
 from ansible_collections.campus.hubs.plugins.plugin_utils.wanted_values import WantedValues  # noqa: E402
-from kubernetes import config  # noqa: E402
 
 from tests.bench.control_plane import control_plane, programs  # noqa: E402
 
@@ -132,8 +132,7 @@ class Fleet:
         (self.inventory / "kubeconfig").write_text(plane.kubeconfig("ours"))
         for user in ("admin", "loop", "floor"):
             (folder / f"kubeconfig-{user}").write_text(plane.kubeconfig(user))
-        client = config.new_client_from_config(str(folder / "kubeconfig-admin"))  # type: ignore[no-untyped-call]
-        self.api = Api(connection_of(client))
+        self.api = Api(client_connection(str(folder / "kubeconfig-admin"), None))
         self.kinds = {(kind.group, kind.kind): kind for kind in self.api.kinds()}
         self.helm = helm_program()
 

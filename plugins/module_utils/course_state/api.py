@@ -20,7 +20,7 @@ from ansible_collections.campus.hubs.plugins.module_utils.course_state.release i
 Manifest = dict[str, Any]
 _PAGE = 500
 # Lists are answered one after the other by each; more would only wait for this process, which parses them.
-_PARALLEL = 6
+PARALLEL = 6
 # Seconds that pods may take to end.
 _GONE = 60
 _DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
@@ -206,7 +206,7 @@ class Api:
             except ApiError as error:
                 return error
 
-        with ThreadPoolExecutor(_PARALLEL) as pool:
+        with ThreadPoolExecutor(PARALLEL) as pool:
             yield from pool.map(one, wanted)
 
     def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
