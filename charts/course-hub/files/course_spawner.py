@@ -144,6 +144,19 @@ def _ended(status: Mapping[str, Any]) -> str | None:
     return None
 
 
+def never_ran(pod: Mapping[str, Any]) -> bool:
+    """Tell whether the node did not get a pod's program to run at all, as a busy one sometimes does not.
+
+    Args:
+        pod: the Pod as the API has it.
+
+    """
+    containers = (pod.get("status") or {}).get("containerStatuses") or []
+    ends = [(container.get("state") or {}).get("terminated") or {} for container in containers]
+    # What containerd says of it, and CRI-O.
+    return any(end.get("reason") in {"StartError", "ContainerCannotRun"} for end in ends)
+
+
 def _held_up(status: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> str | None:
     """Say what keeps a pod from starting for longer than it should, or None if it just waits for its turn."""
     stuck = _waits_for(status, STUCK)
@@ -281,10 +294,20 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
             yield event
 
     async def start(self) -> str:
-        """Wait for a turn, start the pod and wait until its server accepts connections; return its URL."""
+        """Wait for a turn, start the pod and wait until its server accepts connections; return its URL.
+
+        What a node did not even start gets a second pod, once.
+        """
         async with self._turn():
             await self._arrange()
-            return await self._start_pod()
+            try:
+                return await self._start_pod()
+            except SpawnException as error:
+                if not never_ran(self._pod()):
+                    raise
+                self.log.warning("Starting the server of %s once more: %s", self.user.name, error)
+                await self.stop(now=True)
+                return await self._start_pod()
 
     async def _start_pod(self) -> str:
         """Start the pod. KubeSpawner looks at it in growing intervals of up to 5 seconds; this looks all the time."""

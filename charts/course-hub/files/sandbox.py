@@ -17,7 +17,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from course_spawner import RESTRICTED_CONTAINER, RESTRICTED_POD, TEACHERS, why_not
+from course_spawner import RESTRICTED_CONTAINER, RESTRICTED_POD, TEACHERS, never_ran, why_not
 from jupyterhub.apihandlers.base import APIHandler
 from kubernetes_asyncio.client.exceptions import ApiException
 from kubespawner.clients import load_config, shared_client
@@ -145,6 +145,10 @@ def _in_cluster() -> Any:  # noqa: ANN401 - a CoreV1Api
     return shared_client("CoreV1Api")
 
 
+class NeverRanError(web.HTTPError):  # type: ignore[misc] # Tornado's base is untyped here
+    """A node did not start a sandbox at all."""
+
+
 class Sandboxes:
     """The course's sandboxes in the cluster.
 
@@ -174,7 +178,7 @@ class Sandboxes:
         return list(listed["items"])
 
     async def make(self, user: str) -> dict[str, str]:
-        """Make a sandbox and wait until it answers.
+        """Make a sandbox and wait until it answers. What a node did not even start is made anew, once.
 
         Args:
             user: whose it is.
@@ -186,6 +190,12 @@ class Sandboxes:
             HTTPError: 429, there are as many as there may be; 503, it does not start.
 
         """
+        try:
+            return await self._make(user)
+        except NeverRanError:
+            return await self._make(user)
+
+    async def _make(self, user: str) -> dict[str, str]:
         name = "sandbox-" + "".join(secrets.choice(_NAME) for _ in range(10))
         token = secrets.token_urlsafe(32)
         # Counted and made in one step, else two at once would both be the last.
@@ -217,7 +227,8 @@ class Sandboxes:
                 return str(pod["status"]["podIP"])
             reason = why_not(pod, [], waited, PATIENCE)
             if reason:
-                raise web.HTTPError(503, f"The sandbox did not start. {reason}")
+                kind = NeverRanError if never_ran(pod) else web.HTTPError
+                raise kind(503, f"The sandbox did not start. {reason}")
             await asyncio.sleep(LOOK)
         phase = pod.get("status", {}).get("phase", "unknown")
         raise web.HTTPError(503, f"The sandbox did not start within {READY} seconds; it is {phase}.")

@@ -216,15 +216,45 @@ def test_a_failed_start_is_told_at_once_and_in_plain_words(course: Any, monkeypa
     assert refused.value.jupyterhub_message == "Your server could not start. It ended by itself with exit code 1."
 
 
+RUNNING = {
+    "metadata": {"uid": "2", "name": "x", "annotations": {}},
+    "spec": {"containers": [{"name": "notebook", "ports": [{"name": "notebook-port", "containerPort": 8888}]}]},
+    "status": {"phase": "Running", "podIP": "127.0.0.1", "containerStatuses": [{"ready": True, "state": {}}]},
+}
+NEVER_RAN = {**terminated(exitCode=128, reason="StartError", message="unable to freeze"), "metadata": {"uid": "1"}}
+
+
 def test_a_running_pod_ends_the_wait(course: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
-    running = {
-        "metadata": {"uid": "2", "name": "x", "annotations": {}},
-        "spec": {"containers": [{"name": "notebook", "ports": [{"name": "notebook-port", "containerPort": 8888}]}]},
-        "status": {"phase": "Running", "podIP": "127.0.0.1", "containerStatuses": [{"ready": True, "state": {}}]},
-    }
     monkeypatch.setattr(type(course), "_until_it_answers", lambda _, url: asyncio.sleep(0))
-    assert starting(course, monkeypatch, [{"metadata": {"uid": "2"}, **pod()}, running]) == "http://127.0.0.1:8888"
+    assert starting(course, monkeypatch, [{"metadata": {"uid": "2"}, **pod()}, RUNNING]) == "http://127.0.0.1:8888"
     assert course.pod_id == "2"
+
+
+def removing(course: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:  # noqa: ANN401
+    """Let pods be removed; return the uids of those that were."""
+    removed: list[str] = []
+
+    async def stop(self: Any, *, now: bool) -> None:  # noqa: ANN401
+        assert now
+        removed.append(self._pod()["metadata"]["uid"])
+        self.pod_reflector.pods.clear()
+
+    monkeypatch.setattr(KubeSpawner, "stop", stop)
+    monkeypatch.setattr(type(course), "_until_it_answers", lambda _, url: asyncio.sleep(0))
+    return removed
+
+
+def test_what_a_node_did_not_start_gets_a_second_pod(course: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
+    removed = removing(course, monkeypatch)
+    assert starting(course, monkeypatch, [pod(), NEVER_RAN, RUNNING]) == "http://127.0.0.1:8888"
+    assert removed == ["1"]
+
+
+def test_there_is_no_third_pod(course: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
+    removed = removing(course, monkeypatch)
+    with pytest.raises(SpawnException, match=r"exit code 128\. unable to freeze"):
+        starting(course, monkeypatch, [pod(), NEVER_RAN, {**NEVER_RAN, "metadata": {"uid": "2"}}, RUNNING])
+    assert removed == ["1"]
 
 
 def test_a_server_that_dies_before_it_answers_is_told(course: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401

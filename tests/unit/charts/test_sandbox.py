@@ -246,6 +246,21 @@ def test_a_pod_that_can_not_start_says_why_and_goes(sandbox: ModuleType) -> None
     assert not cluster.pods
 
 
+@pytest.mark.parametrize("failures", [1, 2])
+def test_what_a_node_did_not_start_is_made_anew_once(sandbox: ModuleType, failures: int) -> None:
+    cluster = Cluster()
+    end = {"reason": "StartError", "exitCode": 128, "message": "unable to freeze"}
+    never_ran = {"phase": "Failed", "containerStatuses": [{"state": {"terminated": end}}]}
+    cluster.next_status = [never_ran] * failures
+    if failures == 1:
+        made = run(sandbox, cluster, lambda sandboxes: sandboxes.make("u1"))
+        assert set(cluster.pods) == {made["name"]}
+        return
+    with pytest.raises(web.HTTPError, match="unable to freeze"):
+        run(sandbox, cluster, lambda sandboxes: sandboxes.make("u1"))
+    assert not cluster.pods
+
+
 def test_a_pod_that_does_not_start_in_time(sandbox: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "READY", 0.5)
     cluster = Cluster()
