@@ -7,44 +7,32 @@
 from __future__ import annotations
 
 import json
-import os
-import urllib.request
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import (
-    PARALLEL,
-    Api,
-    ApiError,
-    Connection,
-    connection_of,
-)
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.certificates import (
     cluster_certificates,
     course_certificates,
 )
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.outcome import course_states
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import StateError
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import Chart, StateError
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.report import metrics, page, report_document
-from ansible_collections.campus.hubs.plugins.plugin_utils.run_lock_holder import read_kubeconfig
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.state import Survey
+from ansible_collections.campus.hubs.plugins.plugin_utils.api_connection import (
+    ERRORS,
+    NO_ANSWER,
+    sentence,
+    task_connection,
+)
 from ansible_collections.campus.hubs.plugins.plugin_utils.wanted_values import WantedValues
 
-try:
-    from urllib3 import PoolManager
-    from urllib3.exceptions import HTTPError
-except ImportError:  # the task says so
-    PoolManager = None  # type: ignore[assignment,misc]
-    HTTPError = OSError  # type: ignore[assignment,misc]
-
 COLLECTION = Path(__file__).resolve().parents[2]
-
-
-class NoConnectionError(Exception):
-    """No kubeconfig leads to an API server; the text says why."""
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -63,46 +51,46 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return {**result, **self._execute_module(task_vars=variables)}
         try:
             return {**result, **self._inventory(variables)}
-        except StateError as error:
-            message = f"Courses: {error}"
-        except ApiError as error:
-            message = f"Courses: The Kubernetes API answers {error.status}: {error}"
-        except (HTTPError, NoConnectionError) as error:
+        except ERRORS as error:
+            message = f"Courses: {sentence(error)}"
+            if not isinstance(error, NO_ANSWER):
+                return {**result, "failed": True, "changed": False, "msg": message}
             # With an exit code of its own: nobody knows whether there is drift.
-            message = f"Courses: no connection to a Kubernetes API: {error}. Set kubeconfig or K8S_AUTH_KUBECONFIG."
             if self._task.check_mode and self._task.args.get("report_mode") != "report":
                 return {**result, "changed": False, "api_answers": False, "msg": message}
             return {**result, "unreachable": True, "changed": False, "msg": message}
-        return {**result, "failed": True, "changed": False, "msg": message}
 
     def _inventory(self, variables: Mapping[str, Any]) -> dict[str, Any]:
         hostvars, groups = variables["hostvars"], variables["groups"]
-        connection = self._api_connection()
+        connection = task_connection(self._task, self._templar)
         api = Api(connection)
         more = {"hostvars": hostvars, "groups": groups, "ansible_check_mode": self._task.check_mode}
         raw = {host: {**hostvars.raw_get(host), **more} for host in variables["ansible_play_hosts"]}
         wanted = WantedValues(COLLECTION, self._loader, api, raw)
+        survey = Survey(api, Chart.read(wanted.chart), wanted.helm(wanted.variables(next(iter(raw)))))
         courses: dict[str, Any] = {}
         unknown: dict[str, str] = {}
         asked: set[str] = set()
         lti13: set[str] = set()
-        helm = ""
-        for host in raw:
-            templar = wanted.variables(host)
-            values, why = wanted.values(templar)
-            courses[host] = {"values": values}
-            if values is None:
-                unknown[host] = why
-            # What only the role itself can tell or do, though the release is as it should be.
-            rotates = int(wanted.option(templar, "course_hub_lti13_key_rotate_after_days") or 0)
-            if rotates or boolean(wanted.option(templar, "course_hub_show_secret") or False):
-                asked.add(host)
-            if wanted.option(templar, "course_hub_lti13_platform"):
-                lti13.add(host)
-            helm = helm or wanted.helm(templar)
+        # The API server takes about as long for its lists as the values take here.
+        with ThreadPoolExecutor(1) as pool:
+            looking = pool.submit(survey.look, [f"course-{host}" for host in raw])
+            for host in raw:
+                templar = wanted.variables(host)
+                values, why = wanted.values(templar)
+                courses[host] = {"values": values}
+                if values is None:
+                    unknown[host] = why
+                # What only the role itself can tell or do, though the release is as it should be.
+                rotates = int(wanted.option(templar, "course_hub_lti13_key_rotate_after_days") or 0)
+                if rotates or boolean(wanted.option(templar, "course_hub_show_secret") or False):
+                    asked.add(host)
+                if wanted.option(templar, "course_hub_lti13_platform"):
+                    lti13.add(host)
+            looking.result()
         known = [*groups.get("courses", []), *self._task.args.get("known", [])]
-        params = {**self._task.args, "courses": courses, "chart": str(wanted.chart), "helm": helm, "known": known}
-        found = course_states(api, params, check_mode=self._task.check_mode)
+        params = {**self._task.args, "courses": courses, "known": known}
+        found = course_states(survey, params, check_mode=self._task.check_mode)
         for course in found["courses"]:
             name = course["course"]
             if name in unknown:
@@ -130,51 +118,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 course["namespace"] for course in found["courses"] if course["course"] in lti13 and not course["work"]
             ],
         }
-
-    def _api_connection(self) -> Connection:
-        """Return the connection of the kubeconfig of the task, of its environment, or of this process."""
-        environment: dict[str, Any] = {}
-        for part in self._task.environment or []:
-            environment |= self._templar.template(part) or {}
-        path = self._task.args.get("kubeconfig") or environment.get("K8S_AUTH_KUBECONFIG")
-        path = path or os.environ.get("K8S_AUTH_KUBECONFIG") or os.environ.get("KUBECONFIG")
-        context = self._task.args.get("context")
-        return (None if context else plain_connection(path)) or client_connection(path, context)
-
-
-def plain_connection(path: str | None) -> Connection | None:
-    """Return the connection of a kubeconfig as kubeadm writes it; None for all that takes a Kubernetes client.
-
-    The client takes half a second to be imported.
-    """
-    if PoolManager is None or not path or {*urllib.request.getproxies()} - {"no"}:
-        return None
-    try:
-        access = read_kubeconfig(Path(path).expanduser())
-    except (OSError, ValueError):
-        return None
-    pool = PoolManager(maxsize=PARALLEL, ssl_context=access.trust)
-    return Connection(access.server, pool, lambda: access.headers, access.certificate)
-
-
-def client_connection(path: str | None, context: str | None) -> Connection:
-    """Return the connection of any kubeconfig.
-
-    Raises:
-        NoConnectionError: there is none.
-        StateError: the Kubernetes client is not there.
-    """
-    try:
-        from kubernetes import config  # noqa: PLC0415 (see plain_connection)
-        from kubernetes.config.config_exception import ConfigException  # noqa: PLC0415
-    except ImportError as error:
-        message = "the Python package kubernetes is not there; wanted: it in the environment that runs Ansible"
-        raise StateError(message) from error
-    try:
-        client = config.new_client_from_config(config_file=path, context=context)  # type: ignore[no-untyped-call]
-    except ConfigException as error:
-        raise NoConnectionError(str(error)) from error
-    return connection_of(client)
 
 
 def write_report(folder: Path, document: Mapping[str, Any]) -> None:

@@ -245,9 +245,12 @@ api_calls:
   type: int
 """
 
+from pathlib import Path
+
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, ApiError, connection_of
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.outcome import course_states
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import StateError
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.outcome import course_states, read_wanted
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import Chart, StateError
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.state import Survey
 from ansible_collections.campus.hubs.plugins.module_utils.secret_module import describe_api_error, fail
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.client import get_api_client
@@ -281,7 +284,9 @@ def main() -> None:
     )
     try:
         api = Api(connection_of(get_api_client(module).client.client))
-        result = course_states(api, module.params, check_mode=module.check_mode)
+        survey = Survey(api, Chart.read(Path(module.params["chart"])), module.params["helm"] or "")
+        survey.look(course.namespace for course in read_wanted(module.params["courses"]).values())
+        result = course_states(survey, module.params, check_mode=module.check_mode)
     except StateError as error:
         fail(module, f"Courses: {error}")
     except ApiError as error:

@@ -10,10 +10,10 @@ place that says what a course's values are.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
-import platform
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -23,25 +23,14 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, ApiError, Kind
+from ansible.utils.vars import merge_hash
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, Kind
 
 _ROLE = "course_hub"
-_WORDS = {"secrets": f"_{_ROLE}_secrets", "service": f"_{_ROLE}_service"}
 _SECRETS = Kind("", "v1", "Secret", "secrets", namespaced=True, verbs=frozenset())
 _SERVICES = Kind("", "v1", "Service", "services", namespaced=True, verbs=frozenset())
 # What can differ between courses, or is known only later; and what is like it.
 _VARIABLE = re.compile(f"_?{_ROLE}_.*|ansible_.*|inventory_.*|hostvars|groups|vars|role_path|lookup|query|q|now")
-# What roles/course_hub/tasks/cluster.yml reads.
-_CLUSTER = {
-    f"_{_ROLE}_endpoints": (
-        "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices?labelSelector=kubernetes.io/service-name%3Dkubernetes"
-    ),
-    f"_{_ROLE}_node_list": "/api/v1/nodes",
-    f"_{_ROLE}_kubeadm_config": "/api/v1/namespaces/kube-system/configmaps/kubeadm-config",
-    f"_{_ROLE}_images": "/api/v1/namespaces/campus-hubs/configmaps/course-images",
-    f"_{_ROLE}_packaged": "/api/v1/namespaces/campus-hubs/configmaps/course-packages",
-    f"_{_ROLE}_classes": "/apis/storage.k8s.io/v1/storageclasses",
-}
 
 
 class WantedValues:
@@ -66,9 +55,12 @@ class WantedValues:
         self._loader = loader
         self._defaults = loader.load_from_file(str(self._role / "defaults" / "main.yml"), trusted_as_template=True)
         self._vars = loader.load_from_file(str(self._role / "vars" / "main.yml"), trusted_as_template=True)
-        self._registered: dict[str, Any] = {name: {"resources": _read(api, url)} for name, url in _CLUSTER.items()}
+        # What the role's tasks/cluster.yml reads.
+        paths = self._vars[f"_{_ROLE}_cluster_paths"]
+        self._registered: dict[str, Any] = {
+            f"_{_ROLE}_cluster": {"objects": {name: api.read(path) for name, path in paths.items()}}
+        }
         self._registered[f"_{_ROLE}_chart_files"] = {"files": chart_files(self.chart)}
-        self._registered["ansible_facts"] = {"system": platform.system(), "architecture": platform.machine()}
         # The lookup of the role would copy all variables for each course.
         template = loader.get_text_file_contents(str(self._role / "templates" / "values.yaml.j2"))
         self._vars[f"_{_ROLE}_values_text"] = trust_as_template(template)
@@ -76,6 +68,8 @@ class WantedValues:
         self._templar = Templar(loader=loader, variables={})
         compile_once(self._templar)
         self._shared = self._compute_shared()
+        common = self._shared.get(f"_{_ROLE}_common_values")
+        self._common: dict[str, Any] = json.loads(json.dumps(common)) if isinstance(common, Mapping) else {}
         self._secrets = _by_namespace(
             api.objects(_SECRETS, labels="app.kubernetes.io/managed-by=campus.hubs", metadata_only=True)
         )
@@ -115,8 +109,7 @@ class WantedValues:
             **self._vars,
             **self._registered,
             **self._shared,
-            _WORDS["secrets"]: {"resources": self._secrets[namespace]},
-            _WORDS["service"]: {"resources": self._services[namespace]},
+            f"_{_ROLE}_found": {"objects": {"secrets": self._secrets[namespace], "service": self._services[namespace]}},
             "role_path": str(self._role),
             "ansible_search_path": [str(self._role)],
         }
@@ -125,12 +118,17 @@ class WantedValues:
     def values(self, templar: Templar) -> tuple[dict[str, Any] | None, str]:
         """Return a course's values, or None and why they can not be computed (its deployment will say the same)."""
         try:
-            values = templar.template(self._vars[f"_{_ROLE}_release_values"])
-            # Without Ansible's marks on each text.
-            plain: dict[str, Any] = json.loads(json.dumps(values))
-            return plain, ""
+            common = self._common or self._plain(templar, f"_{_ROLE}_common_values")
+            # As _course_hub_release_values does, which would mark each text of what is common anew.
+            parts = [self._plain(templar, name) for name in (f"_{_ROLE}_own_values", f"{_ROLE}_values")]
+            return functools.reduce(merge_hash, parts, common), ""
         except AnsibleError as error:
             return None, " ".join(str(error.message).split())
+
+    def _plain(self, templar: Templar, name: str) -> dict[str, Any]:
+        """Return a variable's value without Ansible's marks on each text."""
+        plain: dict[str, Any] = json.loads(json.dumps(self.option(templar, name)))
+        return plain
 
     def option(self, templar: Templar, name: str) -> Any:  # noqa: ANN401 (a variable can be anything)
         """Return the value of one of the role's variables."""
@@ -203,17 +201,6 @@ def chart_files(chart: Path) -> list[dict[str, str]]:
         and path.suffix != ".pyc"
         and not any(part.startswith(".") for part in path.relative_to(chart).parts)
     ]
-
-
-def _read(api: Api, url: str) -> list[dict[str, Any]]:
-    """Return the objects of a list, one object, or nothing if it is not there."""
-    try:
-        found = api.request("GET", url)
-    except ApiError as error:
-        if error.status == 404:
-            return []
-        raise
-    return list(found.get("items") or []) if found["kind"].endswith("List") else [found]
 
 
 def _by_namespace(items: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:

@@ -37,10 +37,10 @@ from ansible.plugins.loader import init_plugin_loader  # noqa: E402
 init_plugin_loader([str(ROOT / ".collections")])
 
 from ansible.parsing.dataloader import DataLoader  # noqa: E402
-from ansible_collections.campus.hubs.plugins.action.course_state import client_connection  # noqa: E402
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, Kind  # noqa: E402
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import decode  # noqa: E402
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.state import namespace_labels  # noqa: E402
+from ansible_collections.campus.hubs.plugins.plugin_utils.api_connection import client_connection  # noqa: E402
 from ansible_collections.campus.hubs.plugins.plugin_utils.wanted_values import WantedValues  # noqa: E402
 
 from tests.bench.control_plane import control_plane, programs  # noqa: E402

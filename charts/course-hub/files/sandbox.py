@@ -145,7 +145,7 @@ def _in_cluster() -> Any:  # noqa: ANN401 - a CoreV1Api
     return shared_client("CoreV1Api")
 
 
-class NeverRanError(web.HTTPError):  # type: ignore[misc] # Tornado's base is untyped here
+class NeverRanError(web.HTTPError):
     """A node did not start a sandbox at all."""
 
 

@@ -219,6 +219,24 @@ class Api:
             raise
         return found
 
+    def read(self, path: str, *, metadata_only: bool = False) -> list[Manifest]:
+        """Return the objects of a list, one object, or nothing if it is not there.
+
+        Args:
+            path: on the API server, with selectors if any.
+            metadata_only: leave out all but metadata; only for lists.
+
+        Raises:
+            ApiError: the API server refuses.
+        """
+        try:
+            found = self.request("GET", path, media=(f"{_METADATA},{_JSON}" if metadata_only else _JSON, _JSON))
+        except ApiError as error:
+            if error.status == 404:
+                return []
+            raise
+        return list(found.get("items") or []) if found["kind"].endswith("List") else [found]
+
     def patch(self, kind: Kind, namespace: str, name: str, operations: list[dict[str, Any]], *, dry: bool) -> Manifest:
         """Change one object by a JSON patch (RFC 6902)."""
         query = {"fieldManager": "campus.hubs", **({"dryRun": "All"} if dry else {})}

@@ -7,11 +7,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import Chart, StateError
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import StateError
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.state import Survey, Wanted
 
 
@@ -32,20 +30,19 @@ def read_wanted(courses: Mapping[str, Any]) -> dict[str, Wanted]:
     return wanted
 
 
-def course_states(api: Api, params: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:
-    """Find out the state of the courses, repair if that is asked for, and return the module's result.
+def course_states(survey: Survey, params: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:
+    """Judge the courses, repair if that is asked for, and return the module's result.
 
     Args:
-        api: the API server.
+        survey: has looked at the cluster.
         params: the module's options.
         check_mode: change nothing.
 
     Raises:
         ApiError: the API server refuses.
-        StateError: the cluster or the chart holds something unreadable.
+        StateError: an option holds something else.
     """
-    survey = Survey(api, Chart.read(Path(params["chart"])), params.get("helm") or "")
-    states = survey.courses(read_wanted(params["courses"]), params.get("known") or [])
+    states = survey.judge(read_wanted(params["courses"]), params.get("known") or [])
     results, changed = [], False
     before, after = [], []
     for state in states:
@@ -64,6 +61,6 @@ def course_states(api: Api, params: Mapping[str, Any], *, check_mode: bool) -> d
         "changed": changed,
         "courses": results,
         "unreadable": survey.snapshot.unreadable,
-        "api_calls": api.calls,
+        "api_calls": survey.api.calls,
         "diff": {"before": "".join(before), "after": "".join(after)},
     }

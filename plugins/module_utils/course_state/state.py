@@ -150,7 +150,7 @@ class Survey:
             chart: the courses' chart as it is on disk.
             helm: the helm program; without it the consequences of new values are not known in detail.
         """
-        self._api, self._chart, self._helm = api, chart, helm
+        self.api, self._chart, self._helm = api, chart, helm
         self.snapshot = Snapshot()
         self._manifests: dict[tuple[str, str], list[Manifest]] = {}
 
@@ -164,10 +164,10 @@ class Survey:
             ApiError: the API server refuses.
             StateError: a release's manifest can not be read.
         """
-        kinds = self._api.kinds()
+        kinds = self.api.kinds()
         snapshot = self.snapshot = Snapshot()
         snapshot.kinds = {(kind.group, kind.kind): kind for kind in kinds}
-        secrets = self._api.objects(snapshot.kinds["", "Secret"], labels="owner=helm,status!=superseded")
+        secrets = self.api.objects(snapshot.kinds["", "Secret"], labels="owner=helm,status!=superseded")
         snapshot.releases, snapshot.broken = newest(secrets, self._chart.name)
         del secrets
         parser = Parser()
@@ -184,7 +184,7 @@ class Survey:
                 plan += [(kind, f"{MANAGED_BY}=Helm", False), (kind, f"{MANAGED_BY}!=Helm", True)]
             else:
                 plan.append((kind, "", True))
-        for (kind, _labels, metadata_only), found in zip(plan, self._api.list_all(plan), strict=True):
+        for (kind, _labels, metadata_only), found in zip(plan, self.api.list_all(plan), strict=True):
             if isinstance(found, ApiError):
                 snapshot.unreadable.append(f"{kind.plural}.{kind.group}".rstrip(".") + f": {found}")
                 continue
@@ -197,8 +197,8 @@ class Survey:
                     place = snapshot.others if metadata_only else snapshot.objects
                     place[metadata["namespace"]][kind.group, kind.kind, metadata["name"]] = item
 
-    def courses(self, wanted: Mapping[str, Wanted], known: Iterable[str] = ()) -> list[CourseState]:
-        """Look, and judge all courses.
+    def judge(self, wanted: Mapping[str, Wanted], known: Iterable[str] = ()) -> list[CourseState]:
+        """Judge all courses by what was seen.
 
         Args:
             wanted: what the inventory says, by course.
@@ -209,9 +209,7 @@ class Survey:
 
         Raises:
             ApiError: the API server refuses.
-            StateError: a release's manifest can not be read.
         """
-        self.look(course.namespace for course in wanted.values())
         states = [self._judge(name, course) for name, course in wanted.items()]
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(lambda state: self._foresee(state, wanted[state.course]), states))
@@ -307,7 +305,7 @@ class Survey:
         """Compare the labels of the course's namespace: one of them keeps its pods restricted."""
         found = self.snapshot.namespaces.get(state.namespace)
         if found is None:  # it has lost the label that it was looked for by
-            found = self._api.get(self.snapshot.kinds["", "Namespace"], "", state.namespace)
+            found = self.api.get(self.snapshot.kinds["", "Namespace"], "", state.namespace)
         metadata = (found or {}).get("metadata") or {}
         labels = metadata.get("labels") or {}
         return [
@@ -327,7 +325,7 @@ class Survey:
         found = self.snapshot.objects[namespace].get(key)
         kind = self.snapshot.kinds.get((group, kind_name))
         if found is None and kind and key in self.snapshot.others[namespace]:
-            found = self._api.get(kind, namespace, name)  # it has lost Helm's label
+            found = self.api.get(kind, namespace, name)  # it has lost Helm's label
         if found is None or kind is None:
             return [Finding(kind_name, name, "missing")]
         if found["metadata"].get("deletionTimestamp"):
@@ -337,7 +335,7 @@ class Survey:
         if not suspected:
             return []
         try:
-            after = self._api.patch(kind, namespace, name, repair_patch(suspected, found), dry=True)
+            after = self.api.patch(kind, namespace, name, repair_patch(suspected, found), dry=True)
         except ApiError as error:
             if error.status == 404:
                 return [Finding(kind_name, name, "missing")]
@@ -451,7 +449,7 @@ class Survey:
         return done, failed
 
     def _repair_object(self, manifest: Manifest, kind: Kind, namespace: str) -> str:
-        api, name = self._api, manifest["metadata"]["name"]
+        api, name = self.api, manifest["metadata"]["name"]
         if kind.kind == "Namespace":
             api.merge(kind, "", name, {"metadata": {"labels": manifest["metadata"]["labels"]}})
             return f"put the labels of {kind.kind} {name} right"

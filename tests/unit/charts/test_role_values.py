@@ -19,6 +19,7 @@ OURS, OWN = IMAGES["singleuser"], "registry.example.edu/own/lab:2026-10"
 PACKAGED = "registry.example.edu/p@sha256:bb"
 GPU = "nvidia.com/gpu"
 TOLERATION = {"key": GPU, "operator": "Exists", "effect": "NoSchedule"}
+PACKAGED_IMAGES = f"{{{{ {{([{{'pip': ['pandas']}}] | campus.hubs.package_lists)[0].key: '{PACKAGED}'}} }}}}"
 PLATFORM = {
     "issuer": "https://moodle.example.edu",
     "authorization_endpoint": "https://moodle.example.edu/auth",
@@ -32,22 +33,19 @@ LTI13 = {
     "course_hub_lti13_deployment_id": "1",
 }
 # What the tasks have read from the API by then.
-CLUSTER = {
-    "_course_hub_images": {"resources": [{"data": IMAGES}]},
-    "_course_hub_node_list": {
-        "resources": [{"status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.11"}], "conditions": []}}]
-    },
-    "_course_hub_kubeadm_config": {
-        "resources": [
-            {"data": {"ClusterConfiguration": "networking: {podSubnet: 10.244.0.0/16, serviceSubnet: 10.96.0.0/12}"}}
-        ]
-    },
-    "_course_hub_endpoints": {
-        "resources": [{"endpoints": [{"addresses": ["192.0.2.11"]}], "ports": [{"port": 6443}]}],
-    },
+CLUSTER: dict[str, list[dict[str, Any]]] = {
+    "images": [{"data": IMAGES}],
+    "nodes": [{"status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.11"}], "conditions": []}}],
+    "kubeadm_config": [
+        {"data": {"ClusterConfiguration": "networking: {podSubnet: 10.244.0.0/16, serviceSubnet: 10.96.0.0/12}"}}
+    ],
+    "endpoints": [{"endpoints": [{"addresses": ["192.0.2.11"]}], "ports": [{"port": 6443}]}],
+    "packaged": [{"data": PACKAGED_IMAGES}],
+}
+READ = {
+    "_course_hub_cluster": {"objects": CLUSTER},
     "_course_hub_chart_files": {"files": []},
-    "_course_hub_service": {"resources": []},
-    "_course_hub_secrets": {"resources": []},
+    "_course_hub_found": {"objects": {"service": [], "secrets": []}},
 }
 COURSES: dict[str, dict[str, Any]] = {
     "smallest": {},
@@ -105,9 +103,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("values")
     defaults, internal = (yaml.safe_load((ROLE / part / "main.yml").read_text()) for part in ("defaults", "vars"))
     here = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "out": str(folder)}
-    everywhere = {**defaults, **internal, **CLUSTER, **here, "role_path": str(ROLE)}
-    packaged = "{{ {([{'pip': ['pandas']}] | campus.hubs.package_lists)[0].key: 'registry.example.edu/p@sha256:bb'} }}"
-    everywhere["_course_hub_packaged"] = {"resources": [{"data": packaged}]}
+    everywhere = {**defaults, **internal, **READ, **here, "role_path": str(ROLE)}
     everywhere["_course_hub_chart"] = str(ROOT / "charts" / "course-hub")
     inventory = {"all": {"children": {"courses": {"hosts": COURSES, "vars": everywhere}}}}
     (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))

@@ -13,13 +13,13 @@ from ansible._internal._templating._engine import TemplateEngine
 from ansible._internal._templating._jinja_bits import AnsibleEnvironment
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import trust_as_template
-from ansible_collections.campus.hubs.plugins.action.course_state import (
+from ansible_collections.campus.hubs.plugins.action.course_state import lines
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, ApiError, Kind
+from ansible_collections.campus.hubs.plugins.plugin_utils.api_connection import (
     NoConnectionError,
     client_connection,
-    lines,
     plain_connection,
 )
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import ApiError, Kind
 from ansible_collections.campus.hubs.plugins.plugin_utils.wanted_values import WantedValues, chart_files
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -44,10 +44,13 @@ CLUSTER: dict[str, dict[str, Any]] = {
 }
 
 
-class Answers:
+class Answers(Api):
     """Answers from memory; what is not there is a 404."""
 
-    def request(self, method: str, url: str) -> dict[str, Any]:
+    def __init__(self) -> None:
+        """There is no connection."""
+
+    def request(self, method: str, url: str, *_: object, **__: object) -> dict[str, Any]:
         """See `Api`."""
         assert method == "GET"
         name = url.partition("?")[0].rpartition("/")[2]
@@ -65,7 +68,7 @@ class Answers:
 def compute(courses: dict[str, dict[str, Any]]) -> dict[str, tuple[dict[str, Any] | None, str]]:
     """Compute the values of courses on a cluster of one node; and why they can not be computed."""
     own = {name: {"inventory_hostname": name, "ansible_check_mode": False, **raw} for name, raw in courses.items()}
-    wanted = WantedValues(ROOT, DataLoader(), Answers(), own)  # type: ignore[arg-type]
+    wanted = WantedValues(ROOT, DataLoader(), Answers(), own)
     return {name: wanted.values(wanted.variables(name)) for name in own}
 
 
@@ -121,6 +124,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
 def test_a_course_has_the_same_values_beside_others_as_alone(common: dict[str, Any]) -> None:
     courses = {name: {**common, **own} for name, own in SETTINGS.items()}
     assert values(courses) == {name: values({name: own})[name] for name, own in courses.items()}
+
+
+def test_values_are_what_the_role_hands_to_helm() -> None:
+    own = {name: {"inventory_hostname": name, "ansible_check_mode": False, **raw} for name, raw in SETTINGS.items()}
+    wanted = WantedValues(ROOT, DataLoader(), Answers(), own)
+    for name in own:
+        templar = wanted.variables(name)
+        assert wanted.values(templar) == (wanted.option(templar, "_course_hub_release_values"), ""), name
 
 
 def test_one_more_course_compiles_nothing_and_evaluates_few_templates(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -378,7 +378,9 @@ def chart(tmp_path: Path) -> Chart:
 
 def states(tmp_path: Path, api: FewObjects, *courses: str, values: Any = None) -> dict[str, Any]:  # noqa: ANN401
     wanted = {course: Wanted(f"course-{course}", values or {"a": 1}) for course in courses}
-    return {state.course: state for state in Survey(api, chart(tmp_path)).courses(wanted)}  # type: ignore[arg-type]
+    survey = Survey(api, chart(tmp_path))  # type: ignore[arg-type]
+    survey.look(course.namespace for course in wanted.values())
+    return {state.course: state for state in survey.judge(wanted)}
 
 
 def test_each_state(tmp_path: Path) -> None:

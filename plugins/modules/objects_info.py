@@ -1,0 +1,69 @@
+#!/usr/bin/python
+# Copyright (c) The campus.hubs developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This is only the documentation; the work is done by the action plugin of the same name.
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: objects_info
+short_description: Read several objects of a Kubernetes cluster in one step
+version_added: 0.2.0
+author:
+  - The campus.hubs developers (@campus-hubs)
+description:
+  - Returns objects and lists of objects by their paths on the API server, as C(kubectl get --raw) does.
+  - It asks in the process of the task itself. Each use of M(kubernetes.core.k8s_info) takes a process of its own,
+    which imports the Kubernetes client and reads which kinds there are.
+  - Of Secrets only the metadata is read.
+options:
+  paths:
+    description:
+      - What to read, a name of one's own to the path on the API server, with selectors as its query.
+    type: dict
+    required: true
+  kubeconfig:
+    description:
+      - The cluster's kubeconfig. By default E(K8S_AUTH_KUBECONFIG), of the task or of C(ansible-playbook).
+    type: path
+  context:
+    description:
+      - The context in the kubeconfig, if not its current one.
+    type: str
+attributes:
+  action:
+    description: Indicates this has a corresponding action plugin, so that it is executed on the controller.
+    support: full
+  async:
+    description: Supports being used with the C(async) keyword.
+    support: none
+  check_mode:
+    description: Can run in C(check_mode) and return changed status prediction without modifying target.
+    support: full
+  diff_mode:
+    description: Will return details on what has changed (or needs changing in C(check_mode)), when in diff mode.
+    support: none
+notes:
+  - It runs on the control machine and connects to no host.
+seealso:
+  - module: kubernetes.core.k8s_info
+"""
+
+EXAMPLES = r"""
+- name: Know nodes and claims
+  campus.hubs.objects_info:
+    paths:
+      nodes: /api/v1/nodes
+      claims: /api/v1/namespaces/course-python-ws26/persistentvolumeclaims?labelSelector=component%3Dhome
+  register: found
+"""
+
+RETURN = r"""
+objects:
+  description: The names of O(paths), each with a list of manifests. It is empty for what is not there.
+  returned: success
+  type: dict
+  sample: {nodes: [{metadata: {name: n1}}], claims: []}
+"""

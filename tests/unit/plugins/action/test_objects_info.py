@@ -1,0 +1,121 @@
+"""Several objects in one step, by the ansible program, from an API server on loopback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[4]
+OBJECTS: dict[str, dict[str, Any]] = {
+    "/api/v1/nodes": {"kind": "NodeList", "items": [{"metadata": {"name": "n1"}}]},
+    "/api/v1/namespaces/a": {"kind": "Namespace", "metadata": {"name": "a"}},
+    "/api/v1/namespaces/a/secrets?labelSelector=x%3Dy": {"kind": "PartialObjectMetadataList", "items": []},
+}
+
+
+class Server(ThreadingHTTPServer):
+    """An API server that remembers what it was asked."""
+
+    def __init__(self) -> None:
+        """Listen on a free port."""
+        self.asked: list[tuple[str, str]] = []
+        super().__init__(("127.0.0.1", 0), Handler)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers what is there, else as Kubernetes."""
+
+    server: Server
+
+    def do_GET(self) -> None:
+        """Answer."""
+        self.server.asked.append((self.path, self.headers["Accept"]))
+        status = 200 if self.path in OBJECTS else 403 if self.path.endswith("forbidden") else 404
+        body = json.dumps(OBJECTS.get(self.path, {"kind": "Status", "message": "that is not for you"})).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as listening:
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        yield listening
+        listening.shutdown()
+
+
+def read(folder: Path, address: str, paths: dict[str, str]) -> dict[str, Any]:
+    """Run the action with a kubeconfig for this API server; return its result, and whether it failed."""
+    config = {
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
+        "clusters": [{"name": "k", "cluster": {"server": address}}],
+        "users": [{"name": "u", "user": {"token": "a-token"}}],
+    }
+    (folder / "kubeconfig").write_text(json.dumps(config))
+    arguments = json.dumps({"paths": paths, "kubeconfig": str(folder / "kubeconfig")})
+    done = subprocess.run(  # noqa: S603
+        [
+            Path(sys.executable).with_name("ansible"),
+            "localhost",
+            "-o",
+            "-m",
+            "campus.hubs.objects_info",
+            "-a",
+            arguments,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    return {**json.loads(done.stdout.partition("=>")[2]), "failed": done.returncode != 0}
+
+
+def test_what_is_there_comes_and_what_is_not_is_empty(server: Server, tmp_path: Path) -> None:
+    paths = dict(zip(("nodes", "namespace", "secrets"), OBJECTS, strict=True)) | {"nothing": "/api/v1/namespaces/b"}
+    result = read(tmp_path, f"http://127.0.0.1:{server.server_port}", paths)
+    assert result["changed"] is False
+    assert result["objects"] == {
+        "nodes": [{"metadata": {"name": "n1"}}],
+        "namespace": [OBJECTS["/api/v1/namespaces/a"]],
+        "secrets": [],
+        "nothing": [],
+    }
+    assert [path for path, _ in server.asked] == [*paths.values()]
+    assert [path for path, accept in server.asked if "PartialObjectMetadataList" in accept] == [paths["secrets"]]
+
+
+def test_one_secret_is_refused(server: Server, tmp_path: Path) -> None:
+    paths = {"secret": "/api/v1/namespaces/a/secrets/s"}
+    result = read(tmp_path, f"http://127.0.0.1:{server.server_port}", paths)
+    assert result["failed"] is True
+    assert (
+        result["msg"] == f"paths: got {paths['secret']}; wanted: a list of Secrets, of which only the metadata is read"
+    )
+    assert server.asked == []
+
+
+def test_a_refusal_is_said(server: Server, tmp_path: Path) -> None:
+    result = read(tmp_path, f"http://127.0.0.1:{server.server_port}", {"x": "/api/v1/forbidden"})
+    assert result["failed"] is True
+    assert result["msg"] == "Objects: The Kubernetes API answers 403: that is not for you"
+
+
+def test_a_server_that_does_not_answer_is_said(tmp_path: Path) -> None:
+    result = read(tmp_path, "http://127.0.0.1:9", {"nodes": "/api/v1/nodes"})
+    assert result["failed"] is True
+    assert "no connection to a Kubernetes API" in result["msg"]
