@@ -25,9 +25,8 @@ from ansible_collections.campus.hubs.plugins.module_utils.course_state.release i
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.report import metrics, page, report_document
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.state import Survey
 from ansible_collections.campus.hubs.plugins.plugin_utils.api_connection import (
-    ERRORS,
-    NO_ANSWER,
-    sentence,
+    NoConnectionError,
+    plain_errors,
     task_connection,
 )
 from ansible_collections.campus.hubs.plugins.plugin_utils.wanted_values import WantedValues
@@ -50,11 +49,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if self._task.args.get("courses") is not None:
             return {**result, **self._execute_module(task_vars=variables)}
         try:
-            return {**result, **self._inventory(variables)}
-        except ERRORS as error:
-            message = f"Courses: {sentence(error)}"
-            if not isinstance(error, NO_ANSWER):
-                return {**result, "failed": True, "changed": False, "msg": message}
+            with plain_errors():
+                return {**result, **self._inventory(variables)}
+        except StateError as error:
+            return {**result, "failed": True, "changed": False, "msg": f"Courses: {error}"}
+        except NoConnectionError as error:
+            message = f"Courses: {error}"
             # With an exit code of its own: nobody knows whether there is drift.
             if self._task.check_mode and self._task.args.get("report_mode") != "report":
                 return {**result, "changed": False, "api_answers": False, "msg": message}

@@ -11,7 +11,12 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api
-from ansible_collections.campus.hubs.plugins.plugin_utils.api_connection import ERRORS, sentence, task_connection
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import StateError
+from ansible_collections.campus.hubs.plugins.plugin_utils.api_connection import (
+    NoConnectionError,
+    plain_errors,
+    task_connection,
+)
 
 _SECRETS = re.compile(r"/secrets(\?|$)")
 _ONE_SECRET = re.compile(r"/secrets/")
@@ -37,8 +42,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             message = f"paths: got {wrong[0]}; wanted: a list of Secrets, of which only the metadata is read"
             return {**result, "failed": True, "msg": message}
         try:
-            api = Api(task_connection(self._task, self._templar))
-            objects = {name: api.read(path, metadata_only=bool(_SECRETS.search(path))) for name, path in paths.items()}
-        except ERRORS as error:
-            return {**result, "failed": True, "msg": f"Objects: {sentence(error)}"}
+            with plain_errors():
+                api = Api(task_connection(self._task, self._templar))
+                objects = {
+                    name: api.read(path, metadata_only=bool(_SECRETS.search(path))) for name, path in paths.items()
+                }
+        except (StateError, NoConnectionError) as error:
+            return {**result, "failed": True, "msg": f"Objects: {error}"}
         return {**result, "objects": objects}

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +36,22 @@ class NoConnectionError(Exception):
     """No kubeconfig leads to an API server; the text says why."""
 
 
-NO_ANSWER = (HTTPError, NoConnectionError)
-ERRORS = (ApiError, StateError, *NO_ANSWER)
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Say in a sentence what went wrong.
 
-
-def sentence(error: Exception) -> str:
-    """Say what one of `ERRORS` means."""
-    if isinstance(error, ApiError):
-        return f"The Kubernetes API answers {error.status}: {error}"
-    if isinstance(error, NO_ANSWER):
-        return f"no connection to a Kubernetes API: {error}. Set kubeconfig or K8S_AUTH_KUBECONFIG."
-    return str(error)
+    Raises:
+        NoConnectionError: no API server answers.
+        StateError: all else.
+    """
+    try:
+        yield
+    except ApiError as error:
+        message = f"The Kubernetes API answers {error.status}: {error}"
+        raise StateError(message) from error
+    except (HTTPError, NoConnectionError) as error:
+        message = f"no connection to a Kubernetes API: {error}. Set kubeconfig or K8S_AUTH_KUBECONFIG."
+        raise NoConnectionError(message) from error
 
 
 def task_connection(task: Task, templar: Templar) -> Connection:
