@@ -21,19 +21,9 @@ description:
   - Reports all mistakes at once, each with the host, the variable, what it got, what it wants and how to mend it.
     Secrets are not shown.
   - Values that depend on facts are left to the roles themselves.
+extends_documentation_fragment: [campus.hubs.on_controller]
 attributes:
-  action:
-    description: Indicates this has a corresponding action plugin, so that it is executed on the controller.
-    support: full
-  async:
-    description: Supports being used with the C(async) keyword.
-    support: none
-  check_mode:
-    description: Can run in C(check_mode) and return changed status prediction without modifying target.
-    support: full
   diff_mode:
-    description: Will return details on what has changed (or needs changing in C(check_mode)), when in diff mode.
-    support: none
     details:
       - It never changes anything.
 notes:

@@ -18,6 +18,7 @@ description:
   - It asks in the process of the task itself. Each use of M(kubernetes.core.k8s_info) takes a process of its own,
     which imports the Kubernetes client and reads which kinds there are.
   - Of Secrets only the metadata is read.
+extends_documentation_fragment: [campus.hubs.on_controller]
 options:
   paths:
     description:
@@ -32,19 +33,6 @@ options:
     description:
       - The context in the kubeconfig, if not its current one.
     type: str
-attributes:
-  action:
-    description: Indicates this has a corresponding action plugin, so that it is executed on the controller.
-    support: full
-  async:
-    description: Supports being used with the C(async) keyword.
-    support: none
-  check_mode:
-    description: Can run in C(check_mode) and return changed status prediction without modifying target.
-    support: full
-  diff_mode:
-    description: Will return details on what has changed (or needs changing in C(check_mode)), when in diff mode.
-    support: none
 notes:
   - It runs on the control machine and connects to no host.
 seealso:

@@ -20,6 +20,7 @@ description:
     there is no cluster.
   - The Lease C(campus-hubs-run) in the namespace C(kube-system) keeps out all others. It is renewed every 10 seconds;
     one that has not been renewed for 30 seconds is taken over.
+extends_documentation_fragment: [campus.hubs.on_controller]
 options:
   kubeconfig:
     description:
@@ -27,20 +28,9 @@ options:
       - By default the one beside the inventory of the first host of the group C(control_plane).
     type: path
 attributes:
-  action:
-    description: Indicates this has a corresponding action plugin, so that it is executed on the controller.
-    support: full
-  async:
-    description: Supports being used with the C(async) keyword.
-    support: none
   check_mode:
-    description: Can run in C(check_mode) and return changed status prediction without modifying target.
-    support: full
     details:
       - A check changes nothing, and takes no lock.
-  diff_mode:
-    description: Will return details on what has changed (or needs changing in C(check_mode)), when in diff mode.
-    support: none
 notes:
   - It runs on the control machine and connects to no host. Run it once, with C(run_once).
 """

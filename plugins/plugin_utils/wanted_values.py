@@ -69,7 +69,7 @@ class WantedValues:
         compile_once(self._templar)
         self._shared = self._compute_shared()
         common = self._shared.get(f"_{_ROLE}_common_values")
-        self._common: dict[str, Any] = json.loads(json.dumps(common)) if isinstance(common, Mapping) else {}
+        self._common = _without_marks(common) if isinstance(common, Mapping) else {}
         self._secrets = _by_namespace(
             api.objects(_SECRETS, labels="app.kubernetes.io/managed-by=campus.hubs", metadata_only=True)
         )
@@ -118,17 +118,13 @@ class WantedValues:
     def values(self, templar: Templar) -> tuple[dict[str, Any] | None, str]:
         """Return a course's values, or None and why they can not be computed (its deployment will say the same)."""
         try:
-            common = self._common or self._plain(templar, f"_{_ROLE}_common_values")
+            common = self._common or _without_marks(self.option(templar, f"_{_ROLE}_common_values"))
             # As _course_hub_release_values does, which would mark each text of what is common anew.
-            parts = [self._plain(templar, name) for name in (f"_{_ROLE}_own_values", f"{_ROLE}_values")]
+            names = (f"_{_ROLE}_own_values", f"{_ROLE}_values")
+            parts = [_without_marks(self.option(templar, name)) for name in names]
             return functools.reduce(merge_hash, parts, common), ""
         except AnsibleError as error:
             return None, " ".join(str(error.message).split())
-
-    def _plain(self, templar: Templar, name: str) -> dict[str, Any]:
-        """Return a variable's value without Ansible's marks on each text."""
-        plain: dict[str, Any] = json.loads(json.dumps(self.option(templar, name)))
-        return plain
 
     def option(self, templar: Templar, name: str) -> Any:  # noqa: ANN401 (a variable can be anything)
         """Return the value of one of the role's variables."""
@@ -159,6 +155,12 @@ def compile_once(templar: Templar) -> None:
         return compiled[source]
 
     environment.from_string = from_string
+
+
+def _without_marks(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values without what Ansible notes of each text."""
+    plain: dict[str, Any] = json.loads(json.dumps(values))
+    return plain
 
 
 def _alike(courses: list[Mapping[str, Any]]) -> tuple[dict[str, Any], set[str]]:

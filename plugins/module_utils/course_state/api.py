@@ -24,13 +24,14 @@ PARALLEL = 6
 # Seconds that pods may take to end.
 _GONE = 60
 _DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
-_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _APPLY, _JSON_PATCH, _MERGE = (
     "application/apply-patch+yaml",
     "application/json-patch+json",
     "application/merge-patch+json",
 )
 _JSON = "application/json"
+# Of lists; an API server that can not do that sends the whole objects.
+_METADATA = f"{_JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,{_JSON}"
 
 
 class ApiError(Exception):
@@ -181,8 +182,8 @@ class Api:
         query |= {"fieldSelector": fields} if fields else {}
         items: list[Manifest] = []
         while True:
-            accept = f"{_METADATA},{_JSON}" if metadata_only else _JSON
-            page = self.request("GET", kind.url(namespace), query=query, media=(accept, _JSON))
+            media = (_METADATA if metadata_only else _JSON, _JSON)
+            page = self.request("GET", kind.url(namespace), query=query, media=media)
             items += page.get("items") or []
             token = (page.get("metadata") or {}).get("continue")
             if not token:
@@ -211,13 +212,7 @@ class Api:
 
     def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         """Return one object, None if it is not there."""
-        try:
-            found: Manifest = self.request("GET", kind.url(namespace, name))
-        except ApiError as error:
-            if error.status == 404:
-                return None
-            raise
-        return found
+        return next(iter(self.read(kind.url(namespace, name))), None)
 
     def read(self, path: str, *, metadata_only: bool = False) -> list[Manifest]:
         """Return the objects of a list, one object, or nothing if it is not there.
@@ -230,7 +225,7 @@ class Api:
             ApiError: the API server refuses.
         """
         try:
-            found = self.request("GET", path, media=(f"{_METADATA},{_JSON}" if metadata_only else _JSON, _JSON))
+            found = self.request("GET", path, media=(_METADATA if metadata_only else _JSON, _JSON))
         except ApiError as error:
             if error.status == 404:
                 return []

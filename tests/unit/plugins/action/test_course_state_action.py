@@ -22,6 +22,8 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.api_connection import 
 )
 from ansible_collections.campus.hubs.plugins.plugin_utils.wanted_values import WantedValues, chart_files
 
+from tests.unit.plugins.kubeconfigs import write_kubeconfig
+
 ROOT = Path(__file__).resolve().parents[4]
 CLUSTER: dict[str, dict[str, Any]] = {
     "endpointslices": {
@@ -188,15 +190,8 @@ def test_nothing_is_said_about_a_course_in_sync() -> None:
 
 def kubeconfig(folder: Path, cluster: dict[str, Any], user: dict[str, Any]) -> str:
     """Write a kubeconfig; return its path."""
-    document = {
-        "current-context": "c",
-        "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
-        "clusters": [{"name": "k", "cluster": {"server": "https://192.0.2.11:6443", **cluster}}],
-        "users": [{"name": "u", "user": user}],
-    }
-    path = folder / "kubeconfig"
-    path.write_text(json.dumps(document))
-    return str(path)
+    write_kubeconfig(folder / "kubeconfig", {"server": "https://192.0.2.11:6443", **cluster}, user)
+    return str(folder / "kubeconfig")
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.unit.plugins.kubeconfigs import write_kubeconfig
+
 ROOT = Path(__file__).resolve().parents[4]
 OBJECTS: dict[str, dict[str, Any]] = {
     "/api/v1/nodes": {"kind": "NodeList", "items": [{"metadata": {"name": "n1"}}]},
@@ -59,13 +61,7 @@ def server() -> Iterator[Server]:
 
 def read(folder: Path, address: str, paths: dict[str, str]) -> dict[str, Any]:
     """Run the action with a kubeconfig for this API server; return its result, and whether it failed."""
-    config = {
-        "current-context": "c",
-        "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
-        "clusters": [{"name": "k", "cluster": {"server": address}}],
-        "users": [{"name": "u", "user": {"token": "a-token"}}],
-    }
-    (folder / "kubeconfig").write_text(json.dumps(config))
+    write_kubeconfig(folder / "kubeconfig", {"server": address}, {"token": "a-token"})
     arguments = json.dumps({"paths": paths, "kubeconfig": str(folder / "kubeconfig")})
     done = subprocess.run(  # noqa: S603
         [

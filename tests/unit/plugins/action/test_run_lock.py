@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from ansible_collections.campus.hubs.plugins.action.run_lock import lock_path
 from ansible_collections.campus.hubs.plugins.plugin_utils.run_lock_holder import LEASE, BusyError, Lease, Request
+
+from tests.unit.plugins.kubeconfigs import write_kubeconfig
 
 ROOT = Path(__file__).resolve().parents[4]
 HOLDER = ROOT / "plugins/plugin_utils/run_lock_holder.py"
@@ -105,21 +106,10 @@ class _Handler(BaseHTTPRequestHandler):
         """Be silent."""
 
 
-def write_kubeconfig(path: Path, port: int, token: str) -> None:
-    """Write what leads to the API server."""
-    document = {
-        "current-context": "it",
-        "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
-        "clusters": [{"name": "it", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
-        "users": [{"name": "it", "user": {"token": token}}],
-    }
-    path.write_text(yaml.safe_dump(document))
-
-
 @pytest.fixture
 def leases(tmp_path: Path) -> Iterator[Leases]:
     server = Leases()
-    write_kubeconfig(tmp_path / "kubeconfig", server.server_port, TOKEN)
+    write_kubeconfig(tmp_path / "kubeconfig", {"server": f"http://127.0.0.1:{server.server_port}"}, {"token": TOKEN})
     yield server
     server.stop()
 
@@ -298,7 +288,7 @@ def test_one_of_many_gets_it(tmp_path: Path, leases: Leases) -> None:
 
 
 def test_an_api_server_that_refuses(tmp_path: Path, leases: Leases, start: Start) -> None:
-    write_kubeconfig(tmp_path / "kubeconfig", leases.server_port, "wrong")
+    write_kubeconfig(tmp_path / "kubeconfig", {"server": f"http://127.0.0.1:{leases.server_port}"}, {"token": "wrong"})
     assert start("anna").answer == {"why": "Unauthorized"}
 
 
