@@ -224,16 +224,10 @@ summary:
   type: str
   sample: 98 of 100 courses are in sync.
 rosters:
-  description: Namespaces of the courses that get no work and have an LTI 1.3 platform, whose roster can be read.
+  description: Ids of the courses that get no work and have an LTI 1.3 platform, whose roster can be read.
   returned: without O(courses)
   type: list
   elements: str
-api_answers:
-  description:
-    - Whether there is a Kubernetes API.
-    - Without one, a check returns nothing else, since the cluster may come with the run; all else than a check fails.
-  returned: without O(courses)
-  type: bool
 unreadable:
   description: Kinds of objects that could not be listed, and why. Additional objects of these are not seen.
   returned: success

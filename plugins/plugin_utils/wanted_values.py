@@ -16,7 +16,7 @@ import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,11 @@ _SECRETS = Kind("", "v1", "Secret", "secrets", namespaced=True, verbs=frozenset(
 _SERVICES = Kind("", "v1", "Service", "services", namespaced=True, verbs=frozenset())
 # What can differ between courses, or is known only later; and what is like it.
 _VARIABLE = re.compile(f"_?{_ROLE}_.*|ansible_.*|inventory_.*|hostvars|groups|vars|role_path|lookup|query|q|now")
+
+# What _course_hub_release_values combines; as a template that would mark each text of what is common anew.
+_PARTS = (*(f"_{_ROLE}_{part}_values" for part in ("common", "lms", "own")), f"{_ROLE}_values")
+# What more is asked of each course than its values.
+ASKED = (f"{_ROLE}_lti13_key_rotate_after_days", f"{_ROLE}_show_secret", f"{_ROLE}_lti13_platform")
 
 
 class WantedValues:
@@ -68,12 +73,24 @@ class WantedValues:
         self._templar = Templar(loader=loader, variables={})
         compile_once(self._templar)
         self._shared = self._compute_shared()
-        common = self._shared.get(f"_{_ROLE}_common_values")
-        self._common = _without_marks(common) if isinstance(common, Mapping) else {}
+        shared = {name: self._shared[name] for name in _PARTS if isinstance(self._shared.get(name), Mapping)}
+        self._plain = {name: _without_marks(values) for name, values in shared.items()}
         self._secrets = _by_namespace(
             api.objects(_SECRETS, labels="app.kubernetes.io/managed-by=campus.hubs", metadata_only=True)
         )
         self._services = _by_namespace(api.objects(_SERVICES, fields="metadata.name=proxy"))
+        raw = {**self._defaults, **self._vars}
+        self._used = self._reached(name for name, value in self._shared.items() if value is not raw.get(name))
+
+    def _reached(self, known: Iterable[str] = ()) -> set[str]:
+        """Return the names that the role's templates for values need, without what only known ones need."""
+        raw = {**self._defaults, **self._vars}
+        found: set[str] = set()
+        left = {*ASKED, f"_{_ROLE}_release_values", f"_{_ROLE}_helm"}
+        while left:
+            found |= left
+            left = {word for name in left.difference(known) for word in _words(raw.get(name))} - found
+        return found
 
     def _compute_shared(self) -> dict[str, Any]:
         """Return the role's variables that are the same for all courses.
@@ -83,7 +100,8 @@ class WantedValues:
         same, differing = _alike(list(self._courses.values()))
         known = {**self._registered, "role_path": str(self._role), **same}
         left = {name: raw for name, raw in self._defaults.items() if name not in same and name not in differing}
-        left |= self._vars
+        left = {**left, **self._vars}
+        left = {name: left[name] for name in self._reached() if name in left}
         needs = {name: {word for word in _words(raw) if _VARIABLE.fullmatch(word)} for name, raw in left.items()}
         shared: dict[str, Any] = {}
         while ready := {name: raw for name, raw in left.items() if needs[name] <= {*known, *shared}}:
@@ -102,10 +120,10 @@ class WantedValues:
         Args:
             host: the course's id.
         """
-        namespace = f"course-{host}"
-        self._templar.available_variables = {
+        namespace, own = f"course-{host}", self._courses[host]
+        variables = {
             **self._defaults,
-            **self._courses[host],
+            **own,
             **self._vars,
             **self._registered,
             **self._shared,
@@ -113,18 +131,22 @@ class WantedValues:
             "role_path": str(self._role),
             "ansible_search_path": [str(self._role)],
         }
+        # A template takes the longer the more variables there are; one of the inventory can need all.
+        if not any("{" in text for name in self._used & {*own} for text in _texts(own[name])):
+            variables = {name: variables[name] for name in self._used & {*variables}}
+        self._templar.available_variables = variables
         return self._templar
 
     def values(self, templar: Templar) -> tuple[dict[str, Any] | None, str]:
         """Return a course's values, or None and why they can not be computed (its deployment will say the same)."""
         try:
-            common = self._common or _without_marks(self.option(templar, f"_{_ROLE}_common_values"))
-            # As _course_hub_release_values does, which would mark each text of what is common anew.
-            names = (f"_{_ROLE}_own_values", f"{_ROLE}_values")
-            parts = [_without_marks(self.option(templar, name)) for name in names]
-            return functools.reduce(merge_hash, parts, common), ""
+            parts = [
+                self._plain[name] if name in self._plain else _without_marks(self.option(templar, name))
+                for name in _PARTS
+            ]
         except AnsibleError as error:
             return None, " ".join(str(error.message).split())
+        return functools.reduce(merge_hash, filter(None, parts), {}), ""
 
     def option(self, templar: Templar, name: str) -> Any:  # noqa: ANN401 (a variable can be anything)
         """Return the value of one of the role's variables."""

@@ -103,7 +103,7 @@ class Api:
 
     def __init__(self, connection: Connection) -> None:
         """Take how it is reached."""
-        self._connection = connection
+        self.connection = connection
         self.calls = 0
 
     def request(
@@ -127,11 +127,11 @@ class Api:
             ApiError: the API server refuses.
         """
         self.calls += 1
-        headers = {**self._connection.headers(), "Accept": media[0], "Content-Type": media[1]}
-        target = self._connection.server + url
+        headers = {**self.connection.headers(), "Accept": media[0], "Content-Type": media[1]}
+        target = self.connection.server + url
         if query:
             target += "?" + urllib.parse.urlencode(query)
-        answer = self._connection.pool.request(
+        answer = self.connection.pool.request(
             method, target, headers=headers, body=None if body is None else json.dumps(body).encode(), timeout=60.0
         )
         if answer.status >= 300:

@@ -87,9 +87,9 @@ def _same(wanted: object, found: object, path: Path) -> bool:
     return False
 
 
-def _same_leaf(wanted: object, found: object) -> bool:
-    """Tell of most fields, quickly, that there is nothing to find."""
-    return type(wanted) is type(found) and not isinstance(wanted, (dict, list)) and wanted == found
+def _equal(wanted: object, found: object) -> bool:
+    """Tell of most fields, quickly, that there is nothing to find; within, 1 and true count as equal."""
+    return type(wanted) is type(found) and wanted == found
 
 
 def _empty(value: object) -> bool:
@@ -115,7 +115,7 @@ def differences(
             yield Difference(path, wanted, found)
     elif isinstance(wanted, dict) and isinstance(found, dict):
         for name, value in wanted.items():
-            if name in found and _same_leaf(value, found[name]):
+            if name in found and _equal(value, found[name]):
                 continue
             step = f"f:{name}"
             if name in found:
@@ -143,6 +143,8 @@ def _list_differences(
             if index is None:
                 yield Difference((*path, _key_step(key)), item, ABSENT)
                 continue
+            if _equal(item, found[index]):
+                continue
             step = _key_step({name: found[index][name] for name in names if name in found[index]})
             yield from differences(item, found[index], _below(shape, step), _below(foreign, step), (*path, step))
     elif any(step.startswith("v:") for step in shape or ()):
@@ -153,7 +155,8 @@ def _list_differences(
         yield Difference(path, wanted, found)
     else:
         for index, pair in enumerate(zip(wanted, found, strict=True)):
-            yield from differences(*pair, None, None, (*path, f"i:{index}"))
+            if not _equal(*pair):
+                yield from differences(*pair, None, None, (*path, f"i:{index}"))
 
 
 def _key_step(key: Mapping[str, Any]) -> str:

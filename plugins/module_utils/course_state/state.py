@@ -42,6 +42,7 @@ from ansible_collections.campus.hubs.plugins.module_utils.course_state.ownership
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import (
     STUCK,
     Chart,
+    Decoder,
     Manifest,
     Parser,
     Release,
@@ -128,9 +129,10 @@ def newest(
         if known is None or int(labels["version"]) > int(known["metadata"]["labels"]["version"]):
             latest[place] = secret
     releases, broken = {}, {}
+    decoder = Decoder()
     for place, secret in latest.items():
         try:
-            release = decode(secret)
+            release = decode(secret, decoder)
         except StateError as error:
             broken[place] = str(error)
         else:

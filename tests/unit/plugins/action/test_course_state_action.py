@@ -114,6 +114,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "platform": {"course_hub_lti_platforms": {"moodle": PLATFORM}, "course_hub_lti13_platform": "moodle"},
     "memory": {"course_hub_memory": {"guarantee": "1G", "limit": "3G"}, "course_hub_cpu": {"guarantee": 1, "limit": 2}},
     "values": {"course_hub_values": {"hub": {"config": {"Spawner": {"start_timeout": 99}}}}},
+    "unrelated": {"course_hub_title": trust_as_template("Starts within {{ course_hub_wait_seconds }} s")},
     "indirect": {"course_hub_home_size": trust_as_template("{{ size }}Gi"), "size": 7},
     "material": {
         "course_hub_material": {"git": "git@192.0.2.7:a/b.git"},

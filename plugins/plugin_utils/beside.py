@@ -1,0 +1,65 @@
+# Copyright (c) The campus.hubs developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Compute something in a process of its own, while this one goes on; threads of Python take turns."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar
+
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import StateError
+
+Result = TypeVar("Result")
+
+
+class Beside(AbstractContextManager["Beside[Result]"]):
+    """A computation in a copy of this process; it ends with the block."""
+
+    def __init__(self, work: Callable[[], Result]) -> None:
+        """Begin. No other thread may run yet, since a copy has none of them.
+
+        Args:
+            work: what is computed; its result and its errors have to be such that can be pickled.
+        """
+        context = multiprocessing.get_context("fork")
+        self._receiver, sender = context.Pipe(duplex=False)
+        self._process = context.Process(target=_answer, args=(work, sender))
+        self._process.start()
+        sender.close()
+
+    def result(self) -> Result:
+        """Wait for what was computed; only once.
+
+        Raises:
+            StateError: the process has come to an end without it.
+            Exception: what the computation has raised.
+        """
+        try:
+            result, error = self._receiver.recv()
+        except EOFError as ended:
+            self._process.join()
+            message = f"the process that computes values has ended with {self._process.exitcode}"
+            raise StateError(message) from ended
+        if error is not None:
+            raise error
+        return result  # type: ignore[no-any-return]
+
+    def __exit__(self, *_: object) -> None:
+        """End the process if nobody has waited for its result."""
+        self._process.kill()
+        self._process.join()
+        self._receiver.close()
+
+
+def _answer(work: Callable[[], Any], sender: Connection) -> None:
+    answer: tuple[Any, Exception | None]
+    try:
+        answer = work(), None
+    except Exception as error:  # raised where it is waited for
+        answer = None, error
+    sender.send(answer)

@@ -1,0 +1,37 @@
+"""What is computed in a process of its own comes back, whatever becomes of it."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import StateError
+from ansible_collections.campus.hubs.plugins.plugin_utils.beside import Beside
+
+
+def test_it_is_computed_in_another_process_and_however_large_comes_back() -> None:
+    large = "x" * 10_000_000
+    with Beside(lambda: (os.getpid(), large)) as computed:
+        pid, text = computed.result()
+    assert pid != os.getpid()
+    assert text == large
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_an_error_is_raised_where_the_result_is_waited_for() -> None:
+    with Beside(lambda: int("seven")) as computed, pytest.raises(ValueError, match="seven"):
+        computed.result()
+
+
+def test_a_process_that_ends_without_a_result_is_an_error() -> None:
+    with Beside(lambda: os._exit(3)) as computed, pytest.raises(StateError, match="ended with 3"):
+        computed.result()
+
+
+def test_nobody_waits_for_what_is_not_wanted_any_more() -> None:
+    begin = time.monotonic()
+    with pytest.raises(KeyError), Beside(lambda: time.sleep(60)):
+        raise KeyError
+    assert time.monotonic() - begin < 10
