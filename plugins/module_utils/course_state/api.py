@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import time
 import urllib.parse
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -190,26 +192,6 @@ class Api:
                 return items
             query["continue"] = token
 
-    def list_all(self, wanted: Iterable[tuple[Kind, str, bool]]) -> Iterator[Sequence[Manifest] | ApiError]:
-        """List many kinds, several at a time.
-
-        Args:
-            wanted: kind, label selector, metadata only.
-
-        Yields:
-            For each its objects, or the error.
-        """
-
-        def one(arguments: tuple[Kind, str, bool]) -> Sequence[Manifest] | ApiError:
-            kind, labels, metadata_only = arguments
-            try:
-                return self.objects(kind, labels=labels, metadata_only=metadata_only)
-            except ApiError as error:
-                return error
-
-        with ThreadPoolExecutor(PARALLEL) as pool:
-            yield from pool.map(one, wanted)
-
     def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         """Return one object, None if it is not there."""
         return next(iter(self.read(kind.url(namespace, name))), None)
@@ -260,3 +242,42 @@ class Api:
                 message = f"is not gone {_GONE} s after its deletion"
                 raise ApiError(504, message)
             time.sleep(0.5)
+
+
+class Lists(AbstractContextManager["Lists"]):
+    """Lists of many kinds, several at a time, beside what the block does."""
+
+    def __init__(self, api: Api) -> None:
+        """Begin with none."""
+        self._api, self._pool = api, ThreadPoolExecutor(PARALLEL)
+        self._asked: deque[tuple[Kind, bool, Future[list[Manifest]]]] = deque()
+
+    def ask(self, kind: Kind, labels: str = "", *, metadata_only: bool) -> None:
+        """Begin one list, or have it wait for its turn.
+
+        Args:
+            kind: what.
+            labels: label selector.
+            metadata_only: leave out all but metadata.
+        """
+        answer = self._pool.submit(self._api.objects, kind, labels=labels, metadata_only=metadata_only)
+        self._asked.append((kind, metadata_only, answer))
+
+    def answers(self) -> Iterator[tuple[Kind, bool, list[Manifest] | ApiError]]:
+        """Wait for the lists in the order in which they were asked for; each is forgotten with the next.
+
+        Yields:
+            Kind, metadata only, and the objects, or why they could not be listed.
+        """
+        while self._asked:
+            kind, metadata_only, answer = self._asked.popleft()
+            try:
+                found: list[Manifest] | ApiError = answer.result()
+            except ApiError as error:
+                found = error
+            del answer
+            yield kind, metadata_only, found
+
+    def __exit__(self, *_: object) -> None:
+        """Begin no more."""
+        self._pool.shutdown(cancel_futures=True)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import subprocess
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, ApiError, Kind
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, ApiError, Kind, Lists
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.compare import (
     Difference,
     confirmed,
@@ -117,10 +117,8 @@ class Snapshot:
     unreadable: list[str] = field(default_factory=list)
 
 
-def newest(
-    secrets: Iterable[Mapping[str, Any]], chart: str
-) -> tuple[dict[tuple[str, str], Release], dict[tuple[str, str], str]]:
-    """Return the newest revision of each release of a chart, by namespace and name; and why others can not be read."""
+def newest(secrets: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """Return the Secret of the newest revision of each release, by namespace and name."""
     latest: dict[tuple[str, str], Mapping[str, Any]] = {}
     for secret in secrets:
         labels = secret["metadata"]["labels"]
@@ -128,17 +126,7 @@ def newest(
         known = latest.get(place)
         if known is None or int(labels["version"]) > int(known["metadata"]["labels"]["version"]):
             latest[place] = secret
-    releases, broken = {}, {}
-    decoder = Decoder()
-    for place, secret in latest.items():
-        try:
-            release = decode(secret, decoder)
-        except StateError as error:
-            broken[place] = str(error)
-        else:
-            if release.chart == chart:
-                releases[place] = release
-    return releases, broken
+    return latest
 
 
 class Survey:
@@ -167,37 +155,56 @@ class Survey:
             StateError: a release's manifest can not be read.
         """
         kinds = self.api.kinds()
-        snapshot = self.snapshot = Snapshot()
+        snapshot, self._manifests = Snapshot(), {}
+        self.snapshot = snapshot
         snapshot.kinds = {(kind.group, kind.kind): kind for kind in kinds}
-        secrets = self.api.objects(snapshot.kinds["", "Secret"], labels="owner=helm,status!=superseded")
-        snapshot.releases, snapshot.broken = newest(secrets, self._chart.name)
-        del secrets
-        parser = Parser()
-        self._manifests = {place: release.objects(parser) for place, release in snapshot.releases.items()}
+        left = {key: kind for key, kind in snapshot.kinds.items() if kind.namespaced and kind.plural not in _RECORDS}
+        secrets = newest(self.api.objects(snapshot.kinds["", "Secret"], labels="owner=helm,status!=superseded"))
+        decoder, parser = Decoder(), Parser()
+        with Lists(self.api) as lists:
+            lists.ask(snapshot.kinds["", "Namespace"], COURSE, metadata_only=True)
+            # The API server makes the lists while the releases are read here; nearly all have the kinds of the first.
+            while secrets:
+                place, secret = secrets.popitem()
+                for manifest in self._read(place, secret, decoder, parser):
+                    if kind := left.pop(key_of(manifest)[:2], None):
+                        lists.ask(kind, f"{MANAGED_BY}=Helm", metadata_only=False)
+                        lists.ask(kind, f"{MANAGED_BY}!=Helm", metadata_only=True)
+            for kind in left.values():
+                lists.ask(kind, metadata_only=True)
+            relevant = {*namespaces, *(namespace for namespace, _name in snapshot.releases)}
+            for kind, metadata_only, found in lists.answers():
+                if isinstance(found, ApiError):
+                    snapshot.unreadable.append(f"{kind.plural}.{kind.group}".rstrip(".") + f": {found}")
+                else:
+                    self._sort(kind, found, snapshot.others if metadata_only else snapshot.objects, relevant)
+
+    def _read(
+        self, place: tuple[str, str], secret: Mapping[str, Any], decoder: Decoder, parser: Parser
+    ) -> list[Manifest]:
+        """Read one release; return what it consists of, nothing if it can not be read or is another chart's."""
+        try:
+            release = decode(secret, decoder)
+        except StateError as error:
+            self.snapshot.broken[place] = str(error)
+            return []
+        if release.chart != self._chart.name:
+            return []
         # A thousand of the texts that were read are a hundred megabytes.
-        snapshot.releases = {place: replace(release, manifest="") for place, release in snapshot.releases.items()}
-        released = {key_of(manifest)[:2] for objects in self._manifests.values() for manifest in objects}
-        relevant = {*namespaces, *(namespace for namespace, _name in snapshot.releases)}
-        plan: list[tuple[Kind, str, bool]] = [(snapshot.kinds["", "Namespace"], COURSE, True)]
-        for kind in kinds:
-            if not kind.namespaced or kind.plural in _RECORDS:
-                continue
-            if (kind.group, kind.kind) in released:
-                plan += [(kind, f"{MANAGED_BY}=Helm", False), (kind, f"{MANAGED_BY}!=Helm", True)]
-            else:
-                plan.append((kind, "", True))
-        for (kind, _labels, metadata_only), found in zip(plan, self.api.list_all(plan), strict=True):
-            if isinstance(found, ApiError):
-                snapshot.unreadable.append(f"{kind.plural}.{kind.group}".rstrip(".") + f": {found}")
-                continue
-            for item in found:
-                metadata = item["metadata"]
-                snapshot.managers.learn(metadata)
-                if kind.kind == "Namespace":
-                    snapshot.namespaces[metadata["name"]] = item
-                elif metadata["namespace"] in relevant:
-                    place = snapshot.others if metadata_only else snapshot.objects
-                    place[metadata["namespace"]][kind.group, kind.kind, metadata["name"]] = item
+        self.snapshot.releases[place] = replace(release, manifest="")
+        return self._manifests.setdefault(place, release.objects(parser))
+
+    def _sort(
+        self, kind: Kind, found: Sequence[Manifest], places: dict[str, dict[Key, Manifest]], relevant: Container[str]
+    ) -> None:
+        """Keep what was listed where it is looked for."""
+        for item in found:
+            metadata = item["metadata"]
+            self.snapshot.managers.learn(metadata)
+            if kind.kind == "Namespace":
+                self.snapshot.namespaces[metadata["name"]] = item
+            elif metadata["namespace"] in relevant:
+                places[metadata["namespace"]][kind.group, kind.kind, metadata["name"]] = item
 
     def judge(self, wanted: Mapping[str, Wanted], known: Iterable[str] = ()) -> list[CourseState]:
         """Judge all courses by what was seen.

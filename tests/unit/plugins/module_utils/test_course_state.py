@@ -355,10 +355,6 @@ class FewObjects:
             return self.deployments
         return self.others[kind.kind]
 
-    def list_all(self, wanted: list[tuple[Kind, str, bool]]) -> list[list[dict[str, Any]]]:
-        """See `Api`."""
-        return [self.objects(kind, labels=labels, metadata_only=only) for kind, labels, only in wanted]
-
     def patch(self, *_: object, dry: bool) -> dict[str, Any]:
         """Answer as if the repair had worked."""
         assert dry
