@@ -16,7 +16,7 @@ import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -80,16 +80,16 @@ class WantedValues:
         )
         self._services = _by_namespace(api.objects(_SERVICES, fields="metadata.name=proxy"))
         raw = {**self._defaults, **self._vars}
-        self._used = self._reached(name for name, value in self._shared.items() if value is not raw.get(name))
+        self._used = self._reached({name for name, value in self._shared.items() if value is not raw.get(name)})
 
-    def _reached(self, known: Iterable[str] = ()) -> set[str]:
+    def _reached(self, known: Set[str] = frozenset()) -> set[str]:
         """Return the names that the role's templates for values need, without what only known ones need."""
         raw = {**self._defaults, **self._vars}
         found: set[str] = set()
         left = {*ASKED, f"_{_ROLE}_release_values", f"_{_ROLE}_helm"}
         while left:
             found |= left
-            left = {word for name in left.difference(known) for word in _words(raw.get(name))} - found
+            left = {word for name in left - known for word in _words(raw.get(name))} - found
         return found
 
     def _compute_shared(self) -> dict[str, Any]:
