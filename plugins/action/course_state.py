@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ansible.errors import AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api
@@ -35,6 +36,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     _requires_connection = False
     _supports_check_mode = True
     _supports_async = False
+    _api: Api | None = None
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """See `ansible.plugins.action.ActionBase.run`."""
@@ -51,8 +53,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return {**result, "failed": True, "changed": False, "msg": f"Courses: {error}"}
         except NoConnectionError as error:
             message = f"Courses: {error}"
-            # With an exit code of its own: nobody knows whether there is drift.
-            if self._task.check_mode and self._task.args.get("report_mode") != "report":
+            # Else with an exit code of its own: nobody knows whether there is drift.
+            never = self._api is None or self._api.calls <= 1
+            if never and self._task.check_mode and self._task.args.get("report_mode") != "report":
                 nothing: dict[str, list[Any]] = {"courses": [], "work": [], "rosters": [], "lines": []}
                 summary = "The courses would come as soon as there is a cluster."
                 return {**result, "changed": True, **nothing, "summary": summary, "msg": message}
@@ -63,7 +66,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _inventory(self, variables: Mapping[str, Any]) -> dict[str, Any]:
         hostvars, groups = variables["hostvars"], variables["groups"]
         connection = task_connection(self._task, self._templar)
-        api = Api(connection)
+        api = self._api = Api(connection)
         more = {"hostvars": hostvars, "groups": groups, "ansible_check_mode": self._task.check_mode}
         raw = {host: {**hostvars.raw_get(host), **more} for host in variables["ansible_play_hosts"]}
         wanted = WantedValues(COLLECTION, self._loader, api, raw)
@@ -79,7 +82,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         for course in found["courses"]:
             name = course["course"]
             wants = inventory.get(name)
-            if wants and wants.why:
+            if wants and wants.values is None:
                 course["deploy"] = True
                 course["reasons"].append(f"its values are not known yet: {wants.why}")
             course["work"] = course["state"] != "orphaned" and bool(
@@ -115,10 +118,18 @@ class CourseWanted(NamedTuple):
 
 
 def of_course(wanted: WantedValues, host: str) -> CourseWanted:
-    """Return what the inventory says of a course."""
+    """Return what the inventory says of a course.
+
+    Raises:
+        StateError: a variable that decides what is done can not be computed.
+    """
     templar = wanted.variables(host)
     values, why = wanted.values(templar)
-    rotates, shows, platform = (wanted.option(templar, name) for name in ASKED)
+    try:
+        rotates, shows, platform = (wanted.option(templar, name) for name in ASKED)
+    except AnsibleError as error:
+        message = f"{host}: {error.message}"
+        raise StateError(message) from error
     return CourseWanted(values, why, bool(int(rotates or 0) or boolean(shows or False)), bool(platform))
 
 

@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import pickle
+import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from multiprocessing.connection import Connection
@@ -57,9 +59,21 @@ class Beside(AbstractContextManager["Beside[Result]"]):
 
 
 def _answer(work: Callable[[], Any], sender: Connection) -> None:
+    # Ansible's own handlers are for the process that this is a copy of.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
     answer: tuple[Any, Exception | None]
     try:
         answer = work(), None
     except Exception as error:  # raised where it is waited for
-        answer = None, error
+        answer = None, _portable(error)
     sender.send(answer)
+
+
+def _portable(error: Exception) -> Exception:
+    """Return an error, or its text if it would not come through a pipe."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 (what was just written)
+    except Exception:  # whatever its class does
+        return StateError(str(error))
+    return error

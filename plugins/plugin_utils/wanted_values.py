@@ -144,9 +144,9 @@ class WantedValues:
                 self._plain[name] if name in self._plain else _without_marks(self.option(templar, name))
                 for name in _PARTS
             ]
+            return functools.reduce(merge_hash, (part for part in parts if part not in ({}, [], None)), {}), ""
         except AnsibleError as error:
             return None, " ".join(str(error.message).split())
-        return functools.reduce(merge_hash, filter(None, parts), {}), ""
 
     def option(self, templar: Templar, name: str) -> Any:  # noqa: ANN401 (a variable can be anything)
         """Return the value of one of the role's variables."""

@@ -13,13 +13,15 @@ from ansible._internal._templating._engine import TemplateEngine
 from ansible._internal._templating._jinja_bits import AnsibleEnvironment
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import trust_as_template
-from ansible_collections.campus.hubs.plugins.action.course_state import lines
+from ansible_collections.campus.hubs.plugins.action.course_state import lines, of_course
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, ApiError, Kind
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import StateError
 from ansible_collections.campus.hubs.plugins.plugin_utils.api_connection import (
     NoConnectionError,
     client_connection,
     plain_connection,
 )
+from ansible_collections.campus.hubs.plugins.plugin_utils.beside import Beside
 from ansible_collections.campus.hubs.plugins.plugin_utils.wanted_values import WantedValues, chart_files
 
 from tests.unit.plugins.kubeconfigs import write_kubeconfig
@@ -102,6 +104,24 @@ def test_what_can_not_be_computed_is_said() -> None:
     found, why = compute({"a": {"course_hub_max_upload": trust_as_template("{{ nothing }}")}, "b": {}})["a"]
     assert found is None
     assert "nothing" in why
+
+
+@pytest.mark.parametrize("wrong", ["hub: {}", trust_as_template("{{ nothing }}"), ["a"]])
+def test_values_that_do_not_combine_stop_their_own_course_only(wrong: object) -> None:
+    found = compute({"a": {"course_hub_values": wrong}, "b": {}})
+    assert found["a"][0] is None
+    assert found["a"][1]
+    assert found["b"][0] is not None
+
+
+def test_a_variable_that_decides_what_is_done_is_named_with_its_course() -> None:
+    own = {"a": {"course_hub_show_secret": trust_as_template("{{ nothing }}"), "inventory_hostname": "a"}}
+    wanted = WantedValues(ROOT, DataLoader(), Answers(), own)
+    with (
+        pytest.raises(StateError, match=r"a: .*'nothing' is undefined"),
+        Beside(lambda: of_course(wanted, "a")) as computed,
+    ):
+        computed.result()
 
 
 PLATFORM = {"issuer": "https://lms.example.edu", "token_endpoint": "https://lms.example.edu/token"}
