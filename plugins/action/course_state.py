@@ -53,7 +53,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return {**result, "failed": True, "changed": False, "msg": f"Courses: {error}"}
         except NoConnectionError as error:
             message = f"Courses: {error}"
-            # Else with an exit code of its own: nobody knows whether there is drift.
+            # A check may come before the cluster: then the first request, if there is any, finds nobody.
+            # All else ends with an exit code of its own, since nobody knows whether there is drift.
             never = self._api is None or self._api.calls <= 1
             if never and self._task.check_mode and self._task.args.get("report_mode") != "report":
                 nothing: dict[str, list[Any]] = {"courses": [], "work": [], "rosters": [], "lines": []}
@@ -65,8 +66,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _inventory(self, variables: Mapping[str, Any]) -> dict[str, Any]:
         hostvars, groups = variables["hostvars"], variables["groups"]
-        connection = task_connection(self._task, self._templar)
-        api = self._api = Api(connection)
+        api = self._api = Api(task_connection(self._task, self._templar))
         more = {"hostvars": hostvars, "groups": groups, "ansible_check_mode": self._task.check_mode}
         raw = {host: {**hostvars.raw_get(host), **more} for host in variables["ansible_play_hosts"]}
         wanted = WantedValues(COLLECTION, self._loader, api, raw)

@@ -26,7 +26,7 @@ class Beside(AbstractContextManager["Beside[Result]"]):
         """Begin. No other thread may run yet, since a copy has none of them.
 
         Args:
-            work: what is computed; its result and its errors have to be such that can be pickled.
+            work: what is computed; its result has to be such that can be pickled.
         """
         context = multiprocessing.get_context("fork")
         self._receiver, sender = context.Pipe(duplex=False)
@@ -38,7 +38,7 @@ class Beside(AbstractContextManager["Beside[Result]"]):
         """Wait for what was computed; only once.
 
         Raises:
-            StateError: the process has come to an end without it.
+            StateError: the process has come to an end without it; or the text of an error that can not be pickled.
             Exception: what the computation has raised.
         """
         try:

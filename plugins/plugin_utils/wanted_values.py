@@ -69,6 +69,7 @@ class WantedValues:
         # The lookup of the role would copy all variables for each course.
         template = loader.get_text_file_contents(str(self._role / "templates" / "values.yaml.j2"))
         self._vars[f"_{_ROLE}_values_text"] = trust_as_template(template)
+        self._raw: dict[str, Any] = {**self._defaults, **self._vars}
         self._courses = courses
         self._templar = Templar(loader=loader, variables={})
         compile_once(self._templar)
@@ -79,17 +80,15 @@ class WantedValues:
             api.objects(_SECRETS, labels="app.kubernetes.io/managed-by=campus.hubs", metadata_only=True)
         )
         self._services = _by_namespace(api.objects(_SERVICES, fields="metadata.name=proxy"))
-        raw = {**self._defaults, **self._vars}
-        self._used = self._reached({name for name, value in self._shared.items() if value is not raw.get(name)})
+        self._used = self._reached({name for name, value in self._shared.items() if value is not self._raw[name]})
 
     def _reached(self, known: Set[str] = frozenset()) -> set[str]:
         """Return the names that the role's templates for values need, without what only known ones need."""
-        raw = {**self._defaults, **self._vars}
         found: set[str] = set()
         left = {*ASKED, f"_{_ROLE}_release_values", f"_{_ROLE}_helm"}
         while left:
             found |= left
-            left = {word for name in left - known for word in _words(raw.get(name))} - found
+            left = {word for name in left - known for word in _words(self._raw.get(name))} - found
         return found
 
     def _compute_shared(self) -> dict[str, Any]:
@@ -99,9 +98,8 @@ class WantedValues:
         """
         same, differing = _alike(list(self._courses.values()))
         known = {**self._registered, "role_path": str(self._role), **same}
-        left = {name: raw for name, raw in self._defaults.items() if name not in same and name not in differing}
-        left = {**left, **self._vars}
-        left = {name: left[name] for name in self._reached() if name in left}
+        ours = {*self._vars, *({*self._defaults} - {*same} - differing)}
+        left = {name: self._raw[name] for name in self._reached() & ours}
         needs = {name: {word for word in _words(raw) if _VARIABLE.fullmatch(word)} for name, raw in left.items()}
         shared: dict[str, Any] = {}
         while ready := {name: raw for name, raw in left.items() if needs[name] <= {*known, *shared}}:
