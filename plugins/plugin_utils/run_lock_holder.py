@@ -10,7 +10,8 @@ longer than the lock.
 
 Two locks are held. A lock on a file (flock(2)) keeps out runs of the same inventory on this machine, even before there
 is a cluster; the kernel frees it with this process. A Lease in the cluster (coordination.k8s.io/v1) keeps out all
-others; it is deleted at the end, and expires if this process was killed as well.
+others; it is deleted at the end. If this process was killed as well, it expires, and the next run on this machine takes
+it over at once: it gets the file, which says whose the Lease was.
 """
 
 from __future__ import annotations
@@ -74,18 +75,23 @@ class BusyError(Exception):
         self.holder, self.since = holder, since
 
 
+class HeldError(Exception):
+    """The lock is held by this very run already."""
+
+
 class Ended(Exception):  # noqa: N818 (it is no error)
     """The run has ended."""
 
 
-def lock_file(request: Request) -> bool:
+def lock_file(request: Request) -> Request | None:
     """Lock the file until this process ends, and write into it who holds it.
 
     Returns:
-        False if this very run has the lock already.
+        Who held it last, if that run has ended.
 
     Raises:
         BusyError: another process has locked it.
+        HeldError: this very run has locked it.
         OSError: the file can not be written or locked.
     """
     path = Path(request.file)
@@ -94,24 +100,44 @@ def lock_file(request: Request) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        try:
-            other = Request(**json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError):  # it has only just been locked
+        other = read_request(path)
+        if not other:  # it has only just been locked
             raise BusyError("a process on this machine", request.since) from None
         if other.pid == request.pid:
-            return False
+            raise HeldError from None
         raise BusyError(other.holder, other.since) from None
+    last = read_request(path)
     os.truncate(descriptor, 0)
     os.write(descriptor, json.dumps(asdict(request)).encode())
-    return True
+    return last if last and has_ended(last, request) else None
+
+
+def read_request(path: Path) -> Request | None:
+    """Return what is in the file; None if that is no request."""
+    try:
+        return Request(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        return None
+
+
+def has_ended(last: Request, request: Request) -> bool:
+    """Tell whether the run of another request has certainly ended. Of other machines' runs nothing is known."""
+    if last.holder.rpartition(" (")[0] != request.holder.rpartition(" (")[0]:
+        return False
+    try:
+        sleeper(last.pid)(0)
+    except Ended:
+        return True
+    return False
 
 
 class Lease:
     """The Lease of the cluster, for one run."""
 
-    def __init__(self, request: Request, sleep: Callable[[float], None]) -> None:
-        """Take whose it is to be; connects to nothing."""
+    def __init__(self, request: Request, sleep: Callable[[float], None], ended: Request | None = None) -> None:
+        """Take whose it is to be, and whose it may be taken from at once; connects to nothing."""
         self._request, self._sleep = request, sleep
+        self._owners = {(one.holder, one.since) for one in (request, ended) if one}
         # resourceVersion that may be overwritten.
         self._version = ""
 
@@ -162,7 +188,7 @@ class Lease:
 
     def _is_ours(self, found: Mapping[str, Any]) -> bool:
         spec = found["spec"]
-        return (spec.get("holderIdentity"), spec.get("acquireTime")) == (self._request.holder, self._request.since)
+        return (spec.get("holderIdentity"), spec.get("acquireTime")) in self._owners
 
     def _manifest(self) -> dict[str, Any]:
         metadata = {"name": LEASE, "labels": {"app.kubernetes.io/managed-by": "campus.hubs"}}
@@ -312,11 +338,11 @@ def hold(request: Request, answer: Callable[[Mapping[str, Any]], None]) -> None:
         answer: takes what is to be told to the task, once.
     """
     sleep = sleeper(request.pid)
-    lease = Lease(request, sleep)
     try:
-        if not lock_file(request):
-            answer({"why": ""})
-            return
+        lease = Lease(request, sleep, lock_file(request))
+    except HeldError:
+        answer({"why": ""})
+        return
     except BusyError as busy:
         answer({"holder": busy.holder, "since": busy.since})
         return

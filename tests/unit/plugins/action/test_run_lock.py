@@ -221,6 +221,31 @@ def test_a_dead_machines_lease_is_taken_over(leases: Leases, start: Start) -> No
     assert leases.spec["holderIdentity"] == "bert"
 
 
+def test_a_run_killed_with_its_holder_is_in_nobodys_way_on_its_machine(leases: Leases, start: Start) -> None:
+    first = start("anna@desk (process 1)", machine="desk")
+    first.holder.kill()
+    first.end()
+    assert leases.spec
+    assert start("anna@server (process 2)", machine="server").answer["holder"] == first.request.holder
+    assert start("anna@desk (process 3)", machine="desk").answer == {"why": ""}
+    assert leases.spec["holderIdentity"] == "anna@desk (process 3)"
+
+
+def test_a_run_that_has_lost_its_holder_goes_on_alone(leases: Leases, start: Start) -> None:
+    first = start("anna@desk (process 1)")
+    first.holder.kill()
+    first.holder.wait()
+    assert start("anna@desk (process 2)").answer["holder"] == first.request.holder
+
+
+def test_another_machines_run_is_not_known_to_have_ended(leases: Leases, start: Start) -> None:
+    """The file is in a home folder that two machines share, and its lock holds on one of them only."""
+    first = start("anna@desk (process 1)")
+    first.holder.kill()
+    first.end()
+    assert start("anna@server (process 2)").answer["holder"] == first.request.holder
+
+
 def test_a_slow_clock_does_not_give_the_lease_away(leases: Leases, start: Start) -> None:
     """It looks expired, but somebody renews it."""
     leases.put("anna", age=100)
