@@ -111,12 +111,19 @@ def fetch(config: Configuration) -> str:
     """Bring the inventory up to the branch's commit and return that.
 
     Raises:
-        RunError: it can not be fetched, or nobody who may has signed it; the inventory is left as it was.
+        RunError: it cannot be fetched, nobody who may has signed it, or it does not follow the signed commit that was
+            used last; the inventory is left as it was.
     """
-    folder = Path(config.state) / "inventory"
+    folder, last_commit = Path(config.state) / "inventory", Path(config.state) / "last_commit"
     key = config.credential("deploy_key")
     ssh = ["ssh", "-o", "BatchMode=yes", *config.ssh(), *(["-i", str(key), "-o", "IdentitiesOnly=yes"] if key else [])]
-    environment = os.environ | {"GIT_SSH_COMMAND": shlex.join(ssh), "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    environment = os.environ | {
+        "GIT_SSH_COMMAND": shlex.join(ssh),
+        "GIT_TERMINAL_PROMPT": "0",
+        # Who follows whom is what the commits say.
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "LC_ALL": "C",
+    }
 
     def git(*arguments: str) -> str:
         command = ["git", "-c", f"gpg.ssh.allowedSignersFile={config.signers}", *arguments]
@@ -129,9 +136,9 @@ def fetch(config: Configuration) -> str:
     try:
         git("init", "--quiet")
         git("fetch", "--quiet", "--no-tags", config.repository, f"+refs/heads/{config.branch}:refs/heads/fetched")
-        commit = git("rev-parse", "fetched^{commit}")
+        commit = git("rev-parse", "refs/heads/fetched^{commit}")
     except RunError as error:
-        raise RunError(f"The inventory can not be fetched from {config.repository}: {error}") from error
+        raise RunError(f"The inventory cannot be fetched from {config.repository}: {error}") from error
     if config.signers:
         try:
             git("verify-commit", commit)
@@ -140,9 +147,25 @@ def fetch(config: Configuration) -> str:
                 f"Commit {commit[:12]} of branch {config.branch} is not signed by any of scheduled_run_allowed_signers "
                 f"and is not used ({error}). Have it signed: git commit --amend --no-edit --gpg-sign."
             ) from error
+        # An old commit is as well signed as a new one: who can write to the branch and cannot sign must not choose.
+        last = last_commit.read_text(encoding="utf-8").strip() if last_commit.exists() else commit
+        try:
+            git("merge-base", "--is-ancestor", last, commit)
+        except RunError as error:
+            raise RunError(
+                f"Commit {commit[:12]} of branch {config.branch} is signed, but does not follow {last[:12]}, "
+                f"which was used last, and is not used: the branch was set back, written anew or exchanged. "
+                f"If that was you, join the two and sign that: "
+                f"git merge --strategy=ours --gpg-sign {last[:12]}. Or have the next run take any signed commit: "
+                f"rm {last_commit} on {socket.gethostname()}."
+            ) from error
     git("checkout", "--quiet", "--force", "--detach", commit)
     # The run leaves its kubeconfig beside the inventory.
     git("clean", "-ffdxq", "--exclude=kubeconfig")
+    if config.signers:
+        new = last_commit.with_suffix(".new")
+        new.write_text(f"{commit}\n", encoding="utf-8")
+        new.replace(last_commit)
     return commit
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import socketserver
@@ -285,11 +286,88 @@ def test_only_signed_commits(ops: Ops) -> None:
     assert ops.run()[0] == CLEAN
 
 
+@pytest.mark.parametrize(
+    "how", ["set back", "written anew", "another history", "sibling of the last", "tag of the branch's name"]
+)
+def test_no_way_back_to_another_signed_commit(ops: Ops, how: str) -> None:
+    """Who can write to the branch and cannot sign may choose among what was ever signed."""
+    key = ops.key("mine")
+    ops.sign_for(key)
+    old = ops.commit("hosts.yml", "all: {vars: {age: old}}\n", key)
+    ops.git("branch", "sibling")
+    used = ops.commit("hosts.yml", "all: {vars: {age: new}}\n", key)
+    assert ops.run()[0] == CLEAN
+    if how == "set back":
+        ops.git("reset", "--quiet", "--hard", old)
+    elif how == "written anew":
+        ops.git("reset", "--quiet", "--hard", old)
+        ops.commit("hosts.yml", "all: {vars: {age: other}}\n", key)
+    elif how == "another history":
+        ops.git("checkout", "--quiet", "--orphan", "elsewhere")
+        ops.commit("hosts.yml", "all: {vars: {age: elsewhere}}\n", key)
+        ops.git("branch", "--force", "main", "elsewhere")
+    elif how == "sibling of the last":
+        ops.git("checkout", "--quiet", "sibling")
+        ops.commit("hosts.yml", "all: {vars: {age: sibling}}\n", key)
+        ops.configuration["branch"] = "sibling"
+    else:
+        ops.git("tag", "main", old)
+        ops.git("checkout", "--quiet", "--detach", "refs/heads/main")
+        ops.git("branch", "--delete", "--force", "main")
+    (ops.folder / "called").unlink()
+    code, output = ops.run()
+    assert code == FAILED
+    assert ops.called == []
+    assert "age: new" in (ops.state / "inventory/hosts.yml").read_text()
+    assert ops.hook.posted[-1][1]["title"] == "failed"
+    if how != "tag of the branch's name":
+        assert f"does not follow {used[:12]}, which was used last" in output
+
+
+@pytest.mark.parametrize("way", ["merge", "forget"])
+def test_ways_out_after_a_branch_was_set_back(ops: Ops, way: str) -> None:
+    key = ops.key("mine")
+    ops.sign_for(key)
+    old = ops.commit("hosts.yml", "all: {vars: {age: old}}\n", key)
+    used = ops.commit("hosts.yml", "all: {vars: {age: new}}\n", key)
+    assert ops.run()[0] == CLEAN
+    ops.git("reset", "--quiet", "--hard", old)
+    _, output = ops.run()
+    if way == "merge":
+        (command,) = re.findall(r"git (merge .*?)\. Or", output)
+        ops.git("-c", "gpg.format=ssh", "-c", f"user.signingKey={key}", *command.split())
+    else:
+        (path,) = re.findall(r"rm (\S+) on", output)
+        Path(path).unlink()
+    assert ops.run()[0] == CLEAN
+    assert "age: old" in (ops.state / "inventory/hosts.yml").read_text()
+    # From there on as before.
+    ops.git("reset", "--quiet", "--hard", used if way == "merge" else f"{old}~1")
+    assert ops.run()[0] == FAILED
+
+
+def test_a_signed_branch_goes_on(ops: Ops) -> None:
+    key = ops.key("mine")
+    ops.commit("hosts.yml", "all: {vars: {age: unsigned}}\n")
+    assert ops.run()[0] == CLEAN
+    ops.sign_for(key)
+    for number in range(3):
+        # The middle one is a merge.
+        ops.git("checkout", "--quiet", "-B", "side")
+        ops.commit("hosts.yml", f"all: {{vars: {{age: {number}}}}}\n", key)
+        ops.git("checkout", "--quiet", "main")
+        signing = ["-c", "gpg.format=ssh", "-c", f"user.signingKey={key}"]
+        ops.git(*signing, "merge", "--quiet", *(["--no-ff", "--gpg-sign"] if number == 1 else ["--ff-only"]), "side")
+        assert ops.run()[0] == CLEAN
+        assert ops.run()[0] == CLEAN, "the same commit twice"
+        assert f"age: {number}" in (ops.state / "inventory/hosts.yml").read_text()
+
+
 def test_no_repository(ops: Ops) -> None:
     ops.configuration["branch"] = "mian"
     code, output = ops.run()
     assert code == FAILED
-    assert "The inventory can not be fetched from" in output
+    assert "The inventory cannot be fetched from" in output
     assert "mian" in output
     assert ops.called == []
     assert ops.hook.posted[0][1]["title"] == "failed"
