@@ -27,16 +27,20 @@ def member(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the exchange keeps of a launch, from the login's auth_state.
 
     Args:
-        state: sub, course_role, launched_at (seconds since 1970), given_name, family_name, full_name, email; nrps and
-            ags as LTI 1.3 launches claim them, outcomes as LTI 1.1 launches have them.
+        state: sub, course_role, launched_at and issued_at (seconds since 1970, by the hub's clock and the LMS's),
+            context (id, title, label of the LMS's course), given_name, family_name, full_name, email; nrps and ags as
+            LTI 1.3 launches claim them, outcomes as LTI 1.1 launches have them.
 
     """
     ags = state.get("ags") or {}
     outcomes = state.get("outcomes") or {}
+    context = state.get("context") or {}
     return {
         "subject": str(state.get("sub") or ""),
         "role": str(state.get("course_role") or "student"),
         "launched_at": state.get("launched_at") or 0,
+        "issued_at": state.get("issued_at") or 0,
+        "context": {name: str(context.get(name) or "") for name in ("id", "title", "label")},
         "given_name": str(state.get("given_name") or ""),
         "family_name": str(state.get("family_name") or state.get("full_name") or ""),
         "email": str(state.get("email") or ""),

@@ -23,6 +23,8 @@ STATE = {
     "sub": "17",
     "course_role": "instructor",
     "launched_at": 1790000000.5,
+    "issued_at": 1789999999,
+    "context": {"id": "9", "title": "Python", "label": "PY1"},
     "given_name": "Ada",
     "family_name": "Lovelace",
     "email": "ada@example.edu",
@@ -92,6 +94,8 @@ def test_a_launch_of_lti_13_makes_a_member(exchange: ModuleType) -> None:
         "subject": "17",
         "role": "instructor",
         "launched_at": 1790000000.5,
+        "issued_at": 1789999999,
+        "context": {"id": "9", "title": "Python", "label": "PY1"},
         "given_name": "Ada",
         "family_name": "Lovelace",
         "email": "ada@example.edu",
@@ -106,6 +110,8 @@ def test_a_launch_of_lti_11_carries_its_outcome(exchange: ModuleType) -> None:
     found = exchange.member({"sub": "17", "course_role": "student", "full_name": "Ada Lovelace", "outcomes": outcomes})
     assert found["outcome"] == {"url": "https://lms.example/outcomes", "sourcedid": "17:4"}
     assert found["ags"] is None
+    # A session of before an update has none.
+    assert (found["context"], found["issued_at"]) == ({"id": "", "title": "", "label": ""}, 0)
     assert found["nrps_url"] == ""
     assert found["family_name"] == "Ada Lovelace"
 

@@ -140,7 +140,7 @@ class Lms:
             LTI + "target_link_uri": "http://hub.example.edu/",
             LTI + "resource_link": {"id": "31"},
             LTI + "roles": [f"{MEMBERSHIP}#Learner"],
-            LTI + "context": {"id": "course-9", "label": "", "title": "Python"},
+            LTI + "context": {"id": "course-9", "label": "PY1", "title": "Python"},
             LTI + "ext": {"user_username": "ada", "lms": "moodle-2"},
             "https://purl.imsglobal.org/spec/lti-nrps/claim/namesroleservice": {
                 "context_memberships_url": f"{self.issuer}/nrps/9",

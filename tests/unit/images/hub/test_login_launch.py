@@ -21,6 +21,8 @@ def form(**changes: str) -> dict[str, str]:
         "roles": "Instructor",
         "oauth_consumer_key": "consumer",
         "context_id": "course-9",
+        "context_label": "PY1",
+        "oauth_timestamp": "1790000000",
         **changes,
     }
 
@@ -37,8 +39,8 @@ def test_auth_state_has_what_rosters_and_grades_need(lms: Lms) -> None:
         "lti_version": "1.3",
         "client_id": "python-ws26",
         "deployment_id": "7",
-        "context_id": "course-9",
-        "context_title": "Python",
+        "issued_at": claims["iat"],
+        "context": {"id": "course-9", "title": "Python", "label": "PY1"},
         "resource_link_id": "31",
         "full_name": "Ada Lovelace",
         "given_name": "Ada",
@@ -64,6 +66,38 @@ def test_lti11_means_the_same_person_as_lti13(lms: Lms) -> None:
         form(tool_consumer_instance_guid="something else"), issuer="https://moodle.example.edu/"
     )
     assert by13.user_name == by11.user_name == configured.user_name == user_name("moodle.example.edu", "4711")
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ("9", "9"),
+        (9, "9"),
+        (" 9", " 9"),
+        ("9/ä b", "9/ä b"),
+        ("9" * 255, "9" * 255),
+        ("9" * 256, ""),
+        ("9\n", ""),
+        ("\x009", ""),
+        ("9\u202e", ""),
+        ("\ud800", ""),
+        (" ", ""),
+        ("", ""),
+        (None, ""),
+        (True, ""),
+        (9.0, ""),
+        (["9"], ""),
+        ({"id": "9"}, ""),
+    ],
+)
+def test_a_context_is_known_by_exactly_its_id(lms: Lms, sent: object, kept: str) -> None:
+    """Two ids never become one, so that no course of the LMS is taken for another."""
+    by13 = launch_from_claims(lms.claims("n", context={"id": sent, "title": "T\n", "label": 5}), issuer=lms.issuer)
+    assert by13.auth_state["context"] == {"id": kept, "title": "T", "label": ""}
+    if isinstance(sent, str):
+        by11 = launch_from_form(form(context_id=sent), issuer="")
+        assert by11.auth_state["context"] == {"id": kept, "title": "", "label": "PY1"}
+        assert by11.auth_state["issued_at"] == 1790000000
 
 
 def test_lti11_without_guid_falls_back_to_the_consumer_key() -> None:
@@ -127,7 +161,8 @@ def test_only_named_contexts_may_launch_if_any_is_named(lms: Lms) -> None:
 
 
 def test_environment_of_the_server() -> None:
-    state = {"course_role": "instructor", "full_name": "Ada Lovelace", "email": "ada@example.edu", "context_id": "9"}
+    state = {"course_role": "instructor", "full_name": "Ada Lovelace", "email": "ada@example.edu"}
+    state["context"] = {"id": "9", "title": "Python", "label": "PY1"}
     assert spawn_environment(state) == {
         "COURSE_ROLE": "instructor",
         "COURSE_CONTEXT_ID": "9",

@@ -46,6 +46,11 @@ def checked_identifier(value: object, what: str) -> str:
     """
     if not isinstance(value, str) or not value.strip():
         raise LaunchRefused(400, f"The launch does not say who you are ({what} is missing).")
-    if len(value) > MAX_SUBJECT or not value.isprintable():
+    if not is_identifier(value):
         raise LaunchRefused(400, f"The launch holds an unusable {what}.")
     return value
+
+
+def is_identifier(value: str) -> bool:
+    """Tell whether a text is an opaque identifier of LTI: 1 to 255 characters that can be shown."""
+    return 0 < len(value) <= MAX_SUBJECT and value.isprintable() and not value.isspace()

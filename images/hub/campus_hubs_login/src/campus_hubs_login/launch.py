@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import LaunchRefused
-from .identity import checked_identifier, user_name
+from .identity import checked_identifier, is_identifier, user_name
 from .roles import COURSE_ROLES, CourseRole, course_role
 
 LTI = "https://purl.imsglobal.org/spec/lti/claim/"
@@ -72,8 +72,12 @@ def launch_from_claims(claims: Mapping[str, Any], *, issuer: str) -> Launch:
         "lti_version": "1.3",
         "client_id": _first(claims.get("azp"), claims.get("aud")),
         "deployment_id": text(claims.get(LTI + "deployment_id")),
-        "context_id": text(context.get("id")),
-        "context_title": text(context.get("title")),
+        "issued_at": int(claims["iat"]),
+        "context": {
+            "id": _context_id(context.get("id")),
+            "title": text(context.get("title")),
+            "label": text(context.get("label")),
+        },
         "resource_link_id": text(_mapping(claims.get(LTI + "resource_link")).get("id")),
         "full_name": text(claims.get("name")),
         "given_name": text(claims.get("given_name")),
@@ -109,8 +113,12 @@ def launch_from_form(form: Mapping[str, str], *, issuer: str) -> Launch:
     details = {
         "lti_version": "1.1",
         "consumer_key": text(form["oauth_consumer_key"]),
-        "context_id": text(form.get("context_id")),
-        "context_title": text(form.get("context_title")),
+        "issued_at": int(form["oauth_timestamp"]),
+        "context": {
+            "id": _context_id(form.get("context_id")),
+            "title": text(form.get("context_title")),
+            "label": text(form.get("context_label")),
+        },
         "resource_link_id": text(form.get("resource_link_id")),
         "full_name": text(form.get("lis_person_name_full")),
         "given_name": text(form.get("lis_person_name_given")),
@@ -148,7 +156,7 @@ def spawn_environment(auth_state: Mapping[str, Any] | None) -> dict[str, str]:
     )
     return {
         "COURSE_ROLE": role if role in COURSE_ROLES else "student",
-        "COURSE_CONTEXT_ID": text(state.get("context_id")).translate(_UNWANTED_IN_NAMES),
+        "COURSE_CONTEXT_ID": text(_mapping(state.get("context")).get("id")).translate(_UNWANTED_IN_NAMES),
         "COURSE_USER_FULL_NAME": full_name.translate(_UNWANTED_IN_NAMES),
         "COURSE_USER_EMAIL": text(state.get("email")).translate(_UNWANTED_IN_NAMES),
     }
@@ -159,6 +167,15 @@ def text(value: object, limit: int = MAX_TEXT) -> str:
     if not isinstance(value, str):
         return ""
     return "".join(char for char in value if char.isprintable()).strip()[:limit]
+
+
+def _context_id(value: object) -> str:
+    """Read the id of the LMS's course exactly as it is, since it is compared; '' if it is none.
+
+    LTI 1.3 (5.4.1) wants a text of at most 255 characters; some LMSs send their number.
+    """
+    found = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    return found if isinstance(found, str) and is_identifier(found) else ""
 
 
 def _first(*values: object) -> str:
@@ -188,5 +205,5 @@ def require_context(launch: Launch, allowed: Iterable[str]) -> None:
     :raises LaunchRefused: 403.
     """
     contexts = set(allowed)
-    if contexts and launch.details["context_id"] not in contexts:
+    if contexts and launch.details["context"]["id"] not in contexts:
         raise LaunchRefused(403, "This link belongs to another course of your LMS.")
