@@ -52,7 +52,9 @@ MEMORY, CPU, HOME_SIZE, CULL = "course_hub_memory", "course_hub_cpu", "course_hu
 CULL_DEFAULTS = {"timeout": 3600, "every": 300, "max_age": 0}
 CANARY = "course_hub_canary"
 LMS_NETWORKS, USER_NETWORKS, CONFIG = "course_hub_lms_networks", "course_hub_user_networks", "course_hub_config"
+CAMPUS_NETWORKS, INTERNET_PORTS = "course_hub_campus_networks", "course_hub_internet_ports"
 NETWORK_FORM = "a network such as 10.1.0.0/16, with nothing behind the prefix"
+PORTS_FORM = "ports from 1 to 65535"
 PLATFORM_FIELDS = ("issuer", "authorization_endpoint", "token_endpoint", "jwks_uri")
 
 # The id becomes namespace (course-ID), release and label; 40 leaves room for what is put before and behind it.
@@ -401,9 +403,18 @@ def _check_address(inventory: Inventory, course: Host) -> Iterator[Mistake]:
 
 def _check_networks(course: Host) -> Iterator[Mistake]:
     lms, others = course.value(LMS_NETWORKS), course.value(USER_NETWORKS)
-    for value in lms if isinstance(lms, list) else ():
-        if isinstance(value, str) and parse_network(value) is None:
-            yield Mistake(course.name, LMS_NETWORKS, show(LMS_NETWORKS, value), NETWORK_FORM)
+    for name, networks in ((LMS_NETWORKS, lms), (CAMPUS_NETWORKS, course.value(CAMPUS_NETWORKS))):
+        for value in networks if isinstance(networks, list) else ():
+            network = parse_network(value)
+            if isinstance(value, str) and network is None:
+                yield Mistake(course.name, name, show(name, value), NETWORK_FORM)
+            elif network and name == CAMPUS_NETWORKS and not network.prefixlen:
+                cure = f"To close the internet set {INTERNET_PORTS} to []."
+                yield Mistake(course.name, name, show(name, value), "the campus's networks", cure)
+    ports = course.value(INTERNET_PORTS)
+    for port in ports if isinstance(ports, list) else ():
+        if not _may_be_port(port):
+            yield Mistake(course.name, INTERNET_PORTS, show(INTERNET_PORTS, port), PORTS_FORM)
     for index, entry in enumerate(others if isinstance(others, list) else ()):
         if not isinstance(entry, Mapping):
             continue  # its type is the argument spec's business
@@ -412,8 +423,13 @@ def _check_networks(course: Host) -> Iterator[Mistake]:
             yield Mistake(course.name, f"{path}.cidr", show(path, entry["cidr"]), NETWORK_FORM)
         ports = entry.get("ports")
         for port in ports if isinstance(ports, list) else ():
-            if str(port).isdecimal() and not 0 < int(port) < 65536:
-                yield Mistake(course.name, f"{path}.ports", show(path, port), "ports from 1 to 65535")
+            if not _may_be_port(port):
+                yield Mistake(course.name, f"{path}.ports", show(path, port), PORTS_FORM)
+
+
+def _may_be_port(value: object) -> bool:
+    """Tell whether a value is a port, or no whole number at all, which is the argument spec's business."""
+    return not re.fullmatch(r"[-+]?\d+", str(value)) or 0 < int(str(value)) < 65536
 
 
 def _check_config(course: Host) -> Iterator[Mistake]:

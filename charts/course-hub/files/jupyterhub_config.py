@@ -20,7 +20,6 @@ HERE = Path(__file__).parent
 SECRETS = Path("/etc/campus-hubs/secrets")
 LTI = Path("/etc/campus-hubs/lti")
 NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-EXCHANGE_URL = "http://exchange:8080"
 EXCHANGE_SERVICE = "exchange"
 PROBE_SERVICE = "probe"
 # What hub.config says of these is added to what the course needs, not put in its place.
@@ -48,6 +47,11 @@ def merged(base: Settings, extra: Settings) -> Settings:
     return result
 
 
+def exchange_url(values: dict[str, Any]) -> str:
+    """Return where the exchange listens, by its whole name."""
+    return f"http://{values['hosts']['exchange']}:8080"
+
+
 def hub_settings(values: dict[str, Any], secret: dict[str, str]) -> Settings:
     """Return what the hub itself needs.
 
@@ -65,7 +69,7 @@ def hub_settings(values: dict[str, Any], secret: dict[str, str]) -> Settings:
         "db_url": "sqlite:////srv/jupyterhub/jupyterhub.sqlite",
         "cookie_secret": bytes.fromhex(secret["cookie-secret"]),
         "hub_bind_url": "http://:8081",
-        "hub_connect_url": "http://hub:8081",
+        "hub_connect_url": f"http://{values['hosts']['hub']}:8081",
         # A hub that restarts takes nothing with it.
         "cleanup_servers": False,
         "cleanup_proxy": False,
@@ -91,7 +95,7 @@ def hub_settings(values: dict[str, Any], secret: dict[str, str]) -> Settings:
         "JupyterHub": hub,
         "ConfigurableHTTPProxy": {
             "should_start": False,
-            "api_url": "http://proxy-api:8001",
+            "api_url": f"http://{values['hosts']['proxy']}:8001",
             "auth_token": secret["proxy-token"],
         },
         "CryptKeeper": {"keys": [bytes.fromhex(secret["crypt-key"])]},
@@ -262,8 +266,8 @@ def spawner_settings(values: dict[str, Any]) -> Settings:
     environment = {
         **{name: literal(value) for name, value in user["extraEnv"].items()},
         "COURSE_ID": values["course"],
-        "NGSHARE_URL": f"{EXCHANGE_URL}/ngshare",
-        "EXCHANGE_URL": f"{EXCHANGE_URL}/api",
+        "NGSHARE_URL": f"{exchange_url(values)}/ngshare",
+        "EXCHANGE_URL": f"{exchange_url(values)}/api",
     }
     if user["sendGradesOnFeedback"]:
         # Read where feedback is released, so by lecturers' and tutors' servers only.
@@ -331,6 +335,8 @@ def spawner_settings(values: dict[str, Any]) -> Settings:
             "extra_pod_config": {
                 "enableServiceLinks": False,
                 "restartPolicy": "Never",
+                "dnsPolicy": values["dns"]["policy"],
+                "dnsConfig": values["dns"]["config"],
                 "topologySpreadConstraints": [spread],
             },
         },
@@ -402,7 +408,7 @@ def configure(config: Any) -> None:  # noqa: ANN401 - a traitlets Config
 
     secret = read_secret(SECRETS)
     student = synthetic_student(values, secret, login.user_name)
-    exchange = Exchange(f"{EXCHANGE_URL}/api", secret["exchange-token"])
+    exchange = Exchange(f"{exchange_url(values)}/api", secret["exchange-token"])
 
     def before_start(spawner: Any, state: dict[str, Any] | None) -> None:  # noqa: ANN401 - a Spawner
         spawner.environment.update(login.spawn_environment(state))

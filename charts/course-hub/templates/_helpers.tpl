@@ -30,6 +30,7 @@ capabilities: {drop: [ALL]}
 {{- /* What all pods of the chart have in common, below spec. A lost node's pod is replaced after half a minute. */ -}}
 {{- define "course-hub.pod" -}}
 enableServiceLinks: false
+{{- include "course-hub.dns" . }}
 {{- with .Values.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
@@ -37,6 +38,28 @@ securityContext: {{- include "course-hub.podSecurity" . | nindent 2 }}
 tolerations:
   - {key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 30}
   - {key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 30}
+{{- end }}
+
+{{- /* A Service of the course by its whole name, so that no search domain is ever tried for it. */ -}}
+{{- define "course-hub.host" -}}
+{{ .service }}.{{ .root.Release.Namespace }}.svc.{{ .root.Values.dns.clusterDomain }}
+{{- end }}
+
+{{- /* A node's search domains (a wildcard record in them answers for everything) are nobody's here, and names with a dot are
+       tried as they are. */ -}}
+{{- define "course-hub.dns" }}
+{{- with .Values.dns.nameservers }}
+dnsPolicy: None
+{{- end }}
+dnsConfig: {{- include "course-hub.dnsConfig" . | nindent 2 }}
+{{- end }}
+
+{{- define "course-hub.dnsConfig" -}}
+{{- with .Values.dns.nameservers -}}
+nameservers: {{- toYaml . | nindent 2 }}
+searches: [{{ $.Release.Namespace }}.svc.{{ $.Values.dns.clusterDomain }}]
+{{ end -}}
+options: [{name: ndots, value: "1"}]
 {{- end }}
 
 {{- /* "true" for a course that is entered by LTI 1.3, empty for LTI 1.1. */ -}}
@@ -49,6 +72,11 @@ tolerations:
 {{- $image := dict "image" (include "course-hub.image" .Values.singleuser.image) "pullPolicy" .Values.singleuser.image.pullPolicy }}
 {{- dict
   "course" .Release.Name
+  "hosts" (dict
+    "hub" (include "course-hub.host" (dict "root" . "service" "hub"))
+    "proxy" (include "course-hub.host" (dict "root" . "service" "proxy-api"))
+    "exchange" (include "course-hub.host" (dict "root" . "service" "exchange")))
+  "dns" (dict "policy" (ternary "None" "ClusterFirst" (gt (len .Values.dns.nameservers) 0)) "config" (include "course-hub.dnsConfig" . | fromYaml))
   "baseUrl" .Values.hub.baseUrl
   "publicUrl" .Values.hub.publicUrl
   "config" .Values.hub.config

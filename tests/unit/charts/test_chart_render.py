@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 CHART = Path(__file__).parents[3] / "charts" / "course-hub"
 VALUES = Path(__file__).parent / "values"
 EVERYWHERE = "0.0.0.0/0"
+HUB = "http://hub.course-python-ws26.svc.cluster.local:8081"
 
 
 def of_kind(manifests: list[Manifest], kind: str) -> dict[str, Manifest]:
@@ -172,9 +174,42 @@ def test_what_a_user_pod_reaches(template: Template) -> None:
     user = policies["singleuser"]["spec"]
     assert user["podSelector"] == {"matchLabels": {"component": "singleuser-server"}}
     assert peers(user["ingress"]) == {("hub", 8888), ("proxy", 8888)}
-    assert peers(user["egress"]) == {("hub", 8081), ("proxy", 8000), ("exchange", 8080), (EVERYWHERE, 0)}
+    assert peers(user["egress"]) == {
+        ("hub", 8081),
+        ("proxy", 8000),
+        ("exchange", 8080),
+        (EVERYWHERE, 80),
+        (EVERYWHERE, 443),
+    }
     (internet,) = [p["ipBlock"] for rule in user["egress"] for p in rule["to"] if "ipBlock" in p]
     assert {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"} <= set(internet["except"])
+    closed = objects(template("minimal", "--set-json=singleuser.networkPolicy.internetPorts=[]"))
+    assert EVERYWHERE not in dict(peers(of_kind(closed, "NetworkPolicy")["singleuser"]["spec"]["egress"]))
+
+
+URL = re.compile(r"https?://([^/:\"\s]+)")
+
+
+@pytest.mark.parametrize("values", ["minimal", "full", "internal"])
+def test_no_search_domain_of_a_node_is_asked(template: Template, values: str) -> None:
+    known = objects(template(values, '--set-json=dns={"nameservers":["10.96.0.10"],"clusterDomain":"campus.test"}'))
+    here = "course-python-ws26.svc.campus.test"
+    data = json.loads(of_kind(known, "ConfigMap")["hub"]["data"]["values.json"])
+    people = {"dnsPolicy": data["dns"]["policy"], "dnsConfig": data["dns"]["config"]}
+    for pod in [*pods(known), people]:
+        assert pod["dnsPolicy"] == "None"
+        assert pod["dnsConfig"] == {
+            "nameservers": ["10.96.0.10"],
+            "searches": [here],
+            "options": [{"name": "ndots", "value": "1"}],
+        }
+    # On a cluster whose name server is not known, a whole name is at least tried first.
+    for pod in pods(objects(template(values))):
+        assert "dnsPolicy" not in pod
+        assert pod["dnsConfig"] == {"options": [{"name": "ndots", "value": "1"}]}
+    ours = {host for pod in pods(known) for host in URL.findall(json.dumps(pod)) if "example.edu" not in host}
+    assert ours == {f"hub.{here}"}
+    assert data["hosts"] == {"hub": f"hub.{here}", "proxy": f"proxy-api.{here}", "exchange": f"exchange.{here}"}
 
 
 def test_what_the_hub_reaches(template: Template) -> None:
@@ -211,10 +246,10 @@ def test_base_url_is_everywhere(template: Template) -> None:
     hub = deployments["hub"]["spec"]["template"]["spec"]["containers"][0]
     assert {hub[probe]["httpGet"]["path"] for probe in hub if probe.endswith("Probe")} == {"/python/hub/health"}
     proxy = deployments["proxy"]["spec"]["template"]["spec"]["containers"][0]["command"]
-    assert "--error-target=http://hub:8081/python/hub/error" in proxy
-    assert "--default-target=http://hub:8081" in proxy
+    assert f"--error-target={HUB}/python/hub/error" in proxy
+    assert f"--default-target={HUB}" in proxy
     exchange = deployments["exchange"]["spec"]["template"]["spec"]["containers"][0]["env"]
-    assert {"name": "JUPYTERHUB_API_URL", "value": "http://hub:8081/python/hub/api"} in exchange
+    assert {"name": "JUPYTERHUB_API_URL", "value": f"{HUB}/python/hub/api"} in exchange
 
 
 def test_https_is_optional(template: Template) -> None:

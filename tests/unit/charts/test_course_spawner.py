@@ -175,7 +175,7 @@ def test_user_pod_knows_its_course(course: Any) -> None:  # noqa: ANN401
     made = manifest(course)
     environment = {item["name"]: item.get("value") for item in made["spec"]["containers"][0]["env"]}
     assert environment["COURSE_ID"] == "python-ws26"
-    assert environment["NGSHARE_URL"] == "http://exchange:8080/ngshare"
+    assert environment["NGSHARE_URL"] == "http://exchange.course-python-ws26.svc.cluster.local:8080/ngshare"
     assert made["metadata"]["labels"]["component"] == "singleuser-server"
     assert made["metadata"]["name"] == "user-uabcdefgh23456777"
     assert made["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"] == "home-uabcdefgh23456777"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -70,6 +71,18 @@ def test_lti_version_decides_what_is_read(config: ModuleType, template: Template
     assert new["tool_jwks_file"] == "/etc/campus-hubs/lti/jwks.json"
     assert new["lti13_platform"]["client_id"] == "abc"
     assert "lti11_consumer_dir" not in new
+
+
+def test_every_url_of_the_hub_s_own_has_a_whole_name(config: ModuleType, template: Template) -> None:
+    settings = config.settings(rendered(template, "full"), SECRET)
+    here = "course-python-ws26.svc.cluster.local"
+    found = set(
+        re.findall(
+            r"http://([^/:'\"]+)", str({name: settings[name] for name in settings if name != "CourseAuthenticator"})
+        )
+    )
+    assert found == {"", "127.0.0.1", *(f"{service}.{here}" for service in ("hub", "proxy-api", "exchange"))} - {""}
+    assert settings["KubeSpawner"]["extra_pod_config"]["dnsConfig"]["options"] == [{"name": "ndots", "value": "1"}]
 
 
 def test_culler_calls_the_hub_in_its_own_pod(config: ModuleType, template: Template) -> None:

@@ -41,6 +41,7 @@ CLUSTER: dict[str, list[dict[str, Any]]] = {
     ],
     "endpoints": [{"endpoints": [{"addresses": ["192.0.2.11"]}], "ports": [{"port": 6443}]}],
     "packaged": [{"data": PACKAGED_IMAGES}],
+    "dns": [{"spec": {"clusterIPs": ["10.96.0.10"]}}],
 }
 READ = {
     "_course_hub_cluster": {"objects": CLUSTER},
@@ -72,6 +73,8 @@ COURSES: dict[str, dict[str, Any]] = {
         "course_hub_environment": {"TZ": "Europe/Berlin", "DEPTH": 3, "OPTIONS": '{"a": 1}'},
         "course_hub_material": {"git": "git@10.1.2.3:python/material.git", "deploy_key_secret": "material-key"},
         "course_hub_user_networks": [{"cidr": "10.9.0.0/16", "ports": [443]}],
+        "course_hub_internet_ports": [443, "8443"],
+        "course_hub_campus_networks": ["198.51.100.0/24", "2001:db8::/32"],
         "course_hub_homes_ahead": False,
         "course_hub_course_size": "20Gi",
         "course_hub_exchange_size": "50Gi",
@@ -249,6 +252,17 @@ def test_a_git_host_by_address_is_reached(values: dict[str, dict[str, Any]]) -> 
         ("10.1.2.3/32", 22),
     }
     assert values["material"]["singleuser"]["networkPolicy"]["egress"] == []
+
+
+def test_the_campus_is_not_the_internet(values: dict[str, dict[str, Any]]) -> None:
+    # The deploy key's host is reached by SSH; the others need no further port.
+    assert values["everything"]["singleuser"]["networkPolicy"]["internetPorts"] == [443, 8443, 22]
+    for course in ("smallest", "material"):
+        assert values[course]["singleuser"]["networkPolicy"]["internetPorts"] == [80, 443]
+    everything, smallest = (set(values[name]["networkPolicy"]["notInternet"]) for name in ("everything", "smallest"))
+    # IPv6 is closed altogether, and such a network no exception of an IPv4 one.
+    assert everything - smallest == {"198.51.100.0/24"}
+    assert values["smallest"]["dns"] == {"clusterDomain": "cluster.local", "nameservers": ["10.96.0.10"]}
 
 
 def test_the_lms_is_reached_where_rosters_and_grades_are(values: dict[str, dict[str, Any]]) -> None:
