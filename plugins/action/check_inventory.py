@@ -9,8 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ansible import context
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
+from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_files import find_files
 from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import report
 from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_reader import find_mistakes
 
@@ -37,6 +39,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             collection=COLLECTION,
             loader=self._loader,
             extra=load_extra_vars(self._loader),
+            files=find_files(
+                variables.get("ansible_inventory_sources") or (),
+                variables.get("playbook_dir") or "",
+                context.CLIARGS.get("extra_vars") or (),
+                self._loader,
+            ),
         )
         if mistakes:
             return {**result, "failed": True, "changed": False, "msg": report(mistakes)}

@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+import datetime
 import difflib
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -92,7 +94,13 @@ class Mistake:
         """Return everything but the host."""
         got = f" is {self.got}" if self.got else ""
         cure = f" {self.cure}" if self.cure else ""
-        return f"{self.variable}{got}; wanted: {self.wanted}.{cure}"
+        return printable(f"{self.variable}{got}; wanted: {self.wanted}.{cure}")
+
+
+def printable(text: str) -> str:
+    """Return a text for a terminal: control characters and what is no Unicode as escapes."""
+    escaped = "".join(f"\\x{ord(letter):02x}" if unicodedata.category(letter) == "Cc" else letter for letter in text)
+    return escaped.encode(errors="backslashreplace").decode()
 
 
 def is_secret(name: str) -> bool:
@@ -111,11 +119,13 @@ def show(name: str, value: object) -> str:
         return "(hidden)"
     if isinstance(value, Mapping):
         return "a dictionary with " + (", ".join(str(key) for key in value) or "nothing")
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple, set, frozenset)):
         inner = [show(name, item) for item in value]
         text = f"[{', '.join(inner)}]"
     elif isinstance(value, (str, int, float)) or value is None:
         text = json.dumps(_USERINFO.sub("", value) if isinstance(value, str) else value, ensure_ascii=False)
+    elif isinstance(value, datetime.date):
+        text = f"{value}, a date"
     else:
         text = type(value).__name__
     return text if len(text) <= 100 else f"{text[:97]}..."

@@ -18,9 +18,15 @@ from ansible.template import Templar
 from ansible_collections.campus.hubs.plugins.plugin_utils.chart_values import check_chart_values
 from ansible_collections.campus.hubs.plugins.plugin_utils.cluster_rules import check_cluster
 from ansible_collections.campus.hubs.plugins.plugin_utils.course_rules import check_courses
+from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_files import QUOTES, File, check_files
 from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import Host, Inventory, Mistake
 from ansible_collections.campus.hubs.plugins.plugin_utils.variable_forms import check_forms
-from ansible_collections.campus.hubs.plugins.plugin_utils.variable_specs import ROLE_GROUPS, RoleSpec, check_variables
+from ansible_collections.campus.hubs.plugins.plugin_utils.variable_specs import (
+    QUOTED_NAME,
+    ROLE_GROUPS,
+    RoleSpec,
+    check_variables,
+)
 
 _WORD = re.compile(r"[A-Za-z_]\w*")
 # What exists only while the play runs: facts of the servers, and what roles publish.
@@ -51,12 +57,17 @@ class InventoryReader:
     """Computes, for each host, the variables that belong to this collection."""
 
     def __init__(
-        self, roles: Sequence[RoleSpec], defaults: Mapping[str, Mapping[str, Any]], loader: DataLoader
+        self,
+        roles: Sequence[RoleSpec],
+        defaults: Mapping[str, Mapping[str, Any]],
+        loader: DataLoader,
+        changed: Mapping[str, str] | None = None,
     ) -> None:
-        """Take what `read_roles` returns and the loader for templates."""
+        """Take what `read_roles` returns, the loader for templates, and what `check_files` has found to be changed."""
         self._roles, self._defaults, self._loader = roles, defaults, loader
         names = "|".join(re.escape(role.name) for role in roles)
-        self._ours = re.compile(f"_?({names})_.*|ansible_host")
+        self._ours = re.compile(f"_?({names})_.*|ansible_host|ansible_port")
+        self._changed = changed or {}
         self.mistakes: list[Mistake] = []
 
     def read_host(self, name: str, groups: Iterable[str], raw: Mapping[str, Any], extra: Iterable[str]) -> Host:
@@ -69,6 +80,11 @@ class InventoryReader:
             extra: names of variables from the command line.
         """
         groups = frozenset(groups)
+        for var in [var for var in raw if not isinstance(var, str)]:
+            self.mistakes.append(
+                Mistake(name, f"variable {var}", "no text", "a name that begins with a letter", QUOTED_NAME)
+            )
+        raw = {var: value for var, value in raw.items() if isinstance(var, str)}
         names = frozenset(var for var in raw if self._ours.fullmatch(var))
         defaults: dict[str, Any] = {}
         for role, values in self._defaults.items():
@@ -80,6 +96,7 @@ class InventoryReader:
             known, value = self._compute(templar, var, raw[var], {**defaults, **raw}, name)
             if known:
                 given[var] = value
+                self._find_changed(name, var, value, raw)
         effective = {}
         for var in set(defaults) - names:
             known, value = self._compute(templar, var, defaults[var], {**defaults, **raw}, None)
@@ -87,6 +104,14 @@ class InventoryReader:
                 effective[var] = value
         others = frozenset(var for var in raw if not var.startswith("ansible_")) - names
         return Host(name, groups, given, names, effective, frozenset(extra), others)
+
+    def _find_changed(self, host: str, name: str, value: object, raw: Mapping[str, Any]) -> None:
+        """Find numbers that a variable takes from another one, where YAML has changed them."""
+        if not self._changed or not _has_number(value):
+            return
+        for other in sorted(self._changed.keys() & _reached(raw[name], raw)):
+            got = f"that of {other}, {self._changed[other]}"
+            self.mistakes.append(Mistake(host, name, got, "what is written there", QUOTES))
 
     def _compute(
         self, templar: Templar, name: str, raw: object, variables: Mapping[str, Any], host: str | None
@@ -118,6 +143,23 @@ def needs_facts(raw: object, variables: Mapping[str, Any], seen: frozenset[str] 
     return any(word in variables and needs_facts(variables[word], variables, seen) for word in words)
 
 
+def _reached(raw: object, variables: Mapping[str, Any]) -> set[str]:
+    """Return the names of all variables that a value is computed from, of other hosts as well."""
+    found, left = {"hostvars", "groups"}, _words(raw)
+    while left := left - found:
+        found |= left
+        left = {word for name in left & variables.keys() for word in _words(variables[name])}
+    return found
+
+
+def _has_number(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_has_number, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(_has_number, value))
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def _words(raw: object) -> set[str]:
     """Return the words of all texts in a value; what is neither text nor holds any (ansible-vault's) has none."""
     if isinstance(raw, str):
@@ -126,13 +168,14 @@ def _words(raw: object) -> set[str]:
     return {word for part in parts for word in _words(part)}
 
 
-def find_mistakes(
+def find_mistakes(  # noqa: PLR0913 (each is read at its own place)
     groups: Mapping[str, Sequence[str]],
     raw_variables: Callable[[str], Mapping[str, Any]],
     *,
     collection: Path,
     loader: DataLoader,
     extra: Iterable[str] = (),
+    files: Iterable[File] = (),
 ) -> list[Mistake]:
     """Check a whole inventory.
 
@@ -142,9 +185,11 @@ def find_mistakes(
         collection: folder of the collection.
         loader: reads its files.
         extra: names of variables from the command line.
+        files: those that the variables come from.
     """
     specs, defaults = read_roles(collection / "roles", loader)
-    reader = InventoryReader(specs, defaults, loader)
+    findings = check_files(files, {name: spec for role in specs for name, spec in role.options.items()})
+    reader = InventoryReader(specs, defaults, loader, findings.changed)
     of_host: dict[str, set[str]] = {host: set() for host in groups["all"]}
     for group, members in groups.items():
         for member in members:
@@ -159,4 +204,4 @@ def find_mistakes(
         check_courses(inventory),
         check_chart_values(inventory, schema),
     )
-    return [*reader.mistakes, *itertools.chain.from_iterable(checks)]
+    return [*findings.mistakes, *reader.mistakes, *itertools.chain.from_iterable(checks)]

@@ -6,13 +6,17 @@
 
 from __future__ import annotations
 
+import datetime
+import math
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import DEFAULT_TYPE_VALIDATORS
+from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_files import QUOTES
 from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import (
     CLUSTER,
     CONTROL_PLANE,
@@ -62,6 +66,14 @@ _TYPES = {
     "dict": "a dictionary",
     "path": "a path",
 }
+# What Jinja's filter `bool` and Ansible's modules both understand.
+_SWITCHES = frozenset({"yes", "no", "on", "off", "true", "false", "1", "0"})
+_FORMS = {"int": r"[-+]?[0-9]+", "float": r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)"}
+_CLASSES = {"str": (str, int, float), "path": (str, int, float), "list": (list, tuple), "dict": (Mapping,)}
+# A line of a file at the longest; a process takes no longer text as argument or environment variable (execve(2)).
+LONGEST = 100_000
+_LINES = ("scheduled_run_allowed_signers", "scheduled_run_known_hosts")
+QUOTED_NAME = "To YAML on, yes, null, numbers and dates are no names, unless they are in quotes."
 
 
 @dataclass(frozen=True)
@@ -97,7 +109,8 @@ def check_variables(inventory: Inventory, roles: Iterable[RoleSpec]) -> Iterator
     hints = {name: did_you_mean(name, known, NEARLY_THE_SAME) for host in inventory.hosts for name in host.others}
     for host in inventory.hosts:
         for name in sorted(host.names):
-            yield from _check_variable(host, name, specs)
+            odd = list(_check_parts(host.name, name, host.given.get(name, "")))
+            yield from odd or _check_variable(host, name, specs)
         for name in sorted(host.others):
             if hints[name]:
                 yield Mistake(host.name, name, "unknown", "a variable of this collection", hints[name])
@@ -132,6 +145,36 @@ def _check_variable(host: Host, name: str, specs: list[RoleSpec]) -> Iterator[Mi
             return
 
 
+def _check_parts(host: str, path: str, value: object) -> Iterator[Mistake]:
+    """Find what neither JSON nor a file can take, at any depth."""
+    if isinstance(value, Mapping):
+        for name, part in value.items():
+            if not isinstance(name, str):
+                yield Mistake(host, f"{path}.{name}", "no text as a name", "text", QUOTED_NAME)
+            yield from _check_parts(host, f"{path}.{name}", name if isinstance(name, str) else "")
+            yield from _check_parts(host, f"{path}.{name}", part)
+    elif isinstance(value, (list, tuple)):
+        for index, part in enumerate(value):
+            yield from _check_parts(host, f"{path}[{index}]", part)
+    elif isinstance(value, str):
+        yield from _check_text(host, path, value)
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield Mistake(host, path, str(value), "a number, or text in quotes")
+    elif not isinstance(value, (int, float)) and value is not None:
+        kinds = {datetime.date: "a date", set: "a set", frozenset: "a set", bytes: "binary"}
+        kind = next((words for cls, words in kinds.items() if isinstance(value, cls)), type(value).__name__)
+        yield Mistake(host, path, kind, "text, a number, true or false, a list or a dictionary", QUOTES)
+
+
+def _check_text(host: str, path: str, value: str) -> Iterator[Mistake]:
+    odd = sorted({letter for letter in value if unicodedata.category(letter) in ("Cc", "Cs")} - set("\n\r\t"))
+    if odd:
+        codes = ", ".join(f"U+{ord(letter):04X}" for letter in odd[:5])
+        yield Mistake(host, path, f"a text with {codes}", "text without control characters")
+    elif len(value) > LONGEST:
+        yield Mistake(host, path, f"a text of {len(value)} characters", f"at most {LONGEST}")
+
+
 def _check_value(host: str, path: str, value: object, spec: Spec) -> Iterator[Mistake]:
     found = list(_walk(host, path, value, spec))
     yield from found
@@ -146,12 +189,16 @@ def _check_value(host: str, path: str, value: object, spec: Spec) -> Iterator[Mi
 def _walk(host: str, path: str, value: object, spec: Spec) -> Iterator[Mistake]:
     kind = spec.get("type") or "str"
     if value is None:
-        if not path.count(".") or spec.get("required"):
-            yield Mistake(host, path, "empty", _wanted(spec), "Give it a value or remove the line.")
+        yield Mistake(host, path, "empty", _wanted(spec), "Give it a value or remove the line.")
         return
     shown = "(hidden)" if spec.get("no_log") else show(path, value)
     if not _is_of_type(kind, value):
-        yield Mistake(host, path, shown, _wanted(spec))
+        scalar = kind in ("str", "path") and not isinstance(value, (list, tuple, set, Mapping))
+        yield Mistake(host, path, shown, _wanted(spec), QUOTES if scalar else "")
+        return
+    if kind == "str" and isinstance(value, str) and re.search(r"[\r\n]", value) and not _has_lines(path, spec):
+        cure = "A text after > ends with one: write >- for it." if value.count("\n") == 1 and value[-1] == "\n" else ""
+        yield Mistake(host, path, "a text with a line break", "one line", cure)
         return
     choices = spec.get("choices")
     if choices and not _is_choice(kind, value, choices):
@@ -165,6 +212,11 @@ def _walk(host: str, path: str, value: object, spec: Spec) -> Iterator[Mistake]:
         item_spec = {**spec, "type": spec.get("elements") or "raw", "choices": None}
         for index, item in enumerate(value):
             yield from _walk(host, f"{path}[{index}]", item, item_spec)
+
+
+def _has_lines(path: str, spec: Spec) -> bool:
+    """Tell whether a text may have several lines; keys do, and lists of lines."""
+    return bool(spec.get("no_log")) or path.startswith(_LINES) or path.endswith(".description")
 
 
 def _walk_options(host: str, path: str, value: Mapping[str, Any], options: Mapping[str, Spec]) -> Iterator[Mistake]:
@@ -184,15 +236,14 @@ def _walk_options(host: str, path: str, value: Mapping[str, Any], options: Mappi
 
 
 def _is_of_type(kind: str, value: object) -> bool:
-    # Ansible's check turns lists and dictionaries into text without a word, and text that is no list into one.
-    if kind in ("str", "path") and isinstance(value, (list, tuple, Mapping)):
-        return False
-    if kind == "int" and isinstance(value, bool):
-        return False
-    if kind == "list":
-        return isinstance(value, (list, tuple))
-    if kind == "dict":
-        return isinstance(value, Mapping)
+    # Ansible's check turns lists, dictionaries, switches and dates into text without a word, and text that is no list
+    # into one. A number is the text that it is written as; check_files finds those that are not.
+    if kind == "bool":
+        return isinstance(value, bool) or str(value).lower() in _SWITCHES
+    if kind in _FORMS:
+        return not isinstance(value, bool) and bool(re.fullmatch(_FORMS[kind], str(value)))
+    if kind in _CLASSES:
+        return isinstance(value, _CLASSES[kind]) and not isinstance(value, bool)
     try:
         DEFAULT_TYPE_VALIDATORS[kind](value)
     except (TypeError, ValueError):

@@ -10,6 +10,7 @@ from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
 from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
+from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_files import find_files
 from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import Mistake
 from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_reader import find_mistakes
 
@@ -37,4 +38,5 @@ def mistakes_of(path: Path, extra: Mapping[str, Any] | None = None) -> list[Mist
         collection=ROOT,
         loader=loader,
         extra=extra or (),
+        files=find_files([str(path)], "", (), loader),
     )

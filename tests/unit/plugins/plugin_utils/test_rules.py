@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 import pytest
@@ -75,6 +76,27 @@ def one(name: str, value: object, spec: dict[str, Any]) -> list[str]:
         ("x", {"type": "int"}, 'course_hub_x is "x"; wanted: a whole number.'),
         (True, {"type": "int"}, "course_hub_x is true; wanted: a whole number."),
         ("x", {"type": "bool"}, 'course_hub_x is "x"; wanted: true or false.'),
+        # Ansible's modules take it for true, Jinja's filter for false.
+        ("y", {"type": "bool"}, 'course_hub_x is "y"; wanted: true or false.'),
+        (1e308, {"type": "int"}, "course_hub_x is 1e+308; wanted: a whole number."),
+        ("1_000", {"type": "int"}, 'course_hub_x is "1_000"; wanted: a whole number.'),
+        ("nan", {"type": "float"}, 'course_hub_x is "nan"; wanted: a number.'),
+        (float("inf"), {"type": "float"}, "course_hub_x is inf; wanted: a number, or text in quotes."),
+        (True, {"type": "str"}, "course_hub_x is true; wanted: text. Put it in quotes."),
+        (None, {"type": "str"}, "course_hub_x is empty; wanted: text. Give it a value or remove the line."),
+        ({"a": None}, {"type": "dict", "options": {"a": {"type": "int"}}}, "course_hub_x.a is empty; wanted: a whole"),
+        (datetime.date(2026, 1, 1), {"type": "str"}, "course_hub_x is a date; wanted: text, a number,"),
+        ({"a": [datetime.date(2026, 1, 1)]}, {"type": "dict"}, "course_hub_x.a[0] is a date; wanted: text, a number,"),
+        (b"x", {"type": "str"}, "course_hub_x is binary; wanted: text, a number,"),
+        ({5: "x"}, {"type": "dict"}, "course_hub_x.5 is no text as a name; wanted: text."),
+        ("a\x1bb", {"type": "str"}, "course_hub_x is a text with U+001B; wanted: text without control characters."),
+        ("a\ud800", {"type": "str"}, "course_hub_x is a text with U+D800; wanted: text without control characters."),
+        (
+            "a\n",
+            {"type": "str"},
+            "course_hub_x is a text with a line break; wanted: one line. A text after > ends with",
+        ),
+        ("a" * 200_000, {"type": "str"}, "course_hub_x is a text of 200000 characters; wanted: at most 100000."),
         ("x", {"type": "float"}, 'course_hub_x is "x"; wanted: a number.'),
         (["x"], {"type": "str"}, 'course_hub_x is ["x"]; wanted: text.'),
         ({"a": 1}, {"type": "str"}, "course_hub_x is a dictionary with a; wanted: text."),
@@ -114,12 +136,13 @@ def test_wrong_values(value: object, spec: dict[str, Any], words: str) -> None:
     [
         ("5", {"type": "int"}),
         (5, {"type": "str"}),
+        (1.5, {"type": "str"}),
+        ("日本 🎓 {{ x }} {% y %}", {"type": "str"}),
         ("yes", {"type": "bool"}),
         (0.5, {"type": "float"}),
         (1, {"choices": ["1", "2"]}),
         ({"any": "thing"}, {"type": "dict"}),
         ([1, "a"], {"type": "list"}),
-        ({"a": None}, {"type": "dict", "options": {"a": {"type": "int"}}}),
         ({"b": 1}, {"type": "dict", "options": {"a": {"type": "int", "aliases": ["b"]}}}),
     ],
 )

@@ -1,0 +1,156 @@
+"""What people write in the files of an inventory, and what YAML makes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_files import check_files, find_files
+from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import report
+
+from tests.unit.plugins.inventories import mistakes_of
+
+INVENTORY = """
+all:
+  children:
+    control_plane: {hosts: {one: {ansible_host: 192.0.2.1}}}
+    cluster: {children: {control_plane: {}}, vars: {load_balancer_addresses: [192.0.2.8/30]}}
+    courses:
+      vars:
+        COMMON
+      hosts:
+        python-ws26:
+          COURSE
+"""
+OPTIONS = {"course_hub_title": {"type": "str"}, "kubeadm_pod_subnet": {"type": "str"}}
+
+
+def sentences(tmp_path: Path, course: str, common: str = "campus_x: 1") -> str:
+    path = tmp_path / "hosts.yml"
+    path.write_text(INVENTORY.replace("COURSE", course).replace("COMMON", common))
+    found = mistakes_of(path)
+    return report(found) if found else ""
+
+
+def of_files(tmp_path: Path, extra: list[str] | None = None) -> str:
+    return report(check_files(find_files([str(tmp_path)], "", extra or [], DataLoader()), OPTIONS).mistakes)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2026", "-5", "1.5", "2026.5", "1e3", '"0123"', "'1:30'", '"yes"', '"2026-01-01"', "00:1a", "🎓 日本"],
+)
+def test_what_yaml_leaves_as_it_is_is_text(tmp_path: Path, text: str) -> None:
+    assert sentences(tmp_path, f"course_hub_title: {text}") == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("0123", "0123, which YAML reads as 83; wanted: text. Put it in quotes."),
+        ("1:30", "1:30, which YAML reads as 90; wanted: text. Put it in quotes."),
+        ("1:30.5", "1:30.5, which YAML reads as 90.5; wanted: text. Put it in quotes."),
+        ("1_000", "1_000, which YAML reads as 1000; wanted: text. Put it in quotes."),
+        ("0x1F", "0x1F, which YAML reads as 31; wanted: text. Put it in quotes."),
+        ("0b11", "0b11, which YAML reads as 3; wanted: text. Put it in quotes."),
+        ("+5", "+5, which YAML reads as 5; wanted: text. Put it in quotes."),
+        ("2026.10", "2026.10, which YAML reads as 2026.1; wanted: text. Put it in quotes."),
+        ("1.0e+3", "1.0e+3, which YAML reads as 1000.0; wanted: text. Put it in quotes."),
+        ("yes", "true; wanted: text. Put it in quotes."),
+        ("off", "false; wanted: text. Put it in quotes."),
+        ("~", "empty; wanted: text. Give it a value or remove the line."),
+        (".inf", "inf; wanted: a number, or text in quotes."),
+        ("2026-10-01", "a date; wanted: text,"),
+        ("2026-10-01T10:00:00Z", "a date; wanted: text,"),
+        ("!!binary aGVsbG8=", "binary; wanted: text,"),
+        ("[a]", '["a"]; wanted: text.'),
+        ("{a: b}", "a dictionary with a; wanted: text."),
+        ('"a\\0b"', "a text with U+0000; wanted: text without control characters."),
+    ],
+)
+def test_what_yaml_changes_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    found = sentences(tmp_path, f"course_hub_title: {text}")
+    assert "1 mistake:" in found
+    assert f"course_hub_title is {words}" in found
+
+
+@pytest.mark.parametrize(
+    ("course", "words"),
+    [
+        ("course_hub_environment: {CODE: 0123}", "course_hub_environment.CODE is 0123, which YAML reads as 83"),
+        ("course_hub_packages: {pip: [a, 1:30]}", "course_hub_packages.pip[1] is 1:30, which YAML reads as 90"),
+        ("course_hub_profiles: [{title: 0123}]", "course_hub_profiles[0].title is 0123, which YAML reads as 83"),
+        ("course_hub_wait_seconds: 5:00", "course_hub_wait_seconds is 5:00, which YAML reads as 300; wanted: a number"),
+        ("course_hub_gpu: 010", "course_hub_gpu is 010, which YAML reads as 8; wanted: a number as people write it."),
+        ("course_hub_values: {cull: {every: 1:30}}", "course_hub_values.cull.every is 1:30, which YAML reads as 90"),
+        ('course_hub_title: "{{ campus_x }}"', "course_hub_title is that of campus_x, 0123, which YAML reads as 83"),
+        ("course_hub_environment: {on: a}", "course_hub_environment.True is no text as a name"),
+        ("course_hub_lti_platforms: {5: {}}", "course_hub_lti_platforms.5 is no text as a name"),
+        ("5: x", "variable 5 is no text; wanted: a name that begins with a letter"),
+        ("on: x", "variable True is no text; wanted: a name that begins with a letter"),
+        ("course_hub_title: a\n          course_hub_title: b", "course_hub_title is written twice; wanted: once."),
+        ("course_hub_cpu: {limit: 1, limit: 2, guarantee: 1}", "limit is written twice"),
+    ],
+)
+def test_numbers_and_names_at_any_depth(tmp_path: Path, course: str, words: str) -> None:
+    assert words in sentences(tmp_path, course, common="campus_x: 0123")
+
+
+def test_file_modes_and_what_is_others_pass(tmp_path: Path) -> None:
+    course = "course_hub_config: {KubeSpawner: {volumes: [{name: a, secret: {secretName: b, defaultMode: 0440}}]}}"
+    assert sentences(tmp_path, course, common="backup_mode: 0640") == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("hosts.yml", b"all:\n\thosts:\n", "hosts.yml, line 2: the file is no YAML"),
+        ("hosts.yml", b"all:\n\thosts:\n", "YAML takes no tabs in front of a line: use spaces."),
+        (
+            "hosts.yml",
+            b"all: {vars: {x: caf\xe9}}\n",
+            "hosts.yml, line 1: the file is no UTF-8; wanted: text in UTF-8.",
+        ),
+        ("hosts.yml", b"[a, b]\n", "the file is a list; wanted: a dictionary of groups."),
+        ("hosts.yml", b"all: {hosts: yes}\n", "all.hosts is yes, which is true or false to YAML; wanted: a dictionary"),
+        (
+            "hosts.yml",
+            b"all: {hosts: [a]}\n",
+            "all.hosts is a list; wanted: a dictionary, with a colon behind each name",
+        ),
+        ("hosts.yml", b"all: {hosts: {2026: {}}}\n", "a host's name is 2026, which is a number to YAML; wanted: text."),
+        ("hosts.yml", b"all: {hosts: {2026-01-01: {}}}\n", "a host's name is 2026-01-01, which is a date to YAML"),
+        ("hosts.yml", b"all: {hosts: {a: text}}\n", "host a is text; wanted: its variables, or nothing."),
+        ("hosts.yml", b"all: {children: {no: {}}}\n", "a group's name is no, which is true or false to YAML"),
+        ("hosts.yml", b"all: {children: {a: [b]}}\n", "group a is a list; wanted: a dictionary with hosts, children"),
+        ("hosts", b"[courses]\na course_hub_title=1_000\n", "course_hub_title is 1_000, which Ansible reads as 1000"),
+        ("hosts", b"[all:vars]\ncourse_hub_title = 2026.10\n", "2026.10, which Ansible reads as 2026.1; wanted: text."),
+        ("group_vars/all.yml", b"course_hub_title: 0123\n", "all.yml, line 1: course_hub_title is 0123, which YAML"),
+        ("host_vars/a/vars.yml", b"kubeadm_pod_subnet: 1:30\n", "vars.yml, line 1: kubeadm_pod_subnet is 1:30"),
+        ("group_vars/all", b"a: b: c\n", "all, line 1: the file is no YAML"),
+        ("group_vars/all.yml", b"- a\n", "the file is a list; wanted: a dictionary of variables."),
+    ],
+)
+def test_files(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    assert words in of_files(tmp_path)
+
+
+def test_right_files_have_no_mistakes(tmp_path: Path) -> None:
+    (tmp_path / "hosts").write_text(
+        "[courses]\na course_hub_title='0123' x=0123\n[all:vars]\ncourse_hub_title=Python\n"
+    )
+    (tmp_path / "dynamic.yml").write_text("plugin: constructed\nhosts: yes\n")
+    (tmp_path / "hosts.yml").write_text("all: {hosts: one, children: {a: }}\n")
+    assert "0 mistakes" in of_files(tmp_path)
+
+
+def test_command_line(tmp_path: Path) -> None:
+    (tmp_path / "more.yml").write_text("course_hub_title: 0123\n")
+    text = of_files(tmp_path / "none", ["{course_hub_title: 1:30}", f"@{tmp_path}/more.yml", "course_hub_title=0123"])
+    assert "- -e: course_hub_title is 1:30, which YAML reads as 90" in text
+    assert "- more.yml, line 1: course_hub_title is 0123" in text
+    assert "2 mistakes" in text
