@@ -22,7 +22,7 @@ LTI = Path("/etc/campus-hubs/lti")
 NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 EXCHANGE_SERVICE = "exchange"
 PROBE_SERVICE = "probe"
-# What hub.config says of these is added to what the course needs, not put in its place.
+# What hub.config says of these is added to what the course needs, not put in its place; of one name, it counts alone.
 ADDED = {"services", "load_roles", "blocked_users"}
 
 # The loop itself holds tasks weakly.
@@ -41,7 +41,11 @@ def merged(base: Settings, extra: Settings) -> Settings:
             if isinstance(old, dict) and isinstance(value, dict):
                 target[trait] = {**old, **value}
             elif isinstance(old, list) and trait in ADDED:
-                target[trait] = [*old, *value]
+                names = {item["name"] for item in value if isinstance(item, dict)}
+                target[trait] = [
+                    *(item for item in old if not (isinstance(item, dict) and item["name"] in names)),
+                    *value,
+                ]
             else:
                 target[trait] = value
     return result
@@ -100,6 +104,18 @@ def hub_settings(values: dict[str, Any], secret: dict[str, str]) -> Settings:
         },
         "CryptKeeper": {"keys": [bytes.fromhex(secret["crypt-key"])]},
     }
+
+
+def people_settings() -> Settings:
+    """Return what people may do at the hub: with their own server, and nothing that would outlive their session.
+
+    So there are no tokens of one's own and no shares; a server's token tells the hub whose it is and that it is in use.
+    """
+    roles = {
+        "user": ["servers!user", "access:servers!user", "users:activity!user"],
+        "server": ["users:activity!user", "access:servers!server"],
+    }
+    return {"JupyterHub": {"load_roles": [{"name": name, "scopes": scopes} for name, scopes in roles.items()]}}
 
 
 def synthetic_student(values: dict[str, Any], secret: dict[str, str], user_name: Callable[[str, str], str]) -> str:
@@ -276,6 +292,8 @@ def spawner_settings(values: dict[str, Any]) -> Settings:
         "Spawner": {
             "default_url": "/lab",
             "environment": environment,
+            # Files in a home are data: no notebook that somebody runs reconfigures the server in front of it.
+            "disable_user_config": True,
             "start_timeout": user["startTimeout"],
             "http_timeout": user["httpTimeout"],
             # Reads the watched pods, no request: a pod that was lost is noticed that soon.
@@ -381,6 +399,7 @@ def settings(values: dict[str, Any], secret: dict[str, str], student: str = "") 
     result: Settings = {}
     for part in (
         hub_settings(values, secret),
+        people_settings(),
         probe_settings(secret, student),
         culler_settings(values),
         login_settings(values),
@@ -415,7 +434,7 @@ def configure(config: Any) -> None:  # noqa: ANN401 - a traitlets Config
         if state and spawner.user.name != student:
             exchange.enrol_soon(spawner.user.name, state)
 
-    login.limit_request_bodies()
+    login.limit_requests()
     course = values["config"].get("CourseAuthenticator", {})
     lms = [url for url in (course.get("lms_url"), course.get("issuer")) if url]
     config.JupyterHub.authenticator_class = login.CourseAuthenticator

@@ -92,7 +92,24 @@ def test_culler_calls_the_hub_in_its_own_pod(config: ModuleType, template: Templ
     assert "--timeout=7200" in culler["command"]
     off = config.settings(rendered(template, "internal"), SECRET)["JupyterHub"]
     assert [service["name"] for service in off["services"]] == ["exchange"]
-    assert [role["name"] for role in off["load_roles"]] == ["exchange"]
+    assert [role["name"] for role in off["load_roles"]] == ["exchange", "user", "server"]
+
+
+@pytest.mark.parametrize("name", ["minimal", "full", "internal"])
+def test_nobody_mints_tokens_or_shares_a_server(config: ModuleType, template: Template, name: str) -> None:
+    """What the roles allow at a real hub is tried in images/hub/test_login_scopes.py."""
+    settings = config.settings(rendered(template, name), SECRET)
+    roles = {role["name"]: role["scopes"] for role in settings["JupyterHub"]["load_roles"]}
+    assert roles["user"] == ["servers!user", "access:servers!user", "users:activity!user"]
+    assert roles["server"] == ["users:activity!user", "access:servers!server"]
+    assert settings["Spawner"]["disable_user_config"] is True
+
+
+def test_a_role_of_hub_config_takes_the_place_of_ours(config: ModuleType, template: Template) -> None:
+    """JupyterHub refuses two of one name."""
+    extra = json.dumps({"JupyterHub": {"load_roles": [{"name": "user", "scopes": ["self"]}]}})
+    settings = config.settings(rendered(template, "minimal", f"--set-json=hub.config={extra}"), SECRET)
+    assert [r["scopes"] for r in settings["JupyterHub"]["load_roles"] if r["name"] == "user"] == [["self"]]
 
 
 def test_service_names_are_nobodys(config: ModuleType, template: Template) -> None:
@@ -162,7 +179,7 @@ def test_files_in_config_out(
     monkeypatch.setattr(config, "SECRETS", folder)
     login = SimpleNamespace(
         CourseAuthenticator=object,
-        limit_request_bodies=lambda: None,
+        limit_requests=lambda: None,
         tornado_settings=lambda url, lms: {"headers": {"csp": [url, *lms]}},
         spawn_environment=lambda state: {"COURSE_ROLE": state["course_role"]},
         user_name=lambda issuer, _subject: f"synthetic-{issuer}",

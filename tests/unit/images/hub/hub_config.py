@@ -86,7 +86,7 @@ def environment_from_auth_state(spawner: Spawner, auth_state: dict[str, Any] | N
     spawner.environment.update(login.spawn_environment(auth_state))
 
 
-login.limit_request_bodies()
+login.limit_requests()
 c.JupyterHub.authenticator_class = login.CourseAuthenticator
 c.CourseAuthenticator.update(settings["authenticator"])
 c.JupyterHub.public_url = settings["public_url"]
@@ -103,7 +103,8 @@ c.JupyterHub.load_roles = [
         "name": "test",
         "services": ["test"],
         "scopes": ["admin:users", "admin:auth_state", "admin:servers", "admin:groups"],
-    }
+    },
+    *chart.people_settings()["JupyterHub"]["load_roles"],
 ]
 c.JupyterHub.cleanup_servers = True
 values = {"config": {"CourseAuthenticator": settings["authenticator"]}}

@@ -12,12 +12,14 @@ from traitlets import Bool, Dict, Set, TraitError, Unicode, default, validate
 
 from .errors import LaunchRefused
 from .handlers import (
+    AuthorizeHandler,
     JwksHandler,
     LaunchFirstHandler,
     LogoutPage,
     Lti11LaunchHandler,
     Lti13CallbackHandler,
     Lti13LoginHandler,
+    NoPage,
 )
 from .identity import USER_NAME
 from .keyset import KeySet
@@ -175,6 +177,9 @@ class CourseAuthenticator(Authenticator):  # type: ignore[misc] # JupyterHub has
             ("/lti13/oauth_login", Lti13LoginHandler),
             ("/lti13/oauth_callback", Lti13CallbackHandler),
             ("/lti13/jwks", JwksHandler),
+            ("/token", NoPage),
+            ("/accept-share", NoPage),
+            ("/api/oauth2/authorize", AuthorizeHandler),
         ]
 
     async def authenticate(self, handler: Any, data: Any) -> dict[str, Any] | None:  # noqa: ANN401 - JupyterHub's signature

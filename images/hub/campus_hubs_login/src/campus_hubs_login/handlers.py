@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from jupyterhub.apihandlers.auth import OAuthAuthorizeHandler
 from jupyterhub.handlers.base import BaseHandler
 from jupyterhub.handlers.login import LogoutHandler
 from jupyterhub.utils import get_browser_protocol, url_path_join
 from ltiauthenticator.lti13.handlers import LTI13LoginInitHandler
+from tornado.web import HTTPError
 
 from . import lti11, lti13
 from .errors import LaunchRefused
@@ -26,7 +28,6 @@ from .settings import origin
 if TYPE_CHECKING:
     from .authenticator import CourseAuthenticator
 
-MAX_BODY = 256 * 1024
 STATE_SECONDS = 600
 # One per first digit of the state.
 STATE_COOKIES = 16
@@ -69,8 +70,6 @@ class LaunchHandler(CoursePage):
     async def guarded(self, step: Callable[[], Awaitable[None]]) -> None:
         """Run a step of a login; turn a refusal into a page."""
         try:
-            if len(self.request.body) > MAX_BODY:
-                raise LaunchRefused(413, "The launch is too large.")
             await step()
         except LaunchRefused as refusal:
             self.log.warning("Launch refused (%s) on %s: %s", refusal.status, self.request.path, refusal.reason)
@@ -345,6 +344,31 @@ class LaunchFirstHandler(CoursePage):
     async def post(self) -> None:
         """Answer programs that try passwords."""
         await self.show_way_in()
+
+
+class NoPage(CoursePage):
+    """Pages of JupyterHub for what nobody has here: tokens of one's own, servers that somebody shares."""
+
+    def prepare(self) -> None:
+        """Answer as if there were none."""
+        raise HTTPError(404)
+
+
+class AuthorizeHandler(OAuthAuthorizeHandler):  # type: ignore[misc] # the same
+    """`/hub/api/oauth2/authorize`, where a server asks who its visitor is: nobody confirms that to another's server.
+
+    JupyterHub refuses the question, but not the answer of a form that comes without the question.
+    """
+
+    def post(self) -> None:
+        """Take the answer."""
+        user = self.current_user
+        own = {spawner.oauth_client_id for spawner in user.spawners.values()} if user else set()
+        for client_id in self.get_arguments("client_id"):
+            client = self.oauth_provider.fetch_by_client_id(client_id)
+            if client and client.spawner and client_id not in own:
+                raise HTTPError(403, "This is somebody else's server.")
+        super().post()
 
 
 class LogoutPage(LogoutHandler):  # type: ignore[misc] # the same
