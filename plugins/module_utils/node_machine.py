@@ -1,0 +1,96 @@
+# Copyright (c) The campus.hubs developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What programs and files of a server say, as data."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from typing import Any
+
+
+def listeners(ss: str) -> list[dict[str, Any]]:
+    """Return port and program of what listens, from ``ss --no-header --numeric --listening --tcp --processes``."""
+    found = re.findall(r'^LISTEN .*?\S+:(\d+)\s+\S+\s+users:\(\("([^"]+)"', ss, re.MULTILINE)
+    return [{"port": int(port), "program": program} for port, program in dict.fromkeys(found)]
+
+
+def name_servers(resolv_conf: str) -> list[str]:
+    """Return the addresses in a resolv.conf(5)."""
+    return re.findall(r"^nameserver\s+(\S+)", resolv_conf, re.MULTILINE)
+
+
+def is_loopback(address: str) -> bool:
+    """Tell whether an address, perhaps with a zone, never leaves the machine."""
+    try:
+        return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def interface_of(ip: str, address: str) -> dict[str, Any] | None:
+    """Return name and MTU of the interface that has an address, from ``ip -json address``; None if none has it."""
+    for interface in json.loads(ip or "[]"):
+        if any(entry.get("local") == address for entry in interface.get("addr_info", ())):
+            return {"name": interface["ifname"], "mtu": interface["mtu"]}
+    return None
+
+
+def dropping_chains(nft: str) -> list[str]:
+    """Return the chains that drop incoming packets which no rule accepts, from ``nft --json list chains``."""
+    chains = [entry["chain"] for entry in json.loads(nft or "{}").get("nftables", ()) if "chain" in entry]
+    return [
+        f"{chain['family']} {chain['table']} {chain['name']}"
+        for chain in chains
+        if chain.get("hook") == "input" and chain.get("policy") == "drop"
+    ]
+
+
+def ufw_is_enabled(ufw_conf: str) -> bool:
+    """Tell whether ufw is on, from ``/etc/ufw/ufw.conf``: its service is active in both cases."""
+    return bool(re.search(r"^\s*ENABLED\s*=\s*[\"']?yes\b", ufw_conf, re.MULTILINE | re.IGNORECASE))
+
+
+def apt_sources(name: str, text: str) -> list[dict[str, str]]:
+    """Return what a file of ``sources.list.d`` names: each URI and suite, both without trailing slashes.
+
+    Args:
+        name: the file's name, which decides the format: ``.sources`` (deb822) or ``.list``, sources.list(5).
+        text: its content.
+    """
+    return [
+        {"file": name, "uri": uri.rstrip("/"), "suite": suite.rstrip("/")}
+        for uris, suites in (_deb822(text) if name.endswith(".sources") else _one_line(text))
+        for uri in uris
+        for suite in suites
+    ]
+
+
+def _one_line(text: str) -> list[tuple[list[str], list[str]]]:
+    pattern = r"^[ \t]*deb(?:-src)?[ \t]+(?:\[[^\]]*\][ \t]*)?(\S+)[ \t]+(\S+)"
+    return [([uri], [suite]) for uri, suite in re.findall(pattern, text, re.MULTILINE)]
+
+
+def _deb822(text: str) -> list[tuple[list[str], list[str]]]:
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    found = []
+    for stanza in re.split(r"\n\s*\n", "\n".join(lines)):
+        field = re.compile(r"^([\w-]+):((?:.*)(?:\n[ \t]+.*)*)", re.MULTILINE)
+        fields = {key.lower(): value.split() for key, value in field.findall(stanza)}
+        if fields.get("enabled", ["yes"])[0].lower() not in ("no", "false", "without", "off", "disable"):
+            found.append((fields.get("uris", []), fields.get("suites", [])))
+    return found
+
+
+def without_swap(fstab: str) -> str:
+    """Return an fstab(5) in which every line of swap is a comment."""
+    lines = fstab.splitlines(keepends=True)
+    return "".join(f"# off, the kubelet wants no swap: {line}" if _is_swap(line) else line for line in lines)
+
+
+def _is_swap(line: str) -> bool:
+    fields = line.split()
+    return len(fields) > 2 and not fields[0].startswith("#") and fields[2] == "swap"

@@ -1,0 +1,145 @@
+"""What programs and files of a server say."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible_collections.campus.hubs.plugins.module_utils import node_machine
+
+SS = """\
+LISTEN 0      4096         127.0.0.1:10248      0.0.0.0:*    users:(("kubelet",pid=700,fd=15))
+LISTEN 0      128            0.0.0.0:22         0.0.0.0:*    users:(("sshd",pid=60,fd=3))
+LISTEN 0      128               [::]:22            [::]:*    users:(("sshd",pid=60,fd=4))
+LISTEN 0      4096                 *:6443             *:*    users:(("kube-apiserver",pid=1,fd=3),("x",pid=2,fd=1))
+LISTEN 0      64             0.0.0.0:2049       0.0.0.0:*
+LISTEN 0      4096     127.0.0.53%lo:53         0.0.0.0:*    users:(("systemd-resolve",pid=5,fd=14))
+"""
+
+
+def test_listeners() -> None:
+    assert [(entry["port"], entry["program"]) for entry in node_machine.listeners(SS)] == [
+        (10248, "kubelet"),
+        (22, "sshd"),
+        (6443, "kube-apiserver"),
+        (53, "systemd-resolve"),
+    ]
+
+
+def test_name_servers() -> None:
+    text = "# nameserver 9.9.9.9\nsearch a.edu\nnameserver 127.0.0.1\nnameserver\tfe80::1%eth0\n;nameserver 8.8.8.8\n"
+    assert node_machine.name_servers(text) == ["127.0.0.1", "fe80::1%eth0"]
+
+
+@pytest.mark.parametrize(
+    ("address", "loopback"),
+    [
+        *((address, True) for address in ("127.0.0.1", "127.0.1.1", "127.0.0.53", "::1", "::1%lo")),
+        *((address, False) for address in ("192.0.2.1", "10.127.0.1", "fe80::1%eth0", "ns.example.edu")),
+    ],
+)
+def test_loopback(address: str, loopback: bool) -> None:
+    assert node_machine.is_loopback(address) == loopback
+
+
+def test_the_interface_of_an_address() -> None:
+    def interface(name: str, mtu: int, *addresses: str) -> dict[str, object]:
+        return {
+            "ifname": name,
+            "mtu": mtu,
+            "addr_info": [{"family": "inet", "local": address} for address in addresses],
+        }
+
+    ip = json.dumps([interface("eth0", 9000, "192.0.2.1"), interface("br-lan.7", 1450, "10.0.0.1", "10.0.0.2"), {}])
+    assert node_machine.interface_of(ip, "10.0.0.2") == {"name": "br-lan.7", "mtu": 1450}
+    assert node_machine.interface_of(ip, "192.0.2.1") == {"name": "eth0", "mtu": 9000}
+    assert node_machine.interface_of(ip, "192.0.2.10") is None
+
+
+def test_chains_that_drop() -> None:
+    def chain(name: str, **more: object) -> dict[str, object]:
+        return {"chain": {"family": "ip", "table": "filter", "name": name, **more}}
+
+    chains = [{"metainfo": {"version": "1.0.6"}}, chain("KUBE-FORWARD"), chain("INPUT", hook="input", policy="accept")]
+    assert node_machine.dropping_chains(json.dumps({"nftables": chains})) == []
+    # Docker, too, has FORWARD drop; what Kubernetes forwards is accepted before.
+    chains += [chain("FORWARD", hook="forward", policy="drop"), chain("in", hook="input", policy="drop")]
+    assert node_machine.dropping_chains(json.dumps({"nftables": chains})) == ["ip filter in"]
+    assert node_machine.dropping_chains("") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "enabled"),
+    [
+        ("ENABLED=yes\n", True),
+        ("#x\nENABLED = 'Yes'\n", True),
+        ("ENABLED=no\n", False),
+        ("#ENABLED=yes\n", False),
+        ("", False),
+    ],
+)
+def test_ufw(text: str, enabled: bool) -> None:
+    assert node_machine.ufw_is_enabled(text) == enabled
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.list", "deb https://d.example/u noble stable"),
+        (
+            "a.list",
+            "# deb http://x y z\n\tdeb [arch=amd64 signed-by=/k/d.asc]  https://d.example/u/ noble a b # c\n",
+        ),
+        (
+            "a.list",
+            "deb [ signed-by=/k/d.gpg ] https://d.example/u noble stable\n#deb-src https://d.example/u jammy stable\n",
+        ),
+        ("a.sources", "Types: deb\nURIs: https://d.example/u/\nSuites: noble\nComponents: stable\nSigned-By: /k\n"),
+        (
+            "a.sources",
+            "# c\nTypes: deb\nuris:\n https://d.example/u\nSuites:\n noble\nSigned-By:\n -----BEGIN\n .\n X\n# c\n",
+        ),
+        (
+            "a.sources",
+            "Enabled: no\nURIs: x://o\nSuites: x\n\n\nURIs: https://d.example/u\nSuites: noble\nEnabled: yes\n",
+        ),
+    ],
+)
+def test_apt_sources(name: str, text: str) -> None:
+    assert node_machine.apt_sources(name, text) == [{"file": name, "uri": "https://d.example/u", "suite": "noble"}]
+
+
+def test_apt_sources_of_several() -> None:
+    text = "URIs: https://a.example https://b.example\nSuites: noble noble-updates\n"
+    assert len(node_machine.apt_sources("a.sources", text)) == 4
+    assert node_machine.apt_sources(
+        "a.list", "deb [trusted=yes] https://pkgs.example/core:/stable:/v1.36/deb/ /\n"
+    ) == [{"file": "a.list", "uri": "https://pkgs.example/core:/stable:/v1.36/deb", "suite": ""}]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "/swapfile none swap sw 0 0",
+        "UUID=a none swap sw",
+        "UUID=a none swap",
+        "  /dev/sda3\tnone\t\tswap  sw,nofail,x-systemd.device-timeout=1s 0 0   # comment",
+        "LABEL=swap swap swap defaults,noauto 0 0",
+        "/swap.img\tnone\tswap\tsw\t0\t0",
+        "/dev/zram0 none swap defaults,pri=100 0 0",
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n", ""])
+def test_swap_in_fstab(line: str, end: str) -> None:
+    before = "# /swap none swap sw 0 0\nUUID=1 / ext4 rw 0 1\n"
+    after = node_machine.without_swap(f"{before}{line}{end}")
+    assert after == f"{before}# off, the kubelet wants no swap: {line}{end}"
+    assert node_machine.without_swap(after) == after
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["/srv/swap /srv/swap ext4 rw 0 0", "tmpfs /swap tmpfs size=1g 0 0", "#/a none swap sw", "", "swap", "a swap b"],
+)
+def test_no_swap_in_fstab(line: str) -> None:
+    assert node_machine.without_swap(f"{line}\n") == f"{line}\n"

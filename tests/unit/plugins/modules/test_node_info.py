@@ -1,0 +1,44 @@
+"""What the module says of the machine that the tests run on."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.campus.hubs.plugins.modules import node_info
+
+
+def run(capsys: pytest.CaptureFixture[str], **arguments: object) -> dict[str, Any]:
+    with patch_module_args(arguments), pytest.raises(SystemExit):
+        node_info.main()
+    result: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return result
+
+
+def test_this_machine(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    resolv_conf = tmp_path / "resolv.conf"
+    resolv_conf.write_text("nameserver 127.0.0.1\nnameserver 192.0.2.53\n")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        found = run(capsys, address="127.0.0.1", packages=["dpkg", "no-such"], resolv_conf=str(resolv_conf))
+        port = server.getsockname()[1]
+    assert found["interface"]["name"] == "lo"
+    assert found["interface"]["mtu"] == int(Path("/sys/class/net/lo/mtu").read_text())
+    assert found["packages"] == ["dpkg"]
+    assert (found["name_servers"], found["loopback_name_servers"]) == (["127.0.0.1", "192.0.2.53"], ["127.0.0.1"])
+    assert [entry["program"] for entry in found["listeners"] if entry["port"] == port] == [
+        Path("/proc/self/comm").read_text().strip()
+    ]
+    disk = os.statvfs("/var/lib")
+    assert abs(found["free_mb"] - disk.f_bavail * disk.f_frsize / 2**20) < 1000
+    assert {source["file"] for source in found["apt_sources"]} <= set(map(str, Path("/etc/apt").rglob("*")))
+    assert set(found) - {"invocation"} == set(yaml.safe_load(node_info.RETURN))
+
+
+def test_an_address_of_another_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, address="192.0.2.77")["interface"] == {}

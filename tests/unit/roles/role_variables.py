@@ -1,0 +1,21 @@
+"""What a role's own variables come to with given facts, computed by Ansible's templating."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def compute(role: str, expression: str, variables: dict[str, Any]) -> Any:  # noqa: ANN401 (a variable can be anything)
+    """Return an expression's value with the role's defaults and internal variables, and with others above them."""
+    loader = DataLoader()
+    known: dict[str, Any] = {"role_path": str(ROOT / "roles" / role)}
+    for folder in ("defaults", "vars"):
+        path = ROOT / "roles" / role / folder / "main.yml"
+        known |= loader.load_from_file(str(path), trusted_as_template=True) if path.exists() else {}
+    return Templar(loader=loader, variables=known | variables).template(trust_as_template(f"{{{{ {expression} }}}}"))
