@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from campus_hubs_lab import material
 
 from tests.unit.images.singleuser.grading_lab import SOURCE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PROBLEM = ".campus-hubs/material-problem"
 
@@ -38,18 +44,12 @@ def commit(folder: Path, name: str, content: str) -> None:
     git(folder, "commit", "-q", "-m", name)
 
 
-def fetch(home: Path, url: str, **environment: str) -> str:
-    """Run it as the pod does; return the problem that the user reads, '' if there is none."""
-    home.mkdir(exist_ok=True)
-    done = subprocess.run(
-        [sys.executable, "-m", "campus_hubs_lab.material"],
-        env={
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(SOURCE),
-            "HOME": str(home),
-            "MATERIAL_GIT": url,
-            **environment,
-        },
+def step(*arguments: str, **environment: str) -> None:
+    """Run it as the pod does."""
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-P", "-m", "campus_hubs_lab.material", *arguments],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE), **environment},
+        cwd=environment["HOME"],
         check=False,
         capture_output=True,
         text=True,
@@ -57,6 +57,16 @@ def fetch(home: Path, url: str, **environment: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
+
+
+def fetch(home: Path, url: str, **environment: str) -> str:
+    """Fetch and merge; return the sentences that the user reads, '' if there is none."""
+    home.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as cache:
+        step("fetch", HOME="/tmp", MATERIAL_GIT=url, MATERIAL_CACHE=cache, **environment)  # noqa: S108
+        # The container that merges has the home, and neither key nor network.
+        environment = {**environment, "MATERIAL_KEYS": "/nowhere"}
+        step("merge", HOME=str(home), MATERIAL_GIT=url, MATERIAL_CACHE=cache, **environment)
     note = home / PROBLEM
     return note.read_text() if note.exists() else ""
 
@@ -115,12 +125,237 @@ def test_a_server_that_never_answers(tmp_path: Path) -> None:
     assert "secret-word" not in problem
 
 
-def test_a_folder_of_the_user_s_own(repository: Path, tmp_path: Path) -> None:
+def test_both_steps_in_one(repository: Path, tmp_path: Path) -> None:
+    step(HOME=str(tmp_path), MATERIAL_GIT=f"file://{repository}", MATERIAL_DIR="here")
+    assert (tmp_path / "here/intro.txt").exists()
+
+
+def amend(repository: Path) -> None:
+    (repository / "intro.txt").write_text("another\nstory\n")
+    git(repository, "commit", "-q", "-a", "--amend", "-m", "anew")
+
+
+def unrelated(repository: Path) -> None:
+    git(repository, "checkout", "-q", "--orphan", "fresh")
+    (repository / "intro.txt").write_text("unrelated\n")
+    git(repository, "commit", "-q", "-a", "-m", "anew")
+    git(repository, "branch", "-M", "fresh", "main")
+
+
+def renamed_branch(repository: Path) -> None:
+    commit(repository, "intro.txt", "of trunk\n")
+    git(repository, "branch", "-M", "main", "trunk")
+
+
+def file_to_folder(repository: Path) -> None:
+    git(repository, "rm", "-q", "intro.txt")
+    (repository / "intro.txt").mkdir()
+    commit(repository, "intro.txt/part.txt", "a part")
+
+
+def folder_to_file(repository: Path) -> None:
+    git(repository, "rm", "-q", "-r", "week")
+    commit(repository, "week", "a file now")
+
+
+def deleted(repository: Path) -> None:
+    git(repository, "rm", "-q", "intro.txt", "week/plan.txt")
+    git(repository, "commit", "-q", "-m", "less")
+
+
+def case_only(repository: Path) -> None:
+    git(repository, "mv", "intro.txt", "Intro.txt")
+    commit(repository, "Intro.txt", "version 3\n")
+
+
+def to_link(repository: Path) -> None:
+    (repository / "intro.txt").unlink()
+    (repository / "intro.txt").symlink_to("week/plan.txt")
+    git(repository, "add", "intro.txt")
+    git(repository, "commit", "-q", "-m", "a link")
+
+
+def grown(repository: Path) -> None:
+    commit(repository, "intro.txt", "version 3\nmiddle\nend\n")
+    commit(repository, "notes.txt", "of the course")
+    commit(repository, "week/plan.txt", "new plan\n")
+
+
+UPSTREAM = [amend, unrelated, renamed_branch, file_to_folder, folder_to_file, deleted, case_only, to_link, grown]
+
+
+def nothing(folder: Path) -> None:
+    (folder / "mine.txt").write_text("MINE")
+
+
+def edited(folder: Path) -> None:
+    for name in ("intro.txt", "week/plan.txt"):
+        (folder / name).write_text("MINE\n")
+
+
+def untracked(folder: Path) -> None:
+    (folder / "notes.txt").write_text("MINE")
+    (folder / "Intro.txt").write_text("MINE")
+
+
+def swapped(folder: Path) -> None:
+    """Folders where files were, a file where a folder was."""
+    shutil.rmtree(folder / "week")
+    (folder / "week").write_text("MINE")
+    (folder / "intro.txt").unlink()
+    (folder / "intro.txt").mkdir()
+    (folder / "intro.txt/own.txt").write_text("MINE")
+
+
+def links(folder: Path) -> None:
+    """Links to a place elsewhere: nothing is written there."""
+    elsewhere = folder.parent / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "plan.txt").write_text("MINE")
+    shutil.rmtree(folder / "week")
+    (folder / "week").symlink_to(elsewhere)
+    (folder / "intro.txt").unlink()
+    (folder / "intro.txt").symlink_to(elsewhere / "plan.txt")
+
+
+def fifo(folder: Path) -> None:
+    (folder / "intro.txt").unlink()
+    os.mkfifo(folder / "intro.txt")
+    nothing(folder)
+
+
+def commits(folder: Path) -> None:
+    edited(folder)
+    git(folder, "commit", "-q", "-a", "-m", "my own")
+
+
+def broken(folder: Path) -> None:
+    shutil.rmtree(folder / ".git/refs")
+    shutil.rmtree(folder / ".git/objects/pack")
+    (folder / ".git/HEAD").write_text("")
+    edited(folder)
+
+
+def no_repository(folder: Path) -> None:
+    shutil.rmtree(folder / ".git")
+    edited(folder)
+
+
+def killed(folder: Path) -> None:
+    for name in (".git/index.lock", ".git/HEAD.lock", ".git/shallow.lock"):
+        (folder / name).touch()
+    (folder / ".git.new/objects").mkdir(parents=True)
+    (folder / "intro.txt").unlink()
+    nothing(folder)
+
+
+def foreign(folder: Path) -> None:
+    """Another repository of the person's own under the material's name."""
+    shutil.rmtree(folder)
+    folder.mkdir()
+    (folder / "intro.txt").write_text("MINE")
+    git(folder, "init", "-q")
+    git(folder, "add", ".")
+    git(folder, "commit", "-q", "-m", "mine")
+    git(folder, "remote", "add", "origin", "https://git.example.edu/other.git")
+    git(folder, "update-ref", "refs/remotes/origin/main", "HEAD")
+
+
+def a_file(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.write_text("MINE")
+
+
+def a_link_out(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.symlink_to("/usr")
+    (folder.parent / "mine.txt").write_text("MINE")
+
+
+def hostile(folder: Path) -> None:
+    """Whatever git would run or follow in a repository of the person's own."""
+    evil = folder.parent / "evil"
+    evil.write_text(f"#!/bin/sh\ntouch {folder.parent}/RAN\ncat\n")
+    evil.chmod(0o755)
+    settings = [
+        *("core.fsmonitor", "core.sshCommand", "core.editor", "core.pager", "core.alternateRefsCommand"),
+        *("filter.x.smudge", "filter.x.clean", "merge.x.driver", "diff.external", "gpg.program", "credential.helper"),
+        "uploadpack.packObjectsHook",
+    ]
+    for name in settings:
+        git(folder, "config", name, str(evil))
+    git(folder, "config", "core.hooksPath", str(folder.parent / "hooks"))
+    for place in (folder.parent / "hooks", folder / ".git/hooks"):
+        place.mkdir(exist_ok=True)
+        for hook in ("post-checkout", "post-merge", "pre-commit", "reference-transaction", "post-index-change"):
+            shutil.copy(evil, place / hook)
+    for attributes in (folder / ".gitattributes", folder / ".git/info/attributes"):
+        attributes.parent.mkdir(exist_ok=True)
+        attributes.write_text("* filter=x merge=x diff=x\n")
+    shutil.copy(folder / ".git/config", folder.parent / ".gitconfig")
+    for module in ("json", "hashlib", "sitecustomize", "usercustomize", "campus_hubs_lab"):
+        (folder.parent / f"{module}.py").write_text(f"open({str(folder.parent / 'RAN')!r}, 'w')\n")
+    (folder / "intro.txt").write_text("MINE\n")
+
+
+STUDENT = [
+    *(nothing, edited, untracked, swapped, links, fifo, commits, broken, no_repository, killed, foreign, a_file),
+    *(a_link_out, hostile),
+]
+
+
+# Each of one side with a simple one and one more of the other.
+PAIRS = [
+    *((student, grown) for student in STUDENT),
+    *((student, UPSTREAM[number % len(UPSTREAM)]) for number, student in enumerate(STUDENT)),
+    *((edited, upstream) for upstream in UPSTREAM),
+]
+
+
+@pytest.mark.parametrize(("student", "upstream"), dict.fromkeys(PAIRS))
+def test_it_ends_with_the_new_material_and_the_person_s_own_work(
+    repository: Path, tmp_path: Path, student: Callable[[Path], None], upstream: Callable[[Path], None]
+) -> None:
     home = tmp_path / "home"
-    (home / "material").mkdir(parents=True)
-    (home / "material" / "mine.txt").write_text("mine")
-    assert "could not be updated" in fetch(home, f"file://{repository}")
-    assert (home / "material" / "mine.txt").read_text() == "mine"
+    url = f"file://{repository}"
+    (repository / "week").mkdir()
+    commit(repository, "week/plan.txt", "plan\n")
+    assert fetch(home, url) == ""
+    folder = home / "material"
+    student(folder)
+    upstream(repository)
+    said = fetch(home, url)
+    assert "could not be updated" not in said
+    assert not (home / "RAN").exists()
+    assert (home / "mine.txt").exists() or any(map(is_mine, home.rglob("*"))) or student is a_link_out
+    command = ["git", "-C", str(repository), "ls-files"]
+    listing = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()  # noqa: S603
+    kept = any("(mine" in path.name for path in home.rglob("*"))
+    assert ("kept under another name" in said) is kept
+    for name in listing:
+        place, new = folder / name, repository / name
+        # Only the person has changed it, or it is as new.
+        if not same(place, new):
+            assert new.read_text() in {"plan\n", "version 2\nmiddle\nend\n"}
+            assert place.is_symlink() or "MINE" in place.read_text()
+    # It has settled: the next start finds nothing to say, and changes nothing.
+    before = snapshot(folder)
+    assert fetch(home, url) == ""
+    assert snapshot(folder) == before
+
+
+def is_mine(path: Path) -> bool:
+    return path.is_file() and "MINE" in path.read_text(errors="replace")
+
+
+def same(one: Path, other: Path) -> bool:
+    return one.is_symlink() == other.is_symlink() and one.is_file() and one.read_bytes() == other.read_bytes()
+
+
+def snapshot(folder: Path) -> dict[str, object]:
+    return {
+        str(path.relative_to(folder)): (path.lstat().st_mode, path.lstat().st_mtime_ns) for path in folder.rglob("*")
+    }
 
 
 def test_only_into_the_home(repository: Path, tmp_path: Path) -> None:

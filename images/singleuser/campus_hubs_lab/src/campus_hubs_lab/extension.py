@@ -12,7 +12,8 @@ from jupyter_server.utils import url_path_join
 from tornado import web
 
 from . import gradebook, plugins
-from .material import LONGEST, PROBLEM
+from .material import PROBLEM
+from .material_git import LONGEST
 
 
 class MaterialProblem(APIHandler):

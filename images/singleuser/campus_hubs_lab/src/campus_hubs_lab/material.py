@@ -1,66 +1,56 @@
-"""Bring the course's teaching material into a home, by nbgitpuller's rules: what the person has changed stays.
+"""Bring the course's teaching material into a home.
 
-    python -m campus_hubs_lab.material
+    python -I -m campus_hubs_lab.material fetch    with the deploy key, without a home
+    python -I -m campus_hubs_lab.material merge    with the home, without key and network
+    python -I -m campus_hubs_lab.material          both
 
 Runs before the server starts, and never keeps it from starting: it takes a limited time and always exits with 0. What
-went wrong is one sentence in ~/.campus-hubs/material-problem, which Lab shows; the file is gone when all is well.
+is to be known is a sentence in ~/.campus-hubs/material-problem, which Lab shows; the file is gone when all is well.
+
+The folder always ends with the new material in it. A file that only the person has changed stays as it is; one that
+both have changed is merged, and where that is not possible, the person's is kept beside it as `name (mine).txt`. Files
+are compared with the commit that the folder had before (origin's in its `.git`). No git runs on a repository that lies
+in the home, whose configuration, hooks and filters are the person's.
 
 Environment: MATERIAL_GIT (URL; empty = no material), MATERIAL_BRANCH (empty = the repository's default), MATERIAL_DIR
-(folder in the home; empty = the repository's name), MATERIAL_SECONDS (for all of it, default 30). A deploy key is read
-from /etc/material (or MATERIAL_KEYS): ssh-privatekey, known_hosts.
+(folder in the home; empty = the repository's name), MATERIAL_CACHE (folder that the two steps share),
+MATERIAL_SECONDS (for each step, default 30). A deploy key is read from /etc/material (or MATERIAL_KEYS):
+ssh-privatekey, known_hosts.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
-import signal
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit, urlunsplit
 
+from .material_git import FETCHED, Git, MaterialError, reason, without_secrets
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 PROBLEM: Final = Path(".campus-hubs/material-problem")
 SECONDS: Final = 30.0
-# Of the reason that is shown.
-LONGEST: Final = 300
-
-# What git and ssh say, and what a student can make of it. The first that matches counts.
-REASONS: Final = (
-    (r"host key verification failed", "the git server's host key is not the one that the course knows"),
-    (
-        r"permission denied|authentication failed|could not read username|terminal prompts disabled|access denied|403",
-        "the git server does not let the course read it",
-    ),
-    (r"could not resolve host", "the git server's name is not known"),
-    (r"connection refused|timed out|network is unreachable|no route to host", "the git server does not answer"),
-    (r"BranchExistError|remote branch .* not found", "its branch is not there"),
-    (
-        r"repository .*not found|does not appear to be a git repository|does not exist|404",
-        "the repository is not there",
-    ),
-    (r"no space left on device|disk quota", "your home is full"),
-    (r"not a git repository", "a folder of your own has its place"),
-    (r"index\.lock", "another update is under way, or was stopped in the middle"),
-)
+# The course's folder among a lecturer's files (formgrader.LINK).
+TAKEN: Final = "course"
+# In the cache: a bare repository, and how the fetch has ended.
+REPOSITORY: Final = "material.git"
+RESULT: Final = "result.json"
+# Without a configuration: ssh looks for it in the account's home, whatever HOME says.
+SSH: Final = ("ssh", "-F", "none", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10")
 
 
 def folder_name(url: str) -> str:
     """Return the name that `git clone` would give the folder."""
     path = url.rstrip("/").removesuffix(".git")
     name = re.split(r"[/:]", path)[-1]
-    return name if name not in {"", ".", ".."} else "material"
-
-
-def without_secrets(text: str) -> str:
-    """Remove what stands between `//` and `@` in URLs."""
-    return re.sub(r"//[^/@\s]*@", "//", text)
+    return name if name not in {"", ".", "..", TAKEN} else "material"
 
 
 def shown_url(url: str) -> str:
@@ -69,16 +59,6 @@ def shown_url(url: str) -> str:
         return url.rpartition("@")[2]
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
-def reason(output: str) -> str:
-    """Make a part of a sentence of what git has said."""
-    for pattern, sentence in REASONS:
-        if re.search(pattern, output, re.IGNORECASE):
-            return sentence
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    said = [line for line in lines if re.match(r"fatal:|error:", line, re.IGNORECASE)] or lines or ["no details"]
-    return f"git says: {without_secrets(said[-1])[:LONGEST]}"
 
 
 def ssh_command(keys: Path, place: Path) -> str | None:
@@ -96,97 +76,136 @@ def ssh_command(keys: Path, place: Path) -> str | None:
     key.touch(mode=0o600)
     # A key that was pasted without its last line's end is no key to ssh.
     key.write_text(mounted.read_text(encoding="utf-8").rstrip() + "\n", encoding="utf-8")
-    known = keys / "known_hosts"
-    options = ["-i", str(key), "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"]
+    options = ["-i", str(key), "-o", "IdentitiesOnly=yes"]
     # Whom to trust is the course's to say, not the first connection's.
-    options += ["-o", "StrictHostKeyChecking=yes", "-o", f"UserKnownHostsFile={known}", "-F", "none"]
-    return shlex.join(["ssh", *options])
+    options += ["-o", "StrictHostKeyChecking=yes", "-o", f"UserKnownHostsFile={keys / 'known_hosts'}"]
+    return shlex.join([*SSH, *options])
 
 
-def pull(environment: Mapping[str, str], home: Path) -> str:
-    """Clone or merge, in a process group that is ended when the time is up.
+def fetch(environment: Mapping[str, str], cache: Path) -> None:
+    """Fetch the newest commit into the cache.
 
     Args:
         environment: see the module.
-        home: where the folder is.
+        cache: folder that `merge` reads.
 
-    Returns:
-        '' or why it did not work, as the end of a sentence.
+    Raises:
+        MaterialError: it did not work.
 
     """
-    url = environment["MATERIAL_GIT"]
-    target = home / (environment.get("MATERIAL_DIR") or folder_name(url))
-    if home.resolve() not in target.resolve().parents:
-        return "its folder would not lie in your home"
-    fresh = not target.exists()
+    git = Git(cache / REPOSITORY, float(environment.get("MATERIAL_SECONDS") or SECONDS))
+    git.init()
+    branch = environment.get("MATERIAL_BRANCH")
+    source = f"refs/heads/{branch}" if branch else "HEAD"
     with tempfile.TemporaryDirectory() as place:
-        child = dict(os.environ)
-        # Nobody is there to answer a question.
-        child |= {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "NBGITPULLER_DEPTH": "1", "HOME": str(home)}
-        ssh = ssh_command(Path(environment.get("MATERIAL_KEYS") or "/etc/material"), Path(place))
-        child["GIT_SSH_COMMAND"] = ssh or "ssh -o BatchMode=yes -o ConnectTimeout=10"
-        command = [sys.executable, "-c", _PULLER, url, str(target), environment.get("MATERIAL_BRANCH") or ""]
-        with subprocess.Popen(  # noqa: S603
-            command,
-            env=child,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        ) as process:
-            try:
-                output, _ = process.communicate(timeout=float(environment.get("MATERIAL_SECONDS") or SECONDS))
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.communicate()
-                _clear_locks(target)
-                return "it took too long"
-    text = output.decode(errors="replace")
-    print(without_secrets(text), end="", flush=True)
-    if process.returncode and fresh and target.exists() and not (target / ".git" / "HEAD").exists():
-        # What a broken clone leaves behind would be in the way of the next.
-        subprocess.run(["rm", "-rf", "--", str(target)], check=False)  # noqa: S603, S607
-    return reason(text) if process.returncode else ""
+        # Proxies and authorities are the pod's.
+        git.environment = {**os.environ, **git.environment}
+        keys = Path(environment.get("MATERIAL_KEYS") or "/etc/material")
+        git.environment["GIT_SSH_COMMAND"] = ssh_command(keys, Path(place)) or shlex.join(SSH)
+        options = ["--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head"]
+        what = ["--", environment["MATERIAL_GIT"], f"+{source}:{FETCHED}"]
+        try:
+            git.run("fetch", *options, "--depth=1", *what)
+        except MaterialError as error:
+            # A plain web server's repository (git-http-backend(1), "dumb") has all or nothing.
+            if "shallow" not in str(error):
+                raise
+            git.run("fetch", *options, *what)
 
 
-# In a process of its own, so that a time-out ends git as well.
-_PULLER: Final = """
-import sys
-from nbgitpuller.pull import GitPuller
-try:
-    for line in GitPuller(sys.argv[1], sys.argv[2], branch=sys.argv[3] or None).pull():
-        print(line, end="" if line.endswith("\\n") else "\\n", flush=True)
-except Exception as error:
-    stderr = getattr(error, "stderr", None) or getattr(error.__cause__ or error.__context__, "stderr", None) or ""
-    print(stderr, type(error).__name__, error, sep="\\n")
-    sys.exit(1)
-"""
+def target_folder(environment: Mapping[str, str], home: Path) -> Path:
+    """Return the material's folder.
+
+    Raises:
+        MaterialError: it would not lie in the home.
+
+    """
+    name = environment.get("MATERIAL_DIR") or folder_name(environment["MATERIAL_GIT"])
+    target = Path(os.path.normpath(home / name))
+    if home not in target.parents:
+        raise MaterialError("its folder would not lie in your home")
+    if target == home / TAKEN:
+        raise MaterialError(f"its folder cannot be called {TAKEN}, which is the lecturers' own")
+    return target
 
 
-def _clear_locks(target: Path) -> None:
-    """Remove the locks of a git that was killed: nothing else runs in this home yet."""
-    for lock in (target / ".git").glob("*.lock"):
-        lock.unlink(missing_ok=True)
+def main(step: str, environment: Mapping[str, str]) -> None:
+    """Fetch, merge, or both; raises nothing.
+
+    Args:
+        step: "fetch", "merge" or "".
+        environment: see the module.
+
+    """
+    with tempfile.TemporaryDirectory() as own:
+        cache = Path(environment.get("MATERIAL_CACHE") or own)
+        if step in {"", "fetch"}:
+            _fetch_step(environment, cache)
+        if step in {"", "merge"}:
+            _merge_step(environment, cache)
 
 
-def main(environment: Mapping[str, str]) -> None:
-    """Pull the material and note what went wrong; raises nothing."""
-    home = Path(environment.get("HOME") or Path.home())
-    problem = home / PROBLEM
+def _fetch_step(environment: Mapping[str, str], cache: Path) -> None:
+    """Fetch, and leave a note of how it ended for the other step: `{"why": end of a sentence, or ""}`."""
+    why = ""
     try:
-        url = environment.get("MATERIAL_GIT", "")
-        why = pull(environment, home) if url else ""
-        if why:
-            problem.parent.mkdir(exist_ok=True)
-            sentence = f"The course's material ({shown_url(url)}) could not be updated: {why}."
-            problem.write_text(f"{sentence}\n", encoding="utf-8")
-            print(sentence, flush=True)
-        else:
-            problem.unlink(missing_ok=True)
-    except Exception as error:
-        # A full or broken home among them.
-        print(f"The course's material could not be updated: {type(error).__name__}", flush=True)
+        if environment.get("MATERIAL_GIT"):
+            fetch(environment, cache)
+    except MaterialError as error:
+        why = str(error)
+    except OSError as error:
+        why = f"it could not be kept ({error.strerror})"
+    try:
+        (cache / RESULT).write_text(json.dumps({"why": why}), encoding="utf-8")
+    except OSError as error:
+        print(f"The course's material was not fetched: {error.strerror}", flush=True)
+
+
+def _merge_step(environment: Mapping[str, str], cache: Path) -> None:
+    """Merge what was fetched, and say what a person should know."""
+    # Not where there is no home.
+    from .material_merge import Merge, set_aside  # noqa: PLC0415
+
+    home = Path(environment.get("HOME") or Path.home())
+    url = environment.get("MATERIAL_GIT", "")
+    name, sentences = f"The course's material ({shown_url(url)})", []
+    try:
+        if url:
+            try:
+                why = json.loads((cache / RESULT).read_text(encoding="utf-8"))["why"]
+            except (OSError, ValueError, KeyError):
+                why = "it took too long"
+            if why:
+                raise MaterialError(why)
+            git = Git(cache / REPOSITORY, float(environment.get("MATERIAL_SECONDS") or SECONDS))
+            sentences = Merge(git, target_folder(environment, home), home, url).run()
+            sentences = [f"{name}: {sentence}" for sentence in sentences]
+    except MaterialError as error:
+        sentences = [f"{name} could not be updated: {error}."]
+    except OSError as error:
+        sentences = [f"{name} could not be updated: {reason(error.strerror or str(error)).removeprefix('git says: ')}."]
+    try:
+        _show(home / PROBLEM, "\n".join(sentences), set_aside)
+    except OSError as error:
+        # A full home among them.
+        print(f"What is to be known about the course's material is not shown: {error.strerror}", flush=True)
+
+
+def _show(place: Path, text: str, set_aside: Callable[[Path], Path]) -> None:
+    """Leave a text where Lab reads it; none if it is empty."""
+    # Names may hold bytes that are no text.
+    text = without_secrets(text.encode(errors="replace").decode())
+    print(text, flush=True)
+    if place.parent.is_symlink() or (place.parent.exists() and not place.parent.is_dir()):
+        set_aside(place.parent)
+    if os.path.lexists(place) and (place.is_symlink() or not place.is_file()):
+        set_aside(place)
+    if text:
+        place.parent.mkdir(exist_ok=True)
+        place.write_text(f"{text}\n", encoding="utf-8")
+    else:
+        place.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
-    main(os.environ)
+    main("".join(sys.argv[1:2]), os.environ)
