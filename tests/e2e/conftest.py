@@ -38,6 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "refusals",
         "isolation",
         "attacks",
+        "hub_attacks",
         "roster",
         "teaching",
         "browser_teaching",

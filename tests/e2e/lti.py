@@ -115,6 +115,11 @@ class Person:
         tokens = [(c.path, c.value) for c in self.session.cookies if c.name == "_xsrf" and path.startswith(c.path)]
         return max(tokens, key=lambda item: len(item[0]))[1] or "" if tokens else ""
 
+    def hub_session(self) -> dict[str, str]:
+        """Return the headers that a page of the hub in this browser sends to the hub's API."""
+        cookies = "; ".join(f"{c.name}={c.value}" for c in self.session.cookies if c.path in {"/", "/hub/"})
+        return {"Cookie": cookies, "X-XSRFToken": self._xsrf("/hub/"), "Sec-Fetch-Mode": "cors"}
+
     def _request(self, method: str, path: str, **kwargs: Any) -> requests.Response:  # noqa: ANN401  what requests takes
         """Call something under this hub as a page of it would."""
         headers = {"X-XSRFToken": self._xsrf(path), "Referer": f"{self.hub}{path}", "Sec-Fetch-Mode": "cors"}

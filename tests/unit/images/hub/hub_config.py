@@ -112,3 +112,7 @@ probe_secret = {"probe-token": settings["token"][::-1]}
 student = chart.synthetic_student(values, probe_secret, login.user_name)
 for trait, items in chart.probe_settings(probe_secret, student)["JupyterHub"].items():
     c.JupyterHub[trait].extend(items)
+if settings["opened_for"]:
+    from opened_hub import open_hub
+
+    open_hub(c, settings["opened_for"])

@@ -217,6 +217,7 @@ class Hub:
     token: str = field(default_factory=lambda: secrets.token_hex(16))
     authenticator: dict[str, Any] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+    opened_for: str = ""
 
     @property
     def origin(self) -> str:
@@ -256,6 +257,7 @@ class Hub:
             "hub_bind_url": self.origin,
             "lms_urls": [self.lms.issuer],
             "token": self.token,
+            "opened_for": self.opened_for,
         }
         environment = {
             **os.environ,
