@@ -26,11 +26,13 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import
 )
 
 ENDPOINT, NODE_IP = "kubeadm_control_plane_endpoint", "kubeadm_node_ip"
+KUBECONFIG_SERVER = "kubeadm_kubeconfig_server"
 POD_SUBNET, SERVICE_SUBNET = "kubeadm_pod_subnet", "kubeadm_service_subnet"
 POOL, POOL_PROVIDER = "load_balancer_addresses", "load_balancer_provider"
 RANGE_FORM = "ranges such as 192.0.2.200-192.0.2.220 or 192.0.2.192/27"
 # The controller manager hands every node a /24 of the pod subnet (--node-cidr-mask-size).
 NODE_MASK = 24
+API_PORT = 6443
 # kube-apiserver refuses service networks with more than 20 bits for hosts.
 LARGEST_SERVICE_MASK = 12
 
@@ -91,6 +93,22 @@ def parse_network(text: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network
         return None
 
 
+def parse_endpoint(text: object) -> tuple[str, int] | None:
+    """Return host and port of `HOST:PORT`, with an IPv6 address in brackets; the port is 6443 if there is none.
+
+    Returns:
+        None if it is something else, such as a URL, or a number that is no address.
+    """
+    found = re.fullmatch(r"(?:\[([^\]]+)\]|([^:\[\]]+))(?::(\d{1,5}))?", text) if isinstance(text, str) else None
+    if not found or (found[1] and not parse_address(found[1])):
+        return None
+    host, port = found[1] or found[2], int(found[3] or API_PORT)
+    label = r"[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?"
+    # What ends in a number is read as an address (WHATWG URL, "ends in a number").
+    is_name = re.fullmatch(rf"{label}(\.{label})*", host) and not re.search(r"(^|\.)\d+$", host)
+    return (host, port) if (is_name or parse_address(host)) and 1 <= port <= 65535 else None
+
+
 def check_cluster(inventory: Inventory) -> Iterator[Mistake]:
     """Find what is wrong with groups, nodes and networks."""
     yield from _check_groups(inventory)
@@ -111,7 +129,7 @@ def _check_groups(inventory: Inventory) -> Iterator[Mistake]:
     for host in inventory.cluster():
         both = host.groups & {CONTROL_PLANE, WORKERS}
         if len(both) == 2:
-            cure = "Remove it from one; a control plane runs pods only if you remove its taint."
+            cure = "Remove it from one. Control planes run pods if there are no workers at all."
             yield Mistake(host.name, "groups", "control_plane and workers", "one of the two", cure)
         elif not both:
             yield Mistake(
@@ -141,11 +159,14 @@ def _check_control_planes(inventory: Inventory) -> Iterator[Mistake]:
         yield Mistake(
             planes[0].name, ENDPOINT, "empty", "a name or virtual address of all control planes, and a port", cure
         )
-    for name in (ENDPOINT, POD_SUBNET, SERVICE_SUBNET):
-        values = {str(host.value(name)) for host in planes}
+    for name, hosts, whom in (
+        *((name, planes, "control planes") for name in (ENDPOINT, POD_SUBNET, SERVICE_SUBNET)),
+        (KUBECONFIG_SERVER, inventory.cluster(), "nodes"),
+    ):
+        values = {str(host.value(name) or "empty") for host in hosts}
         if len(values) > 1:
             yield Mistake(
-                "all", name, " and ".join(sorted(values)), "one value on all control planes", "Set it in group_vars."
+                "all", name, " and ".join(sorted(values)), f"one value on all {whom}", "Set it in group_vars."
             )
 
 
@@ -180,10 +201,12 @@ def _check_addresses(inventory: Inventory) -> Iterator[Mistake]:
 
 
 def _check_networks(inventory: Inventory, head: Host) -> Iterator[Mistake]:
-    endpoint = head.value(ENDPOINT)
-    if endpoint and not re.fullmatch(r"([-.A-Za-z0-9]+|\[[:0-9a-fA-F]+\])(:\d{1,5})?", str(endpoint)):
-        wanted = "a name or address and a port, such as api.example.edu:6443"
-        yield Mistake(head.name, ENDPOINT, show(ENDPOINT, endpoint), wanted, "It is no URL.")
+    for name in (ENDPOINT, KUBECONFIG_SERVER):
+        value = head.value(name)
+        without_port = name == KUBECONFIG_SERVER and not re.search(r":\d+$", str(value))
+        if value and (without_port or not parse_endpoint(value)):
+            wanted = "a name or address and a port, such as api.example.edu:6443 or [2001:db8::1]:6443"
+            yield Mistake(head.name, name, show(name, value), wanted, "It is no URL.")
     ranges: list[tuple[str, Range]] = []
     for name in (POD_SUBNET, SERVICE_SUBNET):
         network = parse_network(head.value(name))
@@ -240,7 +263,7 @@ def _check_overlaps(inventory: Inventory, head: Host, ranges: list[tuple[str, Ra
             if address in part:
                 wanted = f"not the address of a node ({host.name}, {variable} {address})"
                 yield Mistake(head.name, name, f'"{part.text}"', wanted, "Every address has one use.")
-    endpoint = parse_address(re.sub(r":\d+$", "", str(head.value(ENDPOINT) or "")))
+    endpoint = parse_address((parse_endpoint(head.value(ENDPOINT)) or ("", 0))[0])
     for name, part in ranges:
         if endpoint and endpoint in part:
             wanted = f"an address outside of {name} ({part.text})"

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.e2e import playbook
 from tests.e2e.cluster import Cluster
@@ -116,6 +120,12 @@ EDITS = {
         "kubectl get deployment/coredns --output=jsonpath='{..resources.limits.memory}'",
         "170Mi",
     ),
+    "swap at boot": Edit(
+        WORKER,
+        "rm /etc/systemd/system/swap.target",
+        "systemctl is-enabled swap.target || true",
+        "masked",
+    ),
     "control plane's label": Edit(
         CONTROL_PLANE,
         f"kubectl label node/{CONTROL_PLANE} node.kubernetes.io/exclude-from-external-load-balancers-",
@@ -169,6 +179,55 @@ def test_edits_by_hand_are_said_in_a_check_and_put_right() -> None:
     again = converge()
     assert not again.changed, again.changed_tasks()
     again = converge("--check")
+    assert not again.changed, again.changed_tasks()
+
+
+@pytest.fixture
+def changed_inventory(tmp_path: Path) -> Callable[..., Path]:
+    """Copy the inventory, without some groups and with other variables of the cluster."""
+
+    def copy(*, without: str = "", **variables: object) -> Path:
+        folder = tmp_path / f"inventory-{len(list(tmp_path.iterdir()))}"
+        shutil.copytree(playbook.INVENTORY, folder)
+        hosts = yaml.safe_load((folder / "hosts.yml").read_text())
+        hosts["all"]["children"]["cluster"]["children"].pop(without, None)
+        hosts["all"]["children"]["cluster"]["vars"] = variables
+        (folder / "hosts.yml").write_text(yaml.safe_dump(hosts))
+        return folder
+
+    return copy
+
+
+def test_control_planes_run_pods_where_there_are_no_workers(changed_inventory: Callable[..., Path]) -> None:
+    inventory = changed_inventory(without="workers")
+    marks = ("control plane's label", "control plane's taint")
+    check = playbook.run(CLUSTER, "--check", inventory=inventory).assert_good()
+    assert check.changed
+    assert all(EDITS[name].state() for name in marks), "a check has changed something"
+    try:
+        playbook.run(CLUSTER, inventory=inventory).assert_good()
+        assert not any(EDITS[name].state() for name in marks)
+        again = playbook.run(CLUSTER, inventory=inventory).assert_good()
+        assert not again.changed, again.changed_tasks()
+    finally:
+        back = converge()
+    assert set(back.changed) == {CONTROL_PLANE}, back.changed_tasks()
+    assert all(EDITS[name].state() for name in marks)
+
+
+@pytest.mark.full
+def test_the_control_machine_has_its_own_address_of_the_api_server(changed_inventory: Callable[..., Path]) -> None:
+    certificate = "openssl x509 -in /etc/kubernetes/pki/apiserver.crt -noout -ext subjectAltName"
+    inventory = changed_inventory(kubeadm_kubeconfig_server="api.lab.example:6443")
+    run = playbook.run(CLUSTER, inventory=inventory).assert_good()
+    assert "kube-apiserver restarts" in run.output
+    assert "DNS:api.lab.example" in on_node(CONTROL_PLANE, certificate)
+    assert "server: https://api.lab.example:6443\n" in (inventory / "kubeconfig").read_text()
+    again = playbook.run(CLUSTER, inventory=inventory).assert_good()
+    assert not again.changed, again.changed_tasks()
+    # A certificate that kubeadm renews keeps the name; without the variable it stays there and disturbs nobody.
+    converge()
+    again = converge()
     assert not again.changed, again.changed_tasks()
 
 

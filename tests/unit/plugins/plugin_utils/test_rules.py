@@ -64,6 +64,25 @@ def test_no_ranges(text: object) -> None:
     assert cluster_rules.parse_range(text) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("api.example.edu:443", ("api.example.edu", 443)),
+        ("api", ("api", 6443)),
+        ("192.0.2.1:6443", ("192.0.2.1", 6443)),
+        ("[2001:db8::1]:6443", ("2001:db8::1", 6443)),
+        *(
+            (text, None)
+            for text in ("", "a:", "a:0", "a:65536", "a_b:1", "https://a:1", "a:1/x", "2001:db8::1", "[a]:1")
+        ),
+        *((text, None) for text in ("192.0.2.300", "192.0.2:6443", "1.2.3.4.5:1", "-a:1", "a..b:1", "a b:1", "a:1\n")),
+        *((value, None) for value in (None, 6443, ["a:1"])),
+    ],
+)
+def test_endpoints(text: object, found: tuple[str, int] | None) -> None:
+    assert cluster_rules.parse_endpoint(text) == found
+
+
 def one(name: str, value: object, spec: dict[str, Any]) -> list[str]:
     host = Host("h", frozenset({"courses"}), {name: value}, frozenset({name}))
     role = RoleSpec.parse("course_hub", {"argument_specs": {"main": {"options": {name: spec}}}})
