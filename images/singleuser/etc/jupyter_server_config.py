@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 c = get_config()  # noqa: F821 - given by traitlets
 
@@ -12,6 +13,9 @@ teaches = os.environ.get("COURSE_ROLE") in {"instructor", "teaching_assistant"}
 c.ServerApp.jpserver_extensions.update(
     {
         "campus_hubs_lab": True,
+        # Puts any repository into any folder when a link is followed.
+        "nbgitpuller": False,
+        "jupyter_server_mathjax": False,
         "nbgrader.server_extensions.formgrader": False,
         "nbgrader.server_extensions.course_list": False,
     }
@@ -22,6 +26,11 @@ if teaches:
 else:
     # The page_config.json in it takes the matching entries out of Lab's menu.
     c.LabServerApp.app_settings_dir = "/etc/jupyter/lab-student"
+
+# A hand-in is data: its kernel starts elsewhere, its files run nothing. Python takes no modules from where it stands.
+c.ServerApp.kernel_manager_class = "campus_hubs_lab.server.CourseKernelManager"
+c.ContentsManager.files_handler_class = "campus_hubs_lab.server.CourseFileHandler"
+os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("JUPYTER_PATH")]))
 
 # A trash folder in a home of fixed size is a full home that looks empty.
 c.FileContentsManager.delete_to_trash = False

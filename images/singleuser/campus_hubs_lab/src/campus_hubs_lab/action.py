@@ -1,6 +1,6 @@
 """One button of formgrader, in a process of its own.
 
-    python -m campus_hubs_lab.action ACTION ASSIGNMENT [STUDENT]
+    python -P -s -m campus_hubs_lab.action ACTION ASSIGNMENT [STUDENT]
 
 nbgrader's steps block, change the working directory and share sessions of the database; formgrader runs them inside of
 the server. Here a step has all that to itself. Prints the same JSON that formgrader's handlers answer with.
@@ -15,6 +15,7 @@ from typing import Final
 
 from nbgrader.apps import NbGrader, NbGraderAPI
 
+from .isolation import isolate
 from .locks import AssignmentBusyError
 
 # Method of NbGraderAPI by action; all take an assignment, and a student if there is one.
@@ -35,6 +36,7 @@ def main(arguments: list[str]) -> int:
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     action, *ids = arguments
+    isolate()
     app = NbGrader()
     app.initialize([])
     api = NbGraderAPI(app.coursedir, parent=app)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
+import secrets
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -102,6 +104,19 @@ def matrix(
 class CoursePage(JupyterHandler):
     """`<base>course` and its forms."""
 
+    @property
+    def content_security_policy(self) -> str:
+        """Return the header: the page has files of its own, and nothing else."""
+        own = (
+            "default-src 'none'; script-src 'nonce-{0}'; style-src 'nonce-{0}'; connect-src 'self'; form-action 'self'"
+        )
+        return f"{super().content_security_policy}; {own.format(self.nonce)}; base-uri 'none'"
+
+    @functools.cached_property
+    def nonce(self) -> str:
+        """Return the page's."""
+        return secrets.token_urlsafe(16)
+
     def initialize(self, root: Path, course: str, pages: Environment, notes: list[str]) -> None:
         """Remember the course; `notes` are shown once, on the next page."""
         self.root, self.course, self.pages, self.notes = root, course, pages, notes
@@ -123,6 +138,7 @@ class CoursePage(JupyterHandler):
         text = self.pages.get_template("course.html").render(
             base=self.base_url,
             course=self.course,
+            nonce=self.nonce,
             xsrf=self.xsrf_token.decode("utf-8"),
             notes=notes,
             problems=list(dict.fromkeys(problems)),

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_server.base.handlers import APIHandler
+from jupyter_server.nbconvert import handlers as nbconvert
 from jupyter_server.utils import url_path_join
 from tornado import web
 
 from . import gradebook, plugins
 from .material import PROBLEM
 from .material_git import LONGEST
+from .places import course_root
+from .server import CourseNbconvertHandler
 
 
 class MaterialProblem(APIHandler):
@@ -37,14 +40,18 @@ def load(server: Any) -> None:  # noqa: ANN401 - a ServerApp
 
     """
     base = server.web_app.settings["base_url"]
-    server.web_app.add_handlers(".*$", [(url_path_join(base, "campus-hubs/material"), MaterialProblem)])
+    routes = [("campus-hubs/material", MaterialProblem)]
+    routes += [
+        (p, CourseNbconvertHandler) for p, h in nbconvert.default_handlers if h is nbconvert.NbconvertFileHandler
+    ]
+    server.web_app.add_handlers(".*$", [(url_path_join(base, pattern), handler) for pattern, handler in routes])
     course = os.environ.get("COURSE_ID", "")
     if not (course and plugins.teaches()):
         return
     from . import course as course_page  # noqa: PLC0415 - students' servers start without it
     from . import formgrader  # noqa: PLC0415
 
-    root = gradebook.course_root()
+    root = course_root()
     try:
         gradebook.prepare(root, course)
         link_course(Path(server.root_dir) / formgrader.LINK, root)

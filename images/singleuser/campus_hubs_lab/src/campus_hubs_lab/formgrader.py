@@ -7,7 +7,9 @@ up after a minute of silence. Here the step is a process (see `action`), and the
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
+import secrets
 import sys
 import time
 from pathlib import Path
@@ -20,7 +22,7 @@ from nbgrader.server_extensions.formgrader.formgrader import FormgradeExtension
 from tornado import web
 from tornado.iostream import StreamClosedError
 
-from . import plugins
+from . import pages, plugins
 from .client import ExchangeApiError
 
 # The course's folder as it looks from the person's files: Lab and formgrader's links know no others.
@@ -62,7 +64,15 @@ class ActionHandler(JupyterHandler):
 
     async def _run(self, ids: tuple[str, ...]) -> dict[str, Any]:
         async with self.turns:
-            command = [sys.executable, "-m", "campus_hubs_lab.action", self.action, *(i.strip() for i in ids)]
+            command = [
+                sys.executable,
+                "-P",
+                "-s",
+                "-m",
+                "campus_hubs_lab.action",
+                self.action,
+                *(i.strip() for i in ids),
+            ]
             process = await asyncio.create_subprocess_exec(
                 *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
             )
@@ -99,22 +109,60 @@ class RosterWatch:
             self._log.exception("The names in the gradebook are as before.")
 
 
-def _fresh(handler: type[Any]) -> type[Any]:
-    """Make a handler that forgets what it has read: other graders' servers write to the same gradebook."""
+class _Page:
+    """A handler of formgrader's: its page runs its own scripts only."""
 
-    class Fresh(handler):  # type: ignore[misc]
-        def prepare(self) -> Any:  # noqa: ANN401 - as the base's
-            self.settings["campus_hubs_roster"].look()
-            return super().prepare()
+    def prepare(self) -> Any:  # noqa: ANN401 - as the base's
+        """Look at the roster beside."""
+        self.settings["campus_hubs_roster"].look()  # type: ignore[attr-defined]
+        return super().prepare()  # type: ignore[misc]
 
-        def on_finish(self) -> None:
-            book = self.settings.get("nbgrader_gradebook")
-            if book is not None:
-                book.db.remove()
-            super().on_finish()
+    @functools.cached_property
+    def nonce(self) -> str:
+        """Return the page's."""
+        return secrets.token_urlsafe(16)
 
-    Fresh.__name__ = Fresh.__qualname__ = handler.__name__
-    return Fresh
+    @property
+    def content_security_policy(self) -> str:
+        """Return the header."""
+        return f"{super().content_security_policy}; {pages.policy(self.nonce)}"  # type: ignore[misc]
+
+    def write(self, chunk: Any) -> None:  # noqa: ANN401 - as tornado's
+        """Write a page, or JSON."""
+        super().write(pages.with_nonce(chunk, self.nonce) if isinstance(chunk, str) else chunk)  # type: ignore[misc]
+
+    def on_finish(self) -> None:
+        """Forget what was read: other graders' servers write to the same gradebook."""
+        book = self.settings.get("nbgrader_gradebook")  # type: ignore[attr-defined]
+        if book is not None:
+            book.db.remove()
+        super().on_finish()  # type: ignore[misc]
+
+
+class _Start(_Page, handlers.FormgraderHandler):  # type: ignore[misc]
+    """`formgrader`: nbgrader's takes a folder from the URL and executes the configuration in it."""
+
+    @web.authenticated
+    def get(self) -> None:
+        """Go to the first page."""
+        self.redirect(f"{self.base_url}/formgrader/manage_assignments")
+
+
+class _File(_Page, handlers.SubmissionFilesHandler):  # type: ignore[misc]
+    """A file beside a hand-in: it runs nothing."""
+
+    @property
+    def content_security_policy(self) -> str:
+        """Return the header."""
+        return f"{super().content_security_policy}; sandbox"
+
+
+def _own(handler: type[Any]) -> type[Any]:
+    """Make a handler of nbgrader's ours."""
+    for own in (_Start, _File):
+        if handler in own.__bases__:
+            return own
+    return type(handler.__name__, (_Page, handler), {})
 
 
 class CourseFormgrader(FormgradeExtension):  # type: ignore[misc] # nbgrader has no types
@@ -124,6 +172,15 @@ class CourseFormgrader(FormgradeExtension):  # type: ignore[misc] # nbgrader has
     def url_prefix(self) -> str:
         """Return the course's folder as the file browser calls it."""
         return LINK
+
+    def init_tornado_settings(self, webapp: Any) -> None:  # noqa: ANN401 - a tornado application
+        """Let formgrader's pages and those of hand-ins take everything for text."""
+        super().init_tornado_settings(webapp)
+        mathjax = url_path_join(webapp.settings["base_url"], "formgrader/mathjax/MathJax.js")
+        webapp.settings["nbgrader_jinja2_env"] = pages.environment()
+        webapp.settings["nbgrader_exporter"] = pages.FormgradeExporter(
+            f"{mathjax}?config=TeX-AMS-MML_HTMLorMML-full,Safe", config=self.config
+        )
 
     def init_handlers(self, webapp: Any) -> None:  # noqa: ANN401 - a tornado application
         """Add formgrader's pages, with own handlers where a step of nbgrader is run."""
@@ -146,12 +203,13 @@ class CourseFormgrader(FormgradeExtension):  # type: ignore[misc] # nbgrader has
             elif handler is web.StaticFileHandler:
                 routes.append((pattern, handler, *rest))
             else:
-                routes.append((pattern, _fresh(handler), *rest))
+                routes.append((pattern, _own(handler), *rest))
         if actions:
             raise RuntimeError(f"This nbgrader has no {', '.join(h.__name__ for h in actions)}.")
         routes += [
             (r"/formgrader/static/(.*)", web.StaticFileHandler, {"path": handlers.static_path}),
-            (r"/formgrader/.*", handlers.Template404),
+            (r"/formgrader/mathjax/(.*)", web.StaticFileHandler, {"path": str(pages.mathjax_folder() or "/nowhere")}),
+            (r"/formgrader/.*", _own(handlers.Template404)),
         ]
         base = webapp.settings["base_url"]
         webapp.add_handlers(".*$", [(url_path_join(base, pattern), *rest) for pattern, *rest in routes])

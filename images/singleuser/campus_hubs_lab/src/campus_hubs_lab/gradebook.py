@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from nbgrader.api import Gradebook, MissingEntry
 
+from .places import course_root
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+__all__ = ["assignments", "course_root", "enrol", "maximum", "prepare"]
 
 FOLDERS: Final = ("source", "release", "submitted", "autograded", "feedback")
 # Seconds that a writer waits for another.
 BUSY: Final = 60
 # Between nodes there is no shared memory, which SQLite's write-ahead log needs (sqlite.org/wal.html).
 _NETWORK: Final = ("nfs", "cifs", "smb", "ceph", "fuse", "9p", "gluster", "lustre", "beegfs")
-
-
-def course_root() -> Path:
-    """Return the course's folder, which its lecturers and tutors share."""
-    return Path(os.environ.get("COURSE_DIR") or "/srv/course")
 
 
 def db_url(root: Path) -> str:

@@ -27,9 +27,11 @@ from ngshare_exchange import (
     ExchangeSubmit,
     configureExchange,
 )
+from traitlets.log import get_logger
 
-from . import gradebook
+from . import gradebook, options
 from .client import Exchange, ExchangeApiError
+from .isolation import isolate
 from .locks import AssignmentBusyError, assignment_lock
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ def configure(c: Any) -> None:  # noqa: ANN401 - traitlets' Config
         c: the configuration, changed in place.
 
     """
+    isolate()
     course = os.environ.get("COURSE_ID", "")
     c.CourseDirectory.course_id = course
     if course and teaches():
@@ -79,6 +82,12 @@ def configure(c: Any) -> None:  # noqa: ANN401 - traitlets' Config
         c.CourseDirectory.root = str(root)
         c.CourseDirectory.db_url = gradebook.db_url(root)
         _guard_converters()
+        values, refused = options.read(root)
+        for name, value in values.items():
+            owner, trait = name.split(".")
+            c[owner][trait] = value
+        for sentence in refused:
+            get_logger().warning("%s", sentence)
     # Strangers' code runs in sandboxes only; the rest is nbgrader's own list.
     c.Autograde.autograde_preprocessors = [
         "campus_hubs_lab.execute.SandboxExecute",
@@ -90,6 +99,7 @@ def configure(c: Any) -> None:  # noqa: ANN401 - traitlets' Config
         "nbgrader.preprocessors.CheckCellMetadata",
     ]
     # What a submission shows must not run in the browser of who grades it.
+    c.GenerateFeedback.exporter_class = "campus_hubs_lab.pages.EscapingExporter"
     c.HTMLExporter.sanitize_html = True
     c.HTMLExporter.filters = {
         "clean_html": "campus_hubs_lab.plugins.safe_html",

@@ -1,0 +1,191 @@
+"""A hand-in is data: a lecturer's real server, with hand-ins, names and files that would rather be something else."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from bs4 import BeautifulSoup
+from campus_hubs_lab import options
+from nbgrader import preprocessors
+
+from tests.unit.images.singleuser.grading_lab import GOOD
+from tests.unit.images.singleuser.test_server import Lab
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.unit.images.singleuser.grading_lab import Course
+
+EVIL = '"><img src=x onerror=evil()><script>evil()</script>'
+# Whatever Python or nbgrader would look for where they stand, the standard library's names among them.
+MODULES = (
+    *("random", "calendar", "pathlib", "glob", "fnmatch", "json", "psutil", "comm", "ipykernel_launcher", "ipykernel"),
+    *("IPython", "zmq", "tornado", "nbgrader", "campus_hubs_lab", "sitecustomize", "traitlets", "nbgrader_config"),
+    *("jupyter_config", "jupyter_server_config", "ipython_config", "ipython_kernel_config", "conftest"),
+)
+
+
+def lay_traps(folder: Path, ran: Path) -> None:
+    """Put files there that leave a trace when they are executed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in MODULES:
+        (folder / f"{name}.py").write_text(f"open({str(ran)!r}, 'a').write({name + chr(10)!r})\n")
+    importing = {"Exporter": {"preprocessors": ["random.Preprocessor"]}}
+    (folder / "nbgrader_config.json").write_text(json.dumps(importing))
+
+
+@pytest.fixture
+def lecturer(released: Course) -> Iterator[Lab]:
+    lab = Lab(released, "instructor")
+    yield lab
+    lab.close()
+
+
+def run_kernel(lab: Lab, path: str) -> str:
+    """Open a notebook's kernel, wait until it is idle, and return its id."""
+    headers = {"X-XSRFToken": lab.browser.cookies.get("_xsrf", "")}
+    model = {"path": path, "name": path.rpartition("/")[2], "type": "notebook", "kernel": {"name": "python3"}}
+    answer = lab.browser.post(f"{lab.url}api/sessions", json=model, headers=headers, timeout=60)
+    assert answer.status_code == 201, answer.text
+    kernel: str = answer.json()["kernel"]["id"]
+    end = time.monotonic() + 60
+    while lab.get(f"api/kernels/{kernel}").json()["execution_state"] not in {"idle", "starting"}:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    return kernel
+
+
+def test_nothing_of_a_folder_is_executed_or_imported(released: Course, lecturer: Lab) -> None:
+    ran = released.place / "RAN"
+    released.hand_in("u1", GOOD)
+    hand_in = released.root / "submitted/u1/ps1"
+    for folder in (released.root, released.home):
+        lay_traps(folder, ran)
+    for path in (f"formgrader?path={hand_in}", f"formgrader/?path={released.root}", "formgrader/manage_assignments"):
+        assert lecturer.get(path).status_code == 200
+    assert lecturer.get("formgrader/api/assignments").json()[0]["name"] == "ps1"
+    assert lecturer.get("assignments?course_id=").json()["success"]
+    for step in ("assignment/ps1/release", "submission/ps1/u1/autograde"):
+        result = json.loads(lecturer.post(f"formgrader/api/{step}").text)
+        assert result["success"], result
+    # In its sandbox a hand-in may run what it likes; here it may not.
+    lay_traps(hand_in, ran)
+    assert lecturer.get(f"formgrader?path={hand_in}").status_code == 200
+    kernels = [run_kernel(lecturer, path) for path in ("course/submitted/u1/ps1/sums.ipynb", "mine.ipynb")]
+    # As somebody in a terminal there would.
+    done = released.run("nbgrader", "list")
+    assert done.returncode == 0, done.stderr
+    time.sleep(3)
+    assert not ran.exists(), ran.read_text()
+    assert len(set(kernels)) == 2
+
+
+@pytest.mark.parametrize("role", ["instructor", "student"])
+def test_nobody_pulls_by_a_link(course: Course, role: str) -> None:
+    lab = Lab(course, role)
+    try:
+        for path in ("git-pull?repo=file:///tmp/x&targetpath=.ipython", "git-sync", "git-pull/api"):
+            assert lab.get(path).status_code == 404
+        spec = lab.get("api/kernelspecs").json()["kernelspecs"]["python3"]["spec"]
+        assert "-P" in spec["argv"]
+    finally:
+        lab.close()
+
+
+def test_names_and_ids_are_text_on_every_page(released: Course, lecturer: Lab) -> None:
+    released.hand_in("u1", GOOD)
+    assert released.action("autograde", "ps1", "u1")["success"]
+    with sqlite3.connect(released.root / "gradebook.db") as db:
+        db.execute("UPDATE student SET first_name = ?, last_name = ?", (EVIL, EVIL))
+    (notebook,) = lecturer.get("formgrader/api/submitted_notebooks/ps1/sums").json()[:1]
+    # A hand-in's metadata is the student's.
+    path = next((released.root / "autograded").rglob("sums.ipynb"))
+    document: dict[str, Any] = json.loads(path.read_text())
+    for cell in document["cells"]:
+        cell["id"] = "x"
+        cell["metadata"]["tags"] = [EVIL]
+        if "nbgrader" in cell["metadata"]:
+            cell["metadata"]["nbgrader"]["grade_id"] = EVIL
+    path.write_text(json.dumps(document))
+    evil = "%22%3E%3Cimg%20src=x%20onerror=evil()%3E%3Cscript%3Eevil()%3C%5Cscript%3E"
+    pages = [
+        f"formgrader/submissions/{notebook['id']}/",
+        *("formgrader/manage_assignments", "formgrader/manage_students", "formgrader/gradebook"),
+        *(f"formgrader/{page}/{evil}" for page in ("manage_submissions", "gradebook", "manage_students")),
+        *(f"formgrader/{page}/{evil}/{evil}" for page in ("gradebook", "manage_students")),
+        "course",
+    ]
+    seen = set()
+    for page in pages:
+        answer = lecturer.get(page)
+        assert answer.status_code == 200, page
+        header = answer.headers["Content-Security-Policy"]
+        found = re.search(r"script-src 'nonce-([^']+)'", header)
+        assert found, page
+        nonce = found[1]
+        seen.add(nonce)
+        tree = BeautifulSoup(answer.text, "html.parser")
+        assert {script.get("nonce") for script in tree("script")} <= {nonce}, page
+        assert not [tag for tag in tree(True) for name in tag.attrs if name.startswith("on") and "evil" in tag[name]], (
+            page
+        )
+        assert not tree("img", src="x"), page
+        assert "'unsafe-inline'" not in header.partition("script-src")[2].partition(";")[0]
+        assert not re.search(r"https?://(?!127\.0\.0\.1)[^\"]*\.js", answer.text), page
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    # One for each page.
+    assert len(seen) == len(pages)
+
+
+def test_what_a_student_has_made_is_served_in_a_sandbox(released: Course, lecturer: Lab) -> None:
+    released.hand_in("u1", GOOD)
+    assert released.action("autograde", "ps1", "u1")["success"]
+    for folder in ("submitted", "autograded"):
+        (released.root / folder / "u1/ps1/page.html").write_text("<script>evil()</script>")
+        (released.root / folder / "u1/ps1/page.svg").write_text("<svg onload='evil()'/>")
+    (released.home / "mine.html").write_text("<p>mine</p>")
+    (notebook,) = lecturer.get("formgrader/api/submitted_notebooks/ps1/sums").json()[:1]
+    paths = [
+        *(
+            f"files/course/{folder}/u1/ps1/page.{kind}"
+            for folder in ("submitted", "autograded")
+            for kind in ("html", "svg")
+        ),
+        "nbconvert/html/course/submitted/u1/ps1/sums.ipynb",
+        f"formgrader/submissions/{notebook['id']}/page.html",
+    ]
+    for path in paths:
+        answer = lecturer.browser.get(lecturer.url + path, headers={"Referer": lecturer.url}, timeout=60)
+        # The file server follows no link out of the home.
+        if path.startswith("files/") and answer.status_code == 403:
+            continue
+        assert answer.status_code == 200, path
+        assert re.search(r"; sandbox(;|$)", answer.headers["Content-Security-Policy"]), path
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    answer = lecturer.browser.get(f"{lecturer.url}files/mine.html", headers={"Referer": lecturer.url}, timeout=60)
+    assert "sandbox allow-scripts" in answer.headers["Content-Security-Policy"]
+
+
+def test_options_are_a_closed_list_of_data(course: Course) -> None:
+    (course.root / "options.json").write_text(
+        json.dumps({"Execute.timeout": 60, "Execute.kernel_name": "evil", "SandboxExecute.total_timeout": "60"})
+    )
+    (course.root / "nbgrader_config.py").write_text("raise SystemExit(1)\n")
+    values, refused = options.read(course.root)
+    assert values == {"Execute.timeout": 60}
+    assert [each for each in refused if "options.json" in each and "nbgrader_config" in each]
+    assert [each for each in refused if 'found "60", expected a whole number from 1 to 3600' in each]
+    assert [each for each in refused if "Execute.kernel_name" in each]
+    for broken in ("[]", "{", '"x"', "[" * 5000):
+        (course.root / "options.json").write_text(broken)
+        assert options.read(course.root)[0] == {}
+    for name in options.OPTIONS:
+        owner, trait = name.split(".")
+        if owner != "SandboxExecute":
+            assert getattr(preprocessors, owner).class_traits(config=True)[trait]
