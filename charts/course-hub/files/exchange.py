@@ -95,8 +95,16 @@ class Exchange:
             OSError: the exchange is not there.
 
         """
-        found: list[dict[str, Any]] = (await self._send("GET", "members"))["members"]
+        found: list[dict[str, Any]] = (await self.roster())["members"]
         return found
+
+    async def roster(self) -> dict[str, Any]:
+        """Return `members` and the state of the `roster`; raises what `members` raises."""
+        return await self._send("GET", "members")
+
+    async def read_roster(self) -> None:
+        """Have the LMS's roster read and followed; raises what `members` raises."""
+        await self._send("POST", "roster", {})
 
     async def _enrol_patiently(self, name: str, state: Mapping[str, Any]) -> None:
         for pause in (*PAUSES, None):

@@ -219,8 +219,15 @@ def literal(text: str) -> str:
     return text.replace("{", "{{").replace("}", "}}")
 
 
+# Where the material is between its two steps, and where the deploy key is.
+MATERIAL_CACHE, MATERIAL_KEYS = "/srv/material", "/etc/material"
+
+
 def material_settings(material: dict[str, str], image: str, home: str) -> dict[str, list[dict[str, Any]]]:
     """Return what brings the teaching material into a home before the server starts; empty if there is none.
+
+    One container has the deploy key and nothing of the person's, a second one the home and no key: what lies in a home
+    may run code.
 
     Args:
         material: git (URL), branch, directory, secretName (a Secret with a deploy key), each "" if not set.
@@ -230,38 +237,45 @@ def material_settings(material: dict[str, str], image: str, home: str) -> dict[s
     """
     if not material["git"]:
         return {"init_containers": [], "volumes": []}
-    environment = {
-        "HOME": home,
-        "MATERIAL_GIT": material["git"],
-        "MATERIAL_BRANCH": material["branch"],
-        "MATERIAL_DIR": material["directory"],
-    }
-    mounts: list[dict[str, Any]] = [
-        {"name": "home", "mountPath": home},
-        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own
+
+    def step(name: str, own_home: str, mounts: list[dict[str, Any]]) -> dict[str, Any]:
+        environment = {
+            "HOME": own_home,
+            "MATERIAL_GIT": material["git"],
+            "MATERIAL_BRANCH": material["branch"],
+            "MATERIAL_DIR": material["directory"],
+            "MATERIAL_CACHE": MATERIAL_CACHE,
+        }
+        return {
+            "name": f"material-{name}",
+            "image": image,
+            # A server starts with the material of last time, or without any, rather than not at all.
+            "command": ["sh", "-c", f"timeout 60 python3 -I -m campus_hubs_lab.material {name} || true"],
+            "workingDir": "/",
+            "env": [{"name": name, "value": literal(value)} for name, value in environment.items()],
+            "volumeMounts": [{"name": "material", "mountPath": MATERIAL_CACHE}, *mounts],
+            "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "1Gi"}},
+            "securityContext": {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            },
+        }
+
+    # A /tmp of its own: ssh wants a copy of the key there.
+    fetch_mounts: list[dict[str, Any]] = [{"name": "material-tmp", "mountPath": "/tmp"}]  # noqa: S108 - the pod's own
+    volumes: list[dict[str, Any]] = [
+        {"name": "material", "emptyDir": {"sizeLimit": "4Gi"}},
+        {"name": "material-tmp", "emptyDir": {"sizeLimit": "64Mi"}},
     ]
-    volumes = []
     if material["secretName"]:
-        mounts.append({"name": "material", "mountPath": "/etc/material", "readOnly": True})
+        fetch_mounts.append({"name": "material-key", "mountPath": MATERIAL_KEYS, "readOnly": True})
         # A Secret that is not there is a reason in the log, not one against the server.
         secret = {"secretName": material["secretName"], "defaultMode": 0o440, "optional": True}
-        volumes.append({"name": "material", "secret": secret})
-    container = {
-        "name": "material",
-        "image": image,
-        # A server starts with the material of last time, or without any, rather than not at all.
-        "command": ["sh", "-c", "timeout 60 python3 -m campus_hubs_lab.material || true"],
-        "workingDir": home,
-        "env": [{"name": name, "value": literal(value)} for name, value in environment.items()],
-        "volumeMounts": mounts,
-        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "1Gi"}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-    }
-    return {"init_containers": [container], "volumes": volumes}
+        volumes.append({"name": "material-key", "secret": secret})
+    merge_mounts = [{"name": "home", "mountPath": home}, {"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - the same
+    steps = [step("fetch", "/tmp", fetch_mounts), step("merge", home, merge_mounts)]  # noqa: S108 - the same
+    return {"init_containers": steps, "volumes": volumes}
 
 
 def spawner_settings(values: dict[str, Any]) -> Settings:
@@ -423,6 +437,7 @@ def configure(config: Any) -> None:  # noqa: ANN401 - a traitlets Config
     from course_spawner import CourseSpawner  # noqa: PLC0415 - beside this file
     from exchange import Exchange  # noqa: PLC0415
     from homes import Homes, HomesHandler  # noqa: PLC0415
+    from leases import LeaseHandler, Leases  # noqa: PLC0415
     from sandbox import Sandboxes, sandbox_handlers  # noqa: PLC0415
 
     secret = read_secret(SECRETS)
@@ -445,10 +460,22 @@ def configure(config: Any) -> None:  # noqa: ANN401 - a traitlets Config
     namespace = NAMESPACE.read_text().strip()
     if values["singleuser"]["homesAhead"]:
         HomesHandler.homes = Homes(exchange, namespace, made["KubeSpawner"], lambda: len(CourseSpawner.turns or ()))
+    LeaseHandler.leases = Leases(
+        exchange,
+        f"http://127.0.0.1:8081{values['baseUrl']}hub/api",
+        secret["exchange-token"],
+        values["membershipHours"],
+        roster=bool(course.get("lti13_platform")),
+    )
     sandboxes = Sandboxes(sandbox_settings(values, made["KubeSpawner"]), namespace)
     # JupyterHub reads this file in its running loop.
-    BACKGROUND.append(asyncio.get_running_loop().create_task(sandboxes.sweep_for_ever(logging.getLogger("jupyterhub"))))
-    config.JupyterHub.extra_handlers = [(r"/api/homes", HomesHandler), *sandbox_handlers(sandboxes)]
+    for work in (sandboxes.sweep_for_ever(logging.getLogger("jupyterhub")), LeaseHandler.leases.watch()):
+        BACKGROUND.append(asyncio.get_running_loop().create_task(work))
+    config.JupyterHub.extra_handlers = [
+        (r"/api/homes", HomesHandler),
+        (r"/api/lease", LeaseHandler),
+        *sandbox_handlers(sandboxes),
+    ]
     for name, traits in made.items():
         for trait, value in traits.items():
             old = config[name].get(trait)

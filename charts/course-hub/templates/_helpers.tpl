@@ -81,6 +81,7 @@ options: [{name: ndots, value: "1"}]
   "publicUrl" .Values.hub.publicUrl
   "config" .Values.hub.config
   "cull" .Values.cull
+  "membershipHours" .Values.hub.membershipHours
   "singleuser" (merge (omit .Values.singleuser "image" "pdb" "networkPolicy") $image)
   | toPrettyJson }}
 {{- end }}

@@ -293,6 +293,7 @@ def test_values_reach_the_hub(template: Template) -> None:
         "course_spawner.py",
         "exchange.py",
         "homes.py",
+        "leases.py",
         "sandbox.py",
     }
     values = json.loads(data["values.json"])

@@ -151,28 +151,32 @@ def test_a_single_profile_is_what_everybody_gets(template: Template) -> None:
 
 def test_material_is_brought_before_the_server_starts(template: Template) -> None:
     spec = pod(settings(template, "full"))
-    (container,) = spec["initContainers"]
-    assert environment(container) == {
-        "HOME": "/home/jovyan",
+    fetch, merge = spec["initContainers"]
+    common = {
         "MATERIAL_GIT": "git@git.example.edu:python/material.git",
         "MATERIAL_BRANCH": "main",
         "MATERIAL_DIR": "material",
+        "MATERIAL_CACHE": "/srv/material",
     }
-    assert container["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
-    assert container["resources"]["limits"]["memory"]
-    assert "campus_hubs_lab.material" in container["command"][-1]
+    assert environment(fetch) == {"HOME": "/tmp", **common}  # noqa: S108 - the pod's own
+    assert environment(merge) == {"HOME": "/home/jovyan", **common}
+    for container, name in ((fetch, "fetch"), (merge, "merge")):
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert container["resources"]["limits"]["memory"]
+        # Nothing in the folder that it stands in, or in a home, is code to it.
+        assert f"python3 -I -m campus_hubs_lab.material {name}" in container["command"][-1]
+        assert container["workingDir"] == "/"
 
 
 def test_nothing_of_the_material_keeps_a_server_from_starting(template: Template, tmp_path: Path) -> None:
-    (volume,) = [v for v in pod(settings(template, "full"))["volumes"] if v["name"] == "material"]
+    (volume,) = [v for v in pod(settings(template, "full"))["volumes"] if v["name"] == "material-key"]
     assert volume["secret"]["optional"] is True
-    (container,) = pod(settings(template, "full"))["initContainers"]
 
-    async def run() -> int | None:
+    async def run(container: dict[str, Any]) -> int | None:
         (tmp_path / "python3").write_text("#!/bin/sh\nexit 7\n")
         (tmp_path / "python3").chmod(0o755)
         done = await asyncio.create_subprocess_exec(
@@ -180,18 +184,21 @@ def test_nothing_of_the_material_keeps_a_server_from_starting(template: Template
         )
         return await done.wait()
 
-    assert asyncio.run(run()) == 0
+    for container in pod(settings(template, "full"))["initContainers"]:
+        assert asyncio.run(run(container)) == 0
 
 
-def test_the_deploy_key_is_for_the_material_alone(template: Template) -> None:
+def test_who_has_the_deploy_key_has_nothing_of_the_persons(template: Template) -> None:
+    """Nor a folder in which it may leave a copy for the others."""
     spec = pod(settings(template, "full"))
-    holders = {
-        container["name"]
+    mounts = {
+        container["name"]: {mount["name"] for mount in container["volumeMounts"]}
         for container in spec["initContainers"] + spec["containers"]
-        for mount in container["volumeMounts"]
-        if mount["name"] == "material"
     }
-    assert holders == {"material"}
+    assert [name for name, found in mounts.items() if "material-key" in found] == ["material-fetch"]
+    others = set().union(*(found for name, found in mounts.items() if name != "material-fetch"))
+    assert mounts["material-fetch"] & others == {"material"}
+    assert "material" not in mounts["notebook"]
 
 
 def test_no_material_no_container(template: Template) -> None:

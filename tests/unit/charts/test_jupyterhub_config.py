@@ -190,7 +190,7 @@ def test_files_in_config_out(
     monkeypatch.setitem(sys.modules, "exchange", SimpleNamespace(Exchange=lambda *_: exchange))
     (tmp_path / "namespace").write_text("course-python-ws26")
     monkeypatch.setattr(config, "NAMESPACE", tmp_path / "namespace")
-    for name in ("course_spawner", "homes", "sandbox"):
+    for name in ("course_spawner", "homes", "leases", "sandbox"):
         monkeypatch.setitem(sys.modules, name, chart_module(name))
     result = Config()
 
@@ -202,6 +202,7 @@ def test_files_in_config_out(
     asyncio.run(read())
     assert [path for path, *_ in result.JupyterHub.extra_handlers] == [
         "/api/homes",
+        "/api/lease",
         "/api/sandboxes",
         "/api/sandboxes/([a-z0-9-]+)",
     ]

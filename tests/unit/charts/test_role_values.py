@@ -80,6 +80,7 @@ COURSES: dict[str, dict[str, Any]] = {
         "course_hub_exchange_size": "50Gi",
         "course_hub_max_upload": "1Gi",
         "course_hub_concurrent_starts": 20,
+        "course_hub_membership_hours": 48,
         "course_hub_max_servers": 100,
         "course_hub_send_grades_on_feedback": True,
         "course_hub_lti13_memberships_url": "http://192.0.2.80:8080/members",

@@ -62,7 +62,7 @@ def test_three_pages_then_changes_then_nothing(connected: Exchange, lms: DemoLms
     assert changes == {tutor: ("teaching_assistant", "student"), student: ("student", "teaching_assistant")}
     assert set(told["left"]) == {lms.user(f"student-{n}") for n in range(10, 15)}
     # Who left or was demoted loses servers and sessions; nobody else does.
-    wanted = {("DELETE", f"/users/{user}") for user in [*told["left"], tutor]}
+    wanted = {("DELETE", f"/users/{user}{part}") for user in [*told["left"], tutor] for part in ("/server", "")}
     until("deletions", lambda: {call for call in hub.calls if call[0] == "DELETE"} == wanted)
     assert not synced(connected)["changed"]
     document = connected.api("GET", "/members").json()["roster"]
@@ -174,7 +174,7 @@ def test_who_is_back_before_the_hub_could_end_their_session_keeps_it(
     synced(connected)
     other = ("DELETE", f"/users/{lms.user('student-2')}")
     until("the next one's end", lambda: other in hub.calls)
-    assert [call for call in hub.calls if call[0] == "DELETE"] == [other]
+    assert [call for call in hub.calls if call[0] == "DELETE"] == [("DELETE", f"{other[1]}/server"), other]
 
 
 def test_lecturers_have_a_button_and_students_have_none(connected: Exchange, lms: DemoLms) -> None:

@@ -49,13 +49,16 @@ def make_hub(session_lms: Lms, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """Start hubs; they end with the tests."""
     hubs: list[Hub] = []
 
-    def make(base_url: str = "/", scheme: str = "http", **authenticator: object) -> Hub:
+    def make(
+        base_url: str = "/", scheme: str = "http", leases: dict[str, object] | None = None, **authenticator: object
+    ) -> Hub:
         hub = Hub(
             tmp_path_factory.mktemp("hub"),
             session_lms,
             f"{scheme}://hub.example.edu{base_url}",
             free_port(),
             authenticator=authenticator,
+            leases=leases or {},
         )
         hub.start()
         hubs.append(hub)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
@@ -56,12 +57,17 @@ class Server(RequestHandler):
 
 
 class NearbySpawner(Spawner):  # type: ignore[misc]
-    """A user's server inside the hub's process; dies when the file `<user>.dead` appears."""
+    """A user's server inside the hub's process.
+
+    It starts when there is no file `<user>.held`, and dies when the file `<user>.dead` appears.
+    """
 
     nearby: HTTPServer | None = None
 
     async def start(self) -> tuple[str, int]:
         """Listen, and leave the environment for the test to read."""
+        while os.path.exists(f"{self.user.name}.held"):  # noqa: PTH110 - the hub's working directory
+            await asyncio.sleep(0.1)
         sockets = bind_sockets(0, "127.0.0.1")
         self.nearby = HTTPServer(Application([(".*", Server)]))
         self.nearby.add_sockets(sockets)
@@ -102,11 +108,25 @@ c.JupyterHub.load_roles = [
     {
         "name": "test",
         "services": ["test"],
-        "scopes": ["admin:users", "admin:auth_state", "admin:servers", "admin:groups"],
+        "scopes": ["admin:users", "admin:auth_state", "admin:servers", "admin:groups", "tokens"],
     },
     *chart.people_settings()["JupyterHub"]["load_roles"],
 ]
 c.JupyterHub.cleanup_servers = True
+if leases := settings["leases"]:
+    import leases as chart_leases
+    from exchange import Exchange
+
+    chart_leases.LOOK, chart_leases.NOTICE, chart_leases.RETRY = 1, leases["notice"], 1
+    chart_leases.LeaseHandler.leases = chart_leases.Leases(
+        Exchange(leases["exchange"], settings["token"]),
+        f"{settings['hub_bind_url']}{settings['base_url']}hub/api",
+        settings["token"],
+        leases["seconds"] / 3600,
+        roster=leases["roster"],
+    )
+    c.JupyterHub.extra_handlers = [("/api/lease", chart_leases.LeaseHandler)]
+    background = asyncio.get_running_loop().create_task(chart_leases.LeaseHandler.leases.watch())
 values = {"config": {"CourseAuthenticator": settings["authenticator"]}}
 probe_secret = {"probe-token": settings["token"][::-1]}
 student = chart.synthetic_student(values, probe_secret, login.user_name)

@@ -216,6 +216,7 @@ class Hub:
     shared_secret: str = "s3cret-of-the-course"
     token: str = field(default_factory=lambda: secrets.token_hex(16))
     authenticator: dict[str, Any] = field(default_factory=dict)
+    leases: dict[str, Any] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     opened_for: str = ""
 
@@ -258,6 +259,7 @@ class Hub:
             "lms_urls": [self.lms.issuer],
             "token": self.token,
             "opened_for": self.opened_for,
+            "leases": self.leases,
         }
         environment = {
             **os.environ,

@@ -75,13 +75,42 @@ def test_a_changed_role_replaces_the_old_one(hub: Hub) -> None:
         ]
 
 
-def test_a_server_of_the_old_role_is_stopped(hub: Hub) -> None:
-    browser = Browser(hub)
-    browser.launch11(user_id="promoted", roles="Learner")
+@pytest.mark.parametrize("state", ["runs", "starts"])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("Instructor", "Learner"), ("Learner", "Instructor"), ("TeachingAssistant", "Learner")],
+)
+def test_a_server_of_the_old_role_is_stopped(hub: Hub, before: str, after: str, state: str) -> None:
+    """Also one that only starts: what a server may is decided at its start."""
+    browser, subject = Browser(hub), f"{before}-{after}-{state}"
+    held, user = hub.directory / f"{name(hub, subject)}.held", f"/users/{name(hub, subject)}"
+    browser.launch11(user_id=subject, roles=before)
+    if state == "runs":
+        spawn(browser)
+        assert browser.launch11(user_id=subject, roles=before).headers["Location"].startswith("/user/")
+    else:
+        held.touch()
+        assert browser.get(hub.page("hub/spawn")).status_code == 302
+        assert hub.api(user)["servers"][""]["pending"] == "spawn"
+    answer = browser.launch11(user_id=subject, roles=after)
+    assert (answer.status_code, answer.headers.get("Location")) == (303, "/hub/spawn"), answer.text
+    assert hub.api(user)["servers"] == {}
+    held.unlink(missing_ok=True)
     spawn(browser)
-    assert browser.launch11(user_id="promoted", roles="Learner").headers["Location"].startswith("/user/")
-    assert browser.launch11(user_id="promoted", roles="TeachingAssistant").headers["Location"] == "/hub/spawn"
-    assert hub.api(f"/users/{name(hub, 'promoted')}")["servers"] == {}
+    roles = {"Instructor": "instructor", "Learner": "student"}
+    environment = json.loads((hub.directory / f"{name(hub, subject)}.env.json").read_text())
+    assert environment["COURSE_ROLE"] == roles[after]
+
+
+def test_a_launch_in_the_same_role_leaves_a_start_alone(browser: Browser, hub: Hub) -> None:
+    held = hub.directory / f"{name(hub, 'patient')}.held"
+    held.touch()
+    browser.launch11(user_id="patient")
+    browser.get(hub.page("hub/spawn"))
+    assert browser.launch11(user_id="patient").headers["Location"] == "/hub/spawn"
+    assert hub.api(f"/users/{name(hub, 'patient')}")["servers"][""]["pending"] == "spawn"
+    held.unlink()
+    spawn(browser)
 
 
 def test_auth_state_is_kept_without_any_token(browser: Browser, hub: Hub) -> None:
@@ -304,7 +333,6 @@ def test_cookies_over_https_work_in_a_frame(make_hub: Callable[..., Hub], lms: L
         "hub/login?next=http://evil.example/",
         "hub/spawn",
         "hub/home",
-        "hub/token",
         "hub/admin",
         "hub/user-redirect/lab",
         "hub/lti11/launch",

@@ -151,7 +151,7 @@ class Server(ThreadingHTTPServer):
 
 
 class Hub(Server):
-    """The hub's `/hub/api/sandboxes`."""
+    """The hub's `/hub/api/sandboxes` and `/hub/api/lease`."""
 
     def __init__(self) -> None:
         """Start it."""
@@ -165,6 +165,8 @@ class Hub(Server):
         # Instead of a real agent: somebody who took it over.
         self.impostor = ""
         self.limits: dict[str, int] = {}
+        # When the person's access is over, and since when they are told.
+        self.lease: dict[str, float] = {}
         super().__init__()
 
     def answer(self, method: str, path: str, headers: Message, body: bytes) -> tuple[int, Any]:
@@ -172,6 +174,8 @@ class Hub(Server):
         self.asked.append(f"{method} {path}")
         if headers.get("Authorization") != f"token {TOKEN}":
             return 403, {"status": 403, "message": "no"}
+        if path.endswith("/lease"):
+            return (200, self.lease) if self.lease else (404, {"status": 404, "message": "no"})
         if method == "POST":
             if self.refusals:
                 status, message = self.refusals.pop(0)

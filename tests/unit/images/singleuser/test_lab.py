@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from tests.unit.images.singleuser.test_server import SECRET, Lab
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.unit.images.singleuser.grading_lab import Course
+    from tests.unit.images.singleuser.grading_lab import Course, Hub
 
 EXTENSION = ROOT / "images/singleuser/campus_hubs_lab/labextension"
 CARDS = "return [...document.querySelectorAll('.jp-LauncherCard-label')].map(card => card.textContent.trim())"
@@ -42,18 +43,30 @@ def texts(browser: webdriver.Chrome, selector: str) -> list[str]:
 
 
 @pytest.mark.parametrize("role", ["instructor", "student"])
-def test_the_menu_and_the_notice(course: Course, browser: webdriver.Chrome, tmp_path: Path, role: str) -> None:
+def test_the_menu_and_the_notices(
+    course: Course, hub: Hub, browser: webdriver.Chrome, tmp_path: Path, role: str
+) -> None:
     shared = tmp_path / "share"
     shutil.copytree(EXTENSION, shared / "labextensions" / "campus-hubs-lab")
     note = course.home / ".campus-hubs"
     note.mkdir()
     (note / "material-problem").write_text(PROBLEM)
+    ends = time.time() + 1800
+    # Only who has less than the time of the notice is told.
+    hub.lease = {"ends": ends, "notice": ends - 3600 if role == "student" else ends - 600}
     lab = Lab(course, role, JUPYTER_PATH=str(shared))
     try:
         browser.get(f"{lab.url}lab?token={SECRET}")
         wait = WebDriverWait(browser, 90)
-        notices = wait.until(lambda b: texts(b, ".Toastify__toast-body"))
-        assert notices == [PROBLEM]
+        expected = 2 if role == "student" else 1
+        wait.until(lambda b: len(texts(b, ".Toastify__toast-body")) == expected)
+        notices = texts(browser, ".Toastify__toast-body")
+        assert PROBLEM in notices
+        at = browser.execute_script(
+            "return new Date(arguments[0] * 1000).toLocaleTimeString([], {hour: '2-digit', minute: '2-digit'})", ends
+        )
+        told = [notice for notice in notices if f"ends at {at}" in notice and "open the course again" in notice]
+        assert len(told) == expected - 1
         menus = wait.until(lambda b: texts(b, ".lm-MenuBar-itemLabel"))
         cards = wait.until(lambda b: b.execute_script(CARDS))
         assert ("Course" in menus) is (role == "instructor")

@@ -76,9 +76,12 @@ class Hub:
     async def end_sessions(self, user: str) -> None:
         """Delete a user of the hub: servers and sessions end, the home stays. The next launch makes the user anew.
 
-        :raises Refused: 503, if the hub has not done it (a server of theirs is starting or stopping, for instance).
+        :raises Refused: 503, if the hub has not done it (a server of theirs is stopping, for instance).
         """
-        answer = await self._fetch("DELETE", f"/users/{quote(user, safe='')}", self._token)
+        path = f"/users/{quote(user, safe='')}"
+        # By itself, since the hub does not delete a user whose server is still starting.
+        await self._fetch("DELETE", f"{path}/server", self._token)
+        answer = await self._fetch("DELETE", path, self._token)
         if answer.code not in {204, 404}:
             raise Refused(503, f"the hub answered {answer.code} when user {user} was to be deleted")
 

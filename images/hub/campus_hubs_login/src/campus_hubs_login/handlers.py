@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import secrets
+import time
 import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -33,6 +34,9 @@ STATE_SECONDS = 600
 STATE_COOKIES = 16
 JWKS_CACHE_SECONDS = 300
 POLL_SECONDS = 5
+# How long a launch waits for a server that is stopping, and how often it looks.
+STOP_SECONDS = 60
+LOOK_SECONDS = 0.1
 # Everything else in a JWK (`d`, `p`, `q` ...) is the private key.
 PUBLIC_JWK_MEMBERS = ("kty", "kid", "use", "alg", "n", "e")
 
@@ -104,9 +108,28 @@ class LaunchHandler(CoursePage):
         if user.spawner.active and roles != {launch.role}:
             # What a server may is decided at its start: a lecturer's has the course's volume, a student's has not.
             self.log.info("%s is %s now: the server starts anew", user.name, launch.role)
-            await self.stop_single_user(user)
+            await self.end_server(user)
         self.set_header("Cache-Control", "no-store")
         self.redirect(await self.next_page(user, launch), status=303)
+
+    async def end_server(self, user: Any) -> None:  # noqa: ANN401 - JupyterHub's User
+        """Stop somebody's server, or interrupt its start, and wait until it is gone.
+
+        :raises LaunchRefused: 503, if it takes too long.
+        """
+        spawner = user.spawner
+        if spawner.pending == "spawn" and (start := spawner._spawn_future):
+            start.cancel()
+            await asyncio.wait({start}, timeout=STOP_SECONDS)
+        deadline = time.monotonic() + STOP_SECONDS
+        while spawner.pending and time.monotonic() < deadline:
+            await asyncio.sleep(LOOK_SECONDS)
+        if spawner.ready:
+            await asyncio.wait({await self.stop_single_user(user)}, timeout=STOP_SECONDS)
+        if spawner.active:
+            raise LaunchRefused(
+                503, "Your last server is still being stopped. Please open the course again in a minute."
+            )
 
     def set_login_cookie(self, user: Any) -> None:  # noqa: ANN401 - JupyterHub's User
         """Start a session of its own for each person: lab computers are shared.

@@ -76,7 +76,45 @@
       },
     };
 
-    return [course, material];
+    const membership = {
+      id: "campus-hubs-lab:membership",
+      description: "Says when the person's access to the course is about to end.",
+      autoStart: true,
+      activate: (app) => {
+        let shown = "";
+        const look = async () => {
+          // A hidden page must not keep an idle server alive.
+          if (document.hidden) return;
+          const settings = ServerConnection.makeSettings();
+          const url = URLExt.join(settings.baseUrl, "campus-hubs/membership");
+          const answer = await ServerConnection.makeRequest(url, {}, settings);
+          const { ends, notice } = answer.ok ? await answer.json() : {};
+          const due = ends !== undefined && Date.now() / 1000 > notice;
+          if (shown && !due) {
+            Notification.dismiss(shown);
+            shown = "";
+          } else if (due && !shown) {
+            const time = new Date(ends * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+            const text =
+              `Your access to this course ends at ${time}, and your server stops: open the course again from your LMS ` +
+              "before that. Then everything goes on as it is.";
+            shown = Notification.warning(text, { autoClose: false });
+          }
+        };
+        const again = () => {
+          look().catch((error) => {
+            console.warn("The end of the access to the course is not known.", error);
+          });
+        };
+        app.restored.then(() => {
+          again();
+          window.setInterval(again, 5 * 60 * 1000);
+          document.addEventListener("visibilitychange", again);
+        });
+      },
+    };
+
+    return [course, material, membership];
   };
 
   window._JUPYTERLAB = window._JUPYTERLAB || {};

@@ -11,6 +11,7 @@ from jupyter_server.base.handlers import APIHandler
 from jupyter_server.nbconvert import handlers as nbconvert
 from jupyter_server.utils import url_path_join
 from tornado import web
+from tornado.httpclient import AsyncHTTPClient
 
 from . import gradebook, plugins
 from .material import PROBLEM
@@ -32,6 +33,21 @@ class MaterialProblem(APIHandler):
         self.finish(json.dumps({"problem": text.strip()[: 2 * LONGEST]}))
 
 
+class Membership(APIHandler):
+    """`<base>campus-hubs/membership`: when the person's access to the course is over, and since when they are told."""
+
+    @web.authenticated
+    async def get(self) -> None:
+        """Answer `{"ends": seconds since 1970, "notice": the same}`, or `{}` if the hub does not say."""
+        answer = await AsyncHTTPClient().fetch(
+            f"{os.environ['JUPYTERHUB_API_URL']}/lease",
+            headers={"Authorization": f"token {os.environ['JUPYTERHUB_API_TOKEN']}"},
+            request_timeout=10,
+            raise_error=False,
+        )
+        self.finish(answer.body if answer.code == 200 else b"{}")
+
+
 def load(server: Any) -> None:  # noqa: ANN401 - a ServerApp
     """Load what the person's role has a right to.
 
@@ -40,7 +56,7 @@ def load(server: Any) -> None:  # noqa: ANN401 - a ServerApp
 
     """
     base = server.web_app.settings["base_url"]
-    routes = [("campus-hubs/material", MaterialProblem)]
+    routes = [("campus-hubs/material", MaterialProblem), ("campus-hubs/membership", Membership)]
     routes += [
         (p, CourseNbconvertHandler) for p, h in nbconvert.default_handlers if h is nbconvert.NbconvertFileHandler
     ]
