@@ -100,7 +100,11 @@ c.JupyterHub.hub_bind_url = settings["hub_bind_url"]
 c.JupyterHub.bind_url = settings["bind_url"]
 c.JupyterHub.tornado_settings = login.tornado_settings(settings["public_url"], settings["lms_urls"])
 c.JupyterHub.default_url = settings["base_url"] + "hub/spawn"
-c.JupyterHub.proxy_class = NoProxy
+if settings["proxy"]:
+    c.JupyterHub.proxy_class = "configurable-http-proxy"
+    c.ConfigurableHTTPProxy.update({"should_start": False, **settings["proxy"]})
+else:
+    c.JupyterHub.proxy_class = NoProxy
 c.JupyterHub.spawner_class = NearbySpawner
 c.Spawner.auth_state_hook = environment_from_auth_state
 c.JupyterHub.services = [{"name": "test", "api_token": settings["token"]}]

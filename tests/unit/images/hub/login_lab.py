@@ -217,6 +217,7 @@ class Hub:
     token: str = field(default_factory=lambda: secrets.token_hex(16))
     authenticator: dict[str, Any] = field(default_factory=dict)
     leases: dict[str, Any] = field(default_factory=dict)
+    proxy: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     opened_for: str = ""
 
@@ -260,6 +261,7 @@ class Hub:
             "token": self.token,
             "opened_for": self.opened_for,
             "leases": self.leases,
+            "proxy": self.proxy,
         }
         environment = {
             **os.environ,

@@ -29,6 +29,8 @@ from .settings import origin
 if TYPE_CHECKING:
     from .authenticator import CourseAuthenticator
 
+# As images/proxy/course-proxy.mjs reads it.
+VISITOR_COOKIE = "campus-hubs-user"
 STATE_SECONDS = 600
 # One per first digit of the state.
 STATE_COOKIES = 16
@@ -53,6 +55,24 @@ class CoursePage(BaseHandler):  # type: ignore[misc] # JupyterHub has no type in
         if public_url:
             return origin(public_url.geturl())
         return origin(f"{get_browser_protocol(self.request)}://{self.request.host}")
+
+    def set_login_cookie(self, user: Any) -> None:  # noqa: ANN401 - JupyterHub's User
+        """Let the proxy know, too, whose browser it is: it lets nobody's browser into another person's server."""
+        super().set_login_cookie(user)
+        if token := getattr(self.proxy, "auth_token", ""):
+            proof = hmac.digest(token.encode(), f"{VISITOR_COOKIE}\n{user.name}".encode(), "sha256").hex()
+            self._set_cookie(VISITOR_COOKIE, f"{user.name}.{proof}", encrypted=False, path=self.base_url)
+
+    def clear_login_cookie(self, name: str | None = None) -> None:
+        """Clear that as well."""
+        super().clear_login_cookie(name)
+        self.forget_cookie(VISITOR_COOKIE, self.base_url)
+
+    def forget_cookie(self, name: str, path: str) -> None:
+        """Clear a cookie with the attributes that it was set with, without which browsers keep it."""
+        options = self.settings.get("cookie_options", {})
+        kept = {key: value for key, value in options.items() if key in {"secure", "samesite"}}
+        self.clear_cookie(name, path=path, **kept)
 
     async def show(self, template: str, status: int, **context: str) -> None:
         """Answer with a page that no cache may keep."""
@@ -140,13 +160,8 @@ class LaunchHandler(CoursePage):
         if last is None or last.name != user.name:
             self.clear_login_cookie()
             if last is not None:
-                options = {
-                    key: value
-                    for key, value in self.settings.get("cookie_options", {}).items()
-                    if key in {"secure", "samesite"}
-                }
                 path = url_path_join(self.base_url, "user", last.escaped_name, "/")
-                self.clear_cookie(f"jupyterhub-user-{last.escaped_name}", path=path, **options)
+                self.forget_cookie(f"jupyterhub-user-{last.escaped_name}", path)
             self._session_id = uuid.uuid4().hex
             self._set_cookie("jupyterhub-session-id", self._session_id, encrypted=False, path=self.base_url)
         super().set_login_cookie(user)
@@ -394,7 +409,7 @@ class AuthorizeHandler(OAuthAuthorizeHandler):  # type: ignore[misc] # the same
         super().post()
 
 
-class LogoutPage(LogoutHandler):  # type: ignore[misc] # the same
+class LogoutPage(CoursePage, LogoutHandler):  # type: ignore[misc] # the same
     """`/hub/logout`: ends with a page of its own instead of the way in, which would look like a refusal."""
 
     async def render_logout_page(self) -> None:
