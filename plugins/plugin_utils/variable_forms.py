@@ -70,6 +70,8 @@ MIRRORS, BY_NODE = "containerd_mirrors", "storage_local_path_by_node"
 # Image reference with digest, https://github.com/opencontainers/distribution-spec (as containerd takes it).
 IMAGES, _IMAGE = "course_images_refs", r"[a-z0-9][-a-z0-9.]*(:\d+)?/[-a-z0-9._/]+(:[-\w.]+)?@sha256:[0-9a-f]{64}"
 BUILD_SECRETS, SECRET_FILES = "course_images_build_secrets", ("ca-bundle", "pip.conf", "npmrc", "apt.conf")
+# Of OpenPGP keys of version 4 and 6.
+FINGERPRINTS, _FINGERPRINT = re.compile(r"\w+_apt_key_fingerprints"), r"[0-9A-Fa-f]{40}([0-9A-Fa-f]{24})?"
 MIRROR_FIELDS = ("url", "override_path", "fallback")
 
 
@@ -84,9 +86,20 @@ def check_forms(inventory: Inventory) -> Iterator[Mistake]:
                     yield Mistake(host.name, name, show(name, value), wanted, quotes)
             elif name in RANGES or name == MTU:
                 yield from _check_number(host, name, value)
+            elif FINGERPRINTS.fullmatch(name) and isinstance(value, list):
+                yield from _check_fingerprints(host, name, value)
         yield from _check_mirrors(host)
         yield from _check_paths(host)
         yield from _check_images(host)
+
+
+def _check_fingerprints(host: Host, name: str, values: list[object]) -> Iterator[Mistake]:
+    wanted = "a fingerprint of 40 hexadecimal digits, in quotes, as gpg --show-keys prints it"
+    if not values:
+        yield Mistake(host.name, name, "empty", wanted, "Without one, no key is trusted.")
+    for index, value in enumerate(values):
+        if not isinstance(value, str) or not re.fullmatch(_FINGERPRINT, "".join(value.split())):
+            yield Mistake(host.name, f"{name}[{index}]", show(name.replace("key", ""), value), wanted)
 
 
 def _check_number(host: Host, name: str, value: object) -> Iterator[Mistake]:

@@ -215,6 +215,34 @@ def test_control_planes_run_pods_where_there_are_no_workers(changed_inventory: C
     assert all(EDITS[name].state() for name in marks)
 
 
+def test_the_site_s_own_settings_of_containerd_hold() -> None:
+    """As nvidia-ctk writes them."""
+    section = "plugins.'io.containerd.cri.v1.runtime'.containerd"
+    drop_in = f"version = 3\n[{section}]\n  default_runtime_name = 'gpu'\n[{section}.runtimes.gpu]\n"
+    drop_in += "  runtime_type = 'io.containerd.runc.v2'\n"
+    path, dump = "/etc/containerd/conf.d/99-gpu.toml", "containerd config dump 2>/dev/null"
+    try:
+        on_node(WORKER, f"mkdir -p /etc/containerd/conf.d && cat >{path}", stdin="x = [\n")
+        refused = playbook.run(CLUSTER, "--limit", f"{CONTROL_PLANE},{WORKER}")
+        assert refused.returncode != 0
+        assert "/etc/containerd/conf.d: found" in refused.output
+        on_node(WORKER, "systemctl is-active containerd")
+
+        on_node(WORKER, f"cat >{path}", stdin=drop_in)
+        run = converge()
+        assert run.changed_tasks() == [
+            f"{WORKER}: campus.hubs.containerd : Have containerd running with its configuration"
+        ]
+        settings = on_node(WORKER, dump)
+        assert "default_runtime_name = 'gpu'" in settings
+        assert "SystemdCgroup = true" in settings
+        again = converge()
+        assert not again.changed, again.changed_tasks()
+        assert on_node(WORKER, f"cat {path}") == drop_in
+    finally:
+        on_node(WORKER, f"rm -f {path}; systemctl restart containerd")
+
+
 @pytest.mark.full
 def test_the_control_machine_has_its_own_address_of_the_api_server(changed_inventory: Callable[..., Path]) -> None:
     certificate = "openssl x509 -in /etc/kubernetes/pki/apiserver.crt -noout -ext subjectAltName"
