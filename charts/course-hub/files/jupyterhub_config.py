@@ -112,7 +112,7 @@ def people_settings() -> Settings:
     So there are no tokens of one's own and no shares; a server's token tells the hub whose it is and that it is in use.
     """
     roles = {
-        "user": ["servers!user", "access:servers!user", "users:activity!user"],
+        "user": ["read:users!user", "servers!user", "access:servers!user", "users:activity!user"],
         "server": ["users:activity!user", "access:servers!server"],
     }
     return {"JupyterHub": {"load_roles": [{"name": name, "scopes": scopes} for name, scopes in roles.items()]}}

@@ -125,7 +125,11 @@ def course(spawner: ModuleType, template: Template, monkeypatch: pytest.MonkeyPa
     """Return a CourseSpawner as the chart's defaults make it, without a cluster."""
     for function in ("load_config", "shared_client"):
         monkeypatch.setattr(f"kubespawner.spawner.{function}", lambda *_, **__: None)
-    values = next(m for m in yaml.safe_load_all(template("minimal")) if m and m["kind"] == "ConfigMap")["data"]
+    values = next(
+        m
+        for m in yaml.safe_load_all(template("minimal"))
+        if m and (m["kind"], m["metadata"]["name"]) == ("ConfigMap", "hub")
+    )["data"]
     secret = {"cookie-secret": "00", "crypt-key": "11", "proxy-token": "22", "exchange-token": "33"}
     config = Config(chart_module("jupyterhub_config").settings(json.loads(values["values.json"]), secret))
     user = SimpleNamespace(name="uabcdefgh23456777", groups=[SimpleNamespace(name="instructor")], id=1, url="/user/x/")

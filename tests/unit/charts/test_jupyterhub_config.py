@@ -35,7 +35,7 @@ def config() -> ModuleType:
 
 def rendered(template: Template, name: str, *arguments: str) -> dict[str, Any]:
     for manifest in yaml.safe_load_all(template(name, *arguments)):
-        if manifest and manifest["kind"] == "ConfigMap":
+        if manifest and (manifest["kind"], manifest["metadata"]["name"]) == ("ConfigMap", "hub"):
             values: dict[str, Any] = json.loads(manifest["data"]["values.json"])
             return values
     pytest.fail("no ConfigMap")
@@ -100,7 +100,7 @@ def test_nobody_mints_tokens_or_shares_a_server(config: ModuleType, template: Te
     """What the roles allow at a real hub is tried in images/hub/test_login_scopes.py."""
     settings = config.settings(rendered(template, name), SECRET)
     roles = {role["name"]: role["scopes"] for role in settings["JupyterHub"]["load_roles"]}
-    assert roles["user"] == ["servers!user", "access:servers!user", "users:activity!user"]
+    assert roles["user"] == ["read:users!user", "servers!user", "access:servers!user", "users:activity!user"]
     assert roles["server"] == ["users:activity!user", "access:servers!server"]
     assert settings["Spawner"]["disable_user_config"] is True
 

@@ -134,7 +134,29 @@ def test_nobody_signs_in_to_anothers_server(people: tuple[Hub, dict[str, Browser
     }
     own = browsers["student"].get(hub.page("hub/api/oauth2/authorize"), params=asked)
     assert own.status_code == 302, own.text
-    assert f"/user/{server}/oauth_callback?code=" in own.headers["Location"]
+    place, code = own.headers["Location"].split("?code=")
+    assert place == f"/user/{server}/oauth_callback"
+    # The server takes the code for a token by which it knows its visitor, and which is good for nothing else.
+    visit = requests.post(
+        hub.page("hub/api/oauth2/token"),
+        data={
+            "client_id": asked["client_id"],
+            "client_secret": tokens["student"],
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": asked["redirect_uri"],
+        },
+        timeout=20,
+    )
+    assert visit.status_code == 200, visit.text
+    headers = {"Authorization": f"token {visit.json()['access_token']}"}
+    visitor = requests.get(hub.page("hub/api/user"), headers=headers, timeout=20).json()
+    assert (visitor["name"], visitor["groups"]) == (server, ["student"])
+    assert {scope.partition("!")[0] for scope in visitor["scopes"]} == {
+        "access:servers",
+        "read:users:groups",
+        "read:users:name",
+    }
     lecturer = session_of(browsers["lecturer"])
     for answer in (
         lecturer.get(hub.page("hub/api/oauth2/authorize"), params=asked),
