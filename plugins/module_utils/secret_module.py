@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -116,6 +117,13 @@ def _encode(data: Mapping[str, bytes]) -> dict[str, str]:
     return {name: base64.b64encode(value).decode("ascii") for name, value in sorted(data.items())}
 
 
+def api_client(module: Any) -> Any:  # noqa: ANN401 (kubernetes.core is untyped)
+    """Return the client of kubernetes.core for a module's parameters; the environment's proxy is for the internet."""
+    for name in [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "all_proxy")]:
+        del os.environ[name]
+    return get_api_client(module)
+
+
 def describe_api_error(error: Exception) -> str:
     """Turn an error of the Kubernetes API or of the way to it into one sentence.
 
@@ -169,7 +177,7 @@ def _ensure(module: Any, make_backend: Callable[[Mapping[str, Any]], SecretBacke
         message = "name is not a DNS subdomain (a-z, 0-9, '-', '.', at most 253 characters)"
         raise SecretError(message)
     backend = make_backend(params)
-    store = ClusterSecret(get_api_client(module), params["namespace"], params["name"])
+    store = ClusterSecret(api_client(module), params["namespace"], params["name"])
     ensure = ensure_present if params["state"] == "present" else ensure_absent
     return ensure(backend, store, datetime.now(UTC), check_mode=module.check_mode)
 

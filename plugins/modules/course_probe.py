@@ -67,9 +67,8 @@ from contextlib import suppress
 from typing import Any
 
 from ansible_collections.campus.hubs.plugins.module_utils.course_probe import Course, Probe, ProbeError, Site
-from ansible_collections.campus.hubs.plugins.module_utils.secret_module import describe_api_error, fail
+from ansible_collections.campus.hubs.plugins.module_utils.secret_module import api_client, describe_api_error, fail
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
-from ansible_collections.kubernetes.core.plugins.module_utils.k8s.client import get_api_client
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.exceptions import CoreException
 
@@ -164,7 +163,7 @@ def main() -> None:
         module.exit_json(changed=False, seconds=0.0)
     begin = time.monotonic()
     try:
-        api = CoreV1Api(get_api_client(module).client.client)
+        api = CoreV1Api(api_client(module).client.client)
         url, course = read_course(api, namespace)
         probe = Probe(Site(url, lambda: dial(api, namespace)), course, module.params["wait_seconds"])
         try:

@@ -61,9 +61,8 @@ import time
 from typing import Any
 
 from ansible_collections.campus.hubs.plugins.module_utils.course_readiness import Look
-from ansible_collections.campus.hubs.plugins.module_utils.secret_module import describe_api_error, fail
+from ansible_collections.campus.hubs.plugins.module_utils.secret_module import api_client, describe_api_error, fail
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
-from ansible_collections.kubernetes.core.plugins.module_utils.k8s.client import get_api_client
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.exceptions import CoreException
 
@@ -173,7 +172,7 @@ def main() -> None:
     module = AnsibleK8SModule(argument_spec=arguments, supports_check_mode=True)
     namespace, seconds = module.params["namespace"], module.params["wait_seconds"]
     try:
-        course = Course(get_api_client(module).client.client, namespace)
+        course = Course(api_client(module).client.client, namespace)
         look = wait(course, seconds)
         if look.unready():
             module.fail_json(msg=reason(course, look, namespace, seconds), unready=look.unready())

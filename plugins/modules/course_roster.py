@@ -127,9 +127,8 @@ from ansible_collections.campus.hubs.plugins.module_utils.course_state.api impor
     Kind,
     connection_of,
 )
-from ansible_collections.campus.hubs.plugins.module_utils.secret_module import describe_api_error, fail
+from ansible_collections.campus.hubs.plugins.module_utils.secret_module import api_client, describe_api_error, fail
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
-from ansible_collections.kubernetes.core.plugins.module_utils.k8s.client import get_api_client
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.exceptions import CoreException
 
@@ -284,7 +283,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        client = get_api_client(module).client.client
+        client = api_client(module).client.client
         if module.params["namespaces"] is not None:
             module.exit_json(**many(client, module.params["namespaces"], check=module.check_mode))
         document = one(client, module)

@@ -245,9 +245,8 @@ from ansible_collections.campus.hubs.plugins.module_utils.course_state.api impor
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.outcome import course_states, read_wanted
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import Chart, StateError
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.state import Survey
-from ansible_collections.campus.hubs.plugins.module_utils.secret_module import describe_api_error, fail
+from ansible_collections.campus.hubs.plugins.module_utils.secret_module import api_client, describe_api_error, fail
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
-from ansible_collections.kubernetes.core.plugins.module_utils.k8s.client import get_api_client
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.exceptions import CoreException
 
@@ -277,7 +276,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        api = Api(connection_of(get_api_client(module).client.client))
+        api = Api(connection_of(api_client(module).client.client))
         survey = Survey(api, Chart.read(Path(module.params["chart"])), module.params["helm"] or "")
         survey.look(course.namespace for course in read_wanted(module.params["courses"]).values())
         result = course_states(survey, module.params, check_mode=module.check_mode)

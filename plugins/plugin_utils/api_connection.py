@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import os
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,7 +78,7 @@ def plain_connection(path: str | None) -> Connection | None:
 
     The client takes half a second to be imported.
     """
-    if PoolManager is None or not path or {*urllib.request.getproxies()} - {"no"}:
+    if PoolManager is None or not path:
         return None
     try:
         access = read_kubeconfig(Path(path).expanduser())
@@ -97,13 +96,16 @@ def client_connection(path: str | None, context: str | None) -> Connection:
         StateError: the Kubernetes client is not there.
     """
     try:
-        from kubernetes import config  # noqa: PLC0415 (see plain_connection)
+        from kubernetes import client, config  # noqa: PLC0415 (see plain_connection)
         from kubernetes.config.config_exception import ConfigException  # noqa: PLC0415
     except ImportError as error:
         message = "the Python package kubernetes is not there; wanted: it in the environment that runs Ansible"
         raise StateError(message) from error
     try:
-        client = config.new_client_from_config(config_file=path, context=context)  # type: ignore[no-untyped-call]
+        access = client.Configuration()
+        # That of this machine's environment is for the internet.
+        access.proxy = None
+        config.load_kube_config(path, context, client_configuration=access)  # type: ignore[no-untyped-call]
     except ConfigException as error:
         raise NoConnectionError(str(error)) from error
-    return connection_of(client)
+    return connection_of(client.ApiClient(access))

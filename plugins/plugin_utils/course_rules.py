@@ -449,7 +449,7 @@ def _check_canary(inventory: Inventory, course: Host) -> Iterator[Mistake]:
         return  # its type is the argument spec's business
     names = [other.name for other in courses]
     for index, name in enumerate(canaries):
-        if name not in names:
+        if str(name) not in names:
             path = f"{CANARY}[{index}]"
             yield Mistake(course.name, path, show(path, name), "the id of a course", did_you_mean(str(name), names))
     first = courses[0].value(CANARY)

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.campus.hubs.plugins.plugin_utils.quantities import parse_memory
 
 KINDS = ("pip", "apt")
@@ -98,7 +99,7 @@ def server_values(
             {
                 "display_name": str(profile["title"]),
                 "description": str(profile.get("description") or _in_words(override, its_gpu)),
-                "default": bool(profile.get("default")),
+                "default": boolean(profile.get("default", False)),
                 "kubespawner_override": override,
             }
         )

@@ -212,9 +212,8 @@ class Lease:
         headers = {**access.headers, "Content-Type": "application/json", "Accept": "application/json"}
         request = urllib.request.Request(url, data, headers, method=method)  # noqa: S310 (the kubeconfig's)
         try:
-            with urllib.request.build_opener(urllib.request.HTTPSHandler(context=access.trust)).open(
-                request, timeout=5
-            ) as answer:
+            direct = urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=access.trust)
+            with urllib.request.build_opener(*direct).open(request, timeout=5) as answer:
                 return answer.status, json.loads(answer.read())
         except urllib.error.HTTPError as error:
             with contextlib.suppress(ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -75,3 +76,9 @@ class TestRole:
         said = {name: option["default"] for name, option in options.items() if "default" in option}
         literal = {name: value for name, value in defaults.items() if not is_template(value)}
         assert said == literal
+
+
+def test_no_file_of_a_node_changes_with_the_clock_or_the_control_machine() -> None:
+    changing = re.compile(r"ansible_managed|\bnow\(|date_time|strftime|template_(host|run_date|uid)")
+    found = [str(path) for path in (ROOT / "roles").glob("*/templates/*") if changing.search(path.read_text())]
+    assert found == []

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible.constants import DEFAULT_VAULT_ID_MATCH
 from ansible.parsing.vault import VaultLib, VaultSecret
 
@@ -42,8 +43,8 @@ def test_nothing_runs_after_a_refusal(name: str, arguments: list[str]) -> None:
     ]
     status, result = play("site.yml", path, arguments)
     assert status != 0
-    assert tasks(result) == ["Compare every host's variables with what the roles expect"]
-    (host,) = result["plays"][0]["tasks"][0]["hosts"].values()
+    assert tasks(result)[1:] == ["Compare every host's variables with what the roles expect"]
+    (host,) = result["plays"][0]["tasks"][-1]["hosts"].values()
     assert host["failed"]
     assert not host["changed"]
     for words in wanted:
@@ -53,10 +54,37 @@ def test_nothing_runs_after_a_refusal(name: str, arguments: list[str]) -> None:
     assert sum(one["failures"] for one in result["stats"].values()) == 1
 
 
+@pytest.mark.parametrize(
+    "content", ["", "all:\n", "all: {children: {courses: {}}}\n"], ids=["nothing", "all", "courses"]
+)
+def test_an_empty_inventory_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "hosts.yml").write_text(content)
+    status, result = play("site.yml", tmp_path / "hosts.yml")
+    assert status != 0
+    (host,) = result["plays"][0]["tasks"][-1]["hosts"].values()
+    assert "group control_plane is empty; wanted: one server" in host["msg"]
+
+
+@pytest.mark.parametrize("arguments", [["--tags", "courses"], ["--skip-tags", "courses"]], ids=" ".join)
+@pytest.mark.parametrize("playbook", ["site.yml", "playbooks/drift.yml"])
+def test_tags_are_refused(playbook: str, arguments: list[str]) -> None:
+    status, result = play(playbook, ROOT / "inventories" / "example", arguments)
+    assert status != 0
+    assert tasks(result) == ["Fail where tags are asked for"]
+    assert "--tags or --skip-tags is courses; wanted: neither" in json.dumps(result)
+
+
+def test_every_playbook_refuses_tags_first() -> None:
+    for path in (ROOT / "playbooks").glob("*.yml"):
+        first = yaml.safe_load(path.read_text())[0]
+        tasks_of = first.get("pre_tasks") or first.get("tasks")
+        assert "import_playbook" in first or tasks_of[0]["ansible.builtin.import_tasks"] == "tasks/tags.yml", path.name
+
+
 def test_right_inventory_passes_even_if_no_host_answers() -> None:
     status, result = play("playbooks/check_inventory.yml", ROOT / "inventories" / "example")
     assert status == 0
-    (host,) = result["plays"][0]["tasks"][0]["hosts"].values()
+    (host,) = result["plays"][0]["tasks"][-1]["hosts"].values()
     assert host["msg"] == "The variables of 5 hosts are as they have to be."
     assert not host["changed"]
 
@@ -64,7 +92,7 @@ def test_right_inventory_passes_even_if_no_host_answers() -> None:
 def test_limit_does_not_hide_a_mistake_elsewhere() -> None:
     status, result = play("playbooks/check_inventory.yml", WRONG / "many_at_once.yml", ["--limit", "python-ws26"])
     assert status != 0
-    (host,) = result["plays"][0]["tasks"][0]["hosts"].values()
+    (host,) = result["plays"][0]["tasks"][-1]["hosts"].values()
     assert "stats-ws26: course_hub_hom_size is unknown" in host["msg"]
 
 
@@ -75,7 +103,7 @@ def test_command_line_counts_and_is_checked() -> None:
         "playbooks/check_inventory.yml", inventory, ["-e", '{"course_hub_memory": {"guarantee": "1G"}}']
     )
     assert status != 0
-    (host,) = result["plays"][0]["tasks"][0]["hosts"].values()
+    (host,) = result["plays"][0]["tasks"][-1]["hosts"].values()
     assert "course_hub_memory.limit is missing" in host["msg"]
 
 
@@ -91,6 +119,6 @@ def test_encrypted_values_are_not_shown(tmp_path: Path, *, known: bool) -> None:
     status, result = play("playbooks/check_inventory.yml", tmp_path / "hosts.yml", arguments)
     assert status != 0
     assert "hunter2" not in json.dumps(result)
-    (host,) = result["plays"][0]["tasks"][0]["hosts"].values()
+    (host,) = result["plays"][0]["tasks"][-1]["hosts"].values()
     assert "course_hub_home_token is unknown" in host["msg"]
     assert ("expression that fails" in host["msg"]) is not known

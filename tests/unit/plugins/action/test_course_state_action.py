@@ -215,14 +215,6 @@ def kubeconfig(folder: Path, cluster: dict[str, Any], user: dict[str, Any]) -> s
     return str(folder / "kubeconfig")
 
 
-@pytest.fixture
-def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-
-
-@pytest.mark.usefixtures("no_proxies")
 def test_a_plain_kubeconfig_leads_where_the_kubernetes_client_goes(tmp_path: Path) -> None:
     path = kubeconfig(tmp_path, {"insecure-skip-tls-verify": True}, {"token": "a-token"})
     plain, client = plain_connection(path), client_connection(path, None)
@@ -236,7 +228,6 @@ def test_a_plain_kubeconfig_leads_where_the_kubernetes_client_goes(tmp_path: Pat
 TOKEN = {"token": "a-token"}
 
 
-@pytest.mark.usefixtures("no_proxies")
 @pytest.mark.parametrize(
     ("cluster", "user"),
     [
@@ -254,16 +245,6 @@ def test_what_is_more_than_plain_is_left_to_the_kubernetes_client(
     tmp_path: Path, cluster: dict[str, Any], user: dict[str, Any]
 ) -> None:
     assert plain_connection(kubeconfig(tmp_path, cluster, user)) is None
-
-
-@pytest.mark.usefixtures("no_proxies")
-def test_a_proxy_is_left_to_the_kubernetes_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = kubeconfig(tmp_path, {}, TOKEN)
-    assert plain_connection(path)
-    monkeypatch.setenv("no_proxy", "192.0.2.0/24")
-    assert plain_connection(path)
-    monkeypatch.setenv("HTTPS_PROXY", "http://192.0.2.1:3128")
-    assert plain_connection(path) is None
 
 
 def test_without_a_kubeconfig_there_is_no_connection(tmp_path: Path) -> None:
