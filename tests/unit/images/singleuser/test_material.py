@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from campus_hubs_lab import material
+from campus_hubs_lab import material, material_git
 
 from tests.unit.images.singleuser.grading_lab import SOURCE
 
@@ -399,4 +399,4 @@ def test_the_folder_s_name(url: str, name: str) -> None:
 )
 def test_no_secrets_are_shown(url: str, shown: str) -> None:
     assert material.shown_url(url) == shown
-    assert material.without_secrets(f"fatal: unable to access '{url}'").count(":p@") == 0
+    assert material_git.without_secrets(f"fatal: unable to access '{url}'").count(":p@") == 0

@@ -56,7 +56,10 @@ def load(server: Any) -> None:  # noqa: ANN401 - a ServerApp
 
     """
     base = server.web_app.settings["base_url"]
-    routes = [("campus-hubs/material", MaterialProblem), ("campus-hubs/membership", Membership)]
+    routes: list[tuple[str, type[Any]]] = [
+        ("campus-hubs/material", MaterialProblem),
+        ("campus-hubs/membership", Membership),
+    ]
     routes += [
         (p, CourseNbconvertHandler) for p, h in nbconvert.default_handlers if h is nbconvert.NbconvertFileHandler
     ]

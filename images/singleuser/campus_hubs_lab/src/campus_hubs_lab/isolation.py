@@ -28,6 +28,6 @@ def isolate() -> None:
             plain(self, filename, path)
 
     load_config_file.of_campus_hubs = True  # type: ignore[attr-defined]
-    Application.load_config_file = load_config_file  # type: ignore[method-assign,assignment]
+    Application.load_config_file = load_config_file  # type: ignore[method-assign]
     NbGrader.load_cwd_config = False
     NbGrader.init_syspath = lambda _: None

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from .places import is_hand_in
 
@@ -40,7 +40,7 @@ def main() -> None:
     # The server asks this module for a name only.
     from ipykernel.kernelapp import IPKernelApp  # noqa: PLC0415
 
-    app = IPKernelApp.instance()
+    app: Any = IPKernelApp.instance()
     app.initialize()
     events = app.shell.events
 

@@ -139,23 +139,23 @@ def _replace(text: object, old: object, new: str) -> Markup:
     return Markup(str(Markup.escape(text)).replace(str(old), new))  # noqa: S704
 
 
-class EscapingExporter(HTMLExporter):  # type: ignore[misc] # nbconvert has no types
+class EscapingExporter(HTMLExporter):
     """nbconvert's HTML, where a notebook's ids, metadata and names are text."""
 
     def _create_environment(self) -> Environment:
-        made: Environment = super()._create_environment()
+        made: Environment = super()._create_environment()  # type: ignore[no-untyped-call]
         made.autoescape = True
         made.filters["replace"] = _replace
         return made
 
     def _register_filter(self, environ: Environment, name: str, jinja_filter: Any) -> Any:  # noqa: ANN401
-        result = super()._register_filter(environ, name, jinja_filter)
+        result = super()._register_filter(environ, name, jinja_filter)  # type: ignore[no-untyped-call]
         if name in _HTML_FILTERS and name in environ.filters:
             environ.filters[name] = _markup(environ.filters[name])
         return result
 
     def _preprocess(self, nb: Any, resources: Any) -> tuple[Any, Any]:  # noqa: ANN401 - nbconvert's
-        nb, resources = super()._preprocess(nb, resources)
+        nb, resources = super()._preprocess(nb, resources)  # type: ignore[no-untyped-call]
         inlining = resources.get("inlining", {})
         inlining["css"] = [Markup(sheet) for sheet in inlining.get("css", [])]  # noqa: S704 - nbconvert's own
         return nb, resources
@@ -172,7 +172,7 @@ class FormgradeExporter(EscapingExporter):
     def __init__(self, mathjax_url: str, **options: Any) -> None:  # noqa: ANN401 - traits
         """See the class."""
         self._mathjax_url = mathjax_url
-        super().__init__(**options)
+        super().__init__(**options)  # type: ignore[no-untyped-call]
 
     def _create_environment(self) -> Environment:
         made = super()._create_environment()

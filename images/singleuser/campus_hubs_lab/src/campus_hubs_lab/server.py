@@ -18,7 +18,7 @@ class CourseKernelManager(AsyncMappingKernelManager):
 
     def cwd_for_path(self, path: str, **kwargs: Any) -> str:  # noqa: ANN401 - as the base's
         """Return the folder in which a notebook's kernel starts."""
-        folder: str = super().cwd_for_path(path, **kwargs)
+        folder: str = super().cwd_for_path(path, **kwargs)  # type: ignore[no-untyped-call]
         if not is_hand_in(folder):
             return folder
         # The kernel's environment, which is changed in place: Python's goes there when the first cell runs.
@@ -39,9 +39,9 @@ class _Confined:
             self.set_header("Content-Security-Policy", csp)  # type: ignore[attr-defined]
 
 
-class CourseFileHandler(_Confined, AuthenticatedFileHandler):
+class CourseFileHandler(_Confined, AuthenticatedFileHandler):  # type: ignore[misc] # tornado's may be async
     """`<base>files/...`."""
 
 
-class CourseNbconvertHandler(_Confined, NbconvertFileHandler):
+class CourseNbconvertHandler(_Confined, NbconvertFileHandler):  # type: ignore[misc]
     """`<base>nbconvert/<format>/...`."""
