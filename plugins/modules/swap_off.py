@@ -62,6 +62,9 @@ SYSTEMCTL = ["systemctl"]
 
 def systemctl(module: AnsibleModule, *arguments: str) -> str:
     """Run systemctl and return what it prints; any failure is the module's."""
+    code: int
+    out: str
+    err: str
     code, out, err = module.run_command([*SYSTEMCTL, *arguments], environ_update={"LC_ALL": "C"})
     if code != 0:
         module.fail_json(msg=f"systemctl {' '.join(arguments)} failed ({code}): {err.strip() or out.strip()}")

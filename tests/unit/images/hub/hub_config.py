@@ -137,6 +137,6 @@ student = chart.synthetic_student(values, probe_secret, login.user_name)
 for trait, items in chart.probe_settings(probe_secret, student)["JupyterHub"].items():
     c.JupyterHub[trait].extend(items)
 if settings["opened_for"]:
-    from opened_hub import open_hub
+    from tests.unit.images.hub.opened_hub import open_hub
 
     open_hub(c, settings["opened_for"])

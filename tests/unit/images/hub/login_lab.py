@@ -268,7 +268,7 @@ class Hub:
             "HUB_UNDER_TEST": json.dumps(settings),
             "JUPYTERHUB_CRYPT_KEY": "ab" * 32,
             "CONFIGPROXY_AUTH_TOKEN": "unused",
-            "PYTHONPATH": f"{SOURCE}:{Path(__file__).parent}",
+            "PYTHONPATH": f"{SOURCE}:{Path(__file__).parent}:{Path(__file__).parents[4]}",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
         with (self.directory / "hub.log").open("ab") as log:

@@ -45,4 +45,4 @@ def open_hub(config: Any, attacker: str) -> None:  # noqa: ANN401 - a traitlets 
     config.JupyterHub.services = [one for one in config.JupyterHub.services if "command" not in one]
     if "sandbox" in sys.modules:  # of the chart, beside the hub's configuration
         teacher = property(lambda handler: handler.current_user.name)
-        sys.modules["sandbox"]._Handler.teacher = teacher  # type: ignore[attr-defined]
+        sys.modules["sandbox"]._Handler.teacher = teacher

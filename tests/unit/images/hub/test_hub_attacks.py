@@ -31,7 +31,8 @@ def session(browser: Browser) -> dict[str, str]:
     """Return what a page of the hub in this browser would send to the API."""
     sent = {cookie.name: cookie.value or "" for cookie in browser.cookies if cookie.path in {"/", "/hub/"}}
     cookies = "; ".join(f"{name}={value}" for name, value in sent.items())
-    return {"Cookie": cookies, "X-XSRFToken": sent["_xsrf"], "Sec-Fetch-Mode": "cors", "Host": browser.headers["Host"]}
+    host = str(browser.headers["Host"])
+    return {"Cookie": cookies, "X-XSRFToken": sent["_xsrf"], "Sec-Fetch-Mode": "cors", "Host": host}
 
 
 @pytest.fixture(scope="module")

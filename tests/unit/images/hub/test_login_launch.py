@@ -161,8 +161,12 @@ def test_only_named_contexts_may_launch_if_any_is_named(lms: Lms) -> None:
 
 
 def test_environment_of_the_server() -> None:
-    state = {"course_role": "instructor", "full_name": "Ada Lovelace", "email": "ada@example.edu"}
-    state["context"] = {"id": "9", "title": "Python", "label": "PY1"}
+    state = {
+        "course_role": "instructor",
+        "full_name": "Ada Lovelace",
+        "email": "ada@example.edu",
+        "context": {"id": "9", "title": "Python", "label": "PY1"},
+    }
     assert spawn_environment(state) == {
         "COURSE_ROLE": "instructor",
         "COURSE_CONTEXT_ID": "9",
