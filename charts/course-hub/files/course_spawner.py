@@ -272,6 +272,10 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
         try:
             await self._ticket
             yield
+        except asyncio.CancelledError:
+            # Interrupted: the pod goes as well, and also one that nobody has seen yet, for which the hub would not ask.
+            await asyncio.shield(self.stop(now=True))
+            raise
         finally:
             cls.turns.leave(self._ticket)
             self._ticket = None

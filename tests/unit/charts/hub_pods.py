@@ -120,9 +120,10 @@ class HubsAccount:
 
     def __init__(self, api: client.ApiClient, namespace: str) -> None:
         """Act as the hub's account."""
-        as_hub = client.ApiClient(api.configuration)
+        as_hub: Any = client.ApiClient(api.configuration)
         as_hub.set_default_header("Impersonate-User", f"system:serviceaccount:{namespace}:hub")
-        self.core, self.namespace = client.CoreV1Api(as_hub), namespace
+        self.core: Any = client.CoreV1Api(as_hub)
+        self.namespace = namespace
 
     def refusal(self, manifest: Manifest, kind: str = "pod") -> str:
         """Return what the API server says against making something; '' if nothing."""

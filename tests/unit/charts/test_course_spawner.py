@@ -254,6 +254,32 @@ def test_what_a_node_did_not_start_gets_a_second_pod(course: Any, monkeypatch: p
     assert removed == ["1"]
 
 
+def test_an_interrupted_start_leaves_no_pod(course: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
+    """Nor one that has just been asked for: its owner may come in another role, or not at all any more."""
+    watching(course, monkeypatch, {})
+    removed: list[bool] = []
+
+    async def forever() -> str:
+        await asyncio.sleep(60)
+        return "http://late"
+
+    async def stop(_: Any, *, now: bool) -> None:  # noqa: ANN401
+        removed.append(now)
+
+    async def run() -> None:
+        monkeypatch.setattr(KubeSpawner, "start", lambda _: asyncio.ensure_future(forever()))
+        monkeypatch.setattr(KubeSpawner, "stop", stop)
+        task = asyncio.ensure_future(course.start())
+        await asyncio.sleep(0.4)
+        task.cancel()
+        await asyncio.wait({task})
+        assert task.cancelled()
+
+    asyncio.run(run())
+    assert removed == [True]
+    assert type(course).turns._busy == 0
+
+
 def test_there_is_no_third_pod(course: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
     removed = removing(course, monkeypatch)
     with pytest.raises(SpawnException, match=r"exit code 128\. unable to freeze"):

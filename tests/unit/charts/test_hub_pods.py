@@ -48,7 +48,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[client.ApiClien
     with control_plane(folder, []) as plane:
         (folder / "kubeconfig").write_text(plane.kubeconfig("admin"))
         api = config.new_client_from_config(str(folder / "kubeconfig"))  # type: ignore[no-untyped-call]
-        policies = client.AdmissionregistrationV1Api(api)
+        policies: Any = client.AdmissionregistrationV1Api(api)
         make = {
             "ValidatingAdmissionPolicy": policies.create_validating_admission_policy,
             "ValidatingAdmissionPolicyBinding": policies.create_validating_admission_policy_binding,
@@ -61,7 +61,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[client.ApiClien
 @pytest.fixture(scope="module")
 def course(server: client.ApiClient) -> Callable[..., HubsAccount]:
     """Make namespaces with what the chart gives a hub; the policies count there."""
-    core, rbac = client.CoreV1Api(server), client.RbacAuthorizationV1Api(server)
+    core: Any = client.CoreV1Api(server)
+    rbac: Any = client.RbacAuthorizationV1Api(server)
 
     def make(manifests: list[Manifest], namespace: str) -> HubsAccount:
         labels = {"campus.hubs/course": "python-ws26", "pod-security.kubernetes.io/enforce": "restricted"}
@@ -200,6 +201,6 @@ def test_a_release_of_before_still_starts_servers(
 
 
 def test_nobody_else_is_limited(server: client.ApiClient, hub: HubsAccount) -> None:
-    made: Any = plain("by-an-administrator")
-    changed_pod = changed(made, REFUSED["a Secret"])
-    client.CoreV1Api(server).create_namespaced_pod(hub.namespace, changed_pod, dry_run="All")
+    core: Any = client.CoreV1Api(server)
+    pod = changed(plain("by-an-administrator"), REFUSED["a Secret"])
+    core.create_namespaced_pod(hub.namespace, pod, dry_run="All")

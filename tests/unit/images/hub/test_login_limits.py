@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 from collections.abc import Iterator
@@ -111,7 +112,7 @@ class TestLimitedServer(AsyncHTTPTestCase):
 
     def get_app(self) -> Application:
         """Serve."""
-        return Application([("/", Slow)], never=self.io_loop.asyncio_loop.create_future())
+        return Application([("/", Slow)], never=asyncio.get_event_loop().create_future())
 
     def get_http_server(self) -> LimitedServer:
         """Make it; its times are short."""

@@ -171,7 +171,7 @@ def test_cookies_that_prove_nothing(course: Course, cookie: Callable[[Course], s
 def test_a_session_of_before_gets_the_cookie_by_itself(course: Course) -> None:
     """People who were signed in when the proxy became like this."""
     person = requests.Session()
-    person.cookies.update({c.name: c.value for c in course.people["eve"].cookies if c.name != COOKIE})
+    person.cookies.update({c.name: str(c.value) for c in course.people["eve"].cookies if c.name != COOKIE})
     answer = person.get(f"{course.url}/user/{course.name('eve')}/lab", headers={"Accept": "text/html"}, timeout=20)
     assert reached(answer), answer.text
     assert person.cookies[COOKIE] == proof(course, "eve")
