@@ -174,9 +174,9 @@ class Course:
     """What the probe knows of a course.
 
     Attributes:
-        platform: issuer, client_id, deployment_id, authorization_endpoint of LTI 1.3; empty for LTI 1.1.
+        platform: issuer, client_id, deployment_id, authorization_endpoint of LTI 1.3; empty for LTI 1.1. Without
+            ids the course waits for its registration in the LMS.
         issuer: the identity of the LMS that user names are made from; empty if the launch says it.
-        contexts: the LMS's courses that may launch; empty for all.
         key: of the LTI 1.1 consumer.
         secret: the LTI 1.1 consumer's.
         token: the probe's, for the hub's API.
@@ -184,7 +184,6 @@ class Course:
 
     platform: Mapping[str, str]
     issuer: str
-    contexts: tuple[str, ...]
     key: str
     secret: str
     token: str
@@ -217,7 +216,9 @@ class Probe:
             ProbeError: it is not answered as it has to be.
         """
         if self._course.platform:
-            self._ask_for_login()
+            if self._course.platform.get("client_id"):
+                self._ask_for_login()
+            self._ask_for_keys()
             self._api("POST", f"/hub/api/users/{self._course.user}", 201, 409)
         else:
             self._launch()
@@ -231,7 +232,7 @@ class Probe:
             "resource_link_id": "probe",
             "user_id": subject(self._course.token),
             "roles": "Learner",
-            "context_id": next(iter(self._course.contexts), "probe"),
+            "context_id": "probe",
             "lis_person_name_full": "Synthetic student",
             "tool_consumer_instance_guid": LMS,
         }
@@ -275,6 +276,9 @@ class Probe:
                 f" wanted: 302 to {platform['authorization_endpoint']} with state and nonce"
             )
             raise ProbeError(message)
+
+    def _ask_for_keys(self) -> None:
+        """Ask for the course's public keys, as the LMS does, also before it has registered the course."""
         keys = self._site.ask("GET", "/hub/lti13/jwks")
         if keys.status != 200 or not keys.document().get("keys"):
             message = f"the course's public keys: got {keys.status}; wanted: 200 with keys"

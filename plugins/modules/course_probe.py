@@ -106,7 +106,6 @@ def read_course(api: Any, namespace: str) -> tuple[str, Course]:  # noqa: ANN401
     course = Course(
         platform=platform,
         issuer=login.get("issuer") or "",
-        contexts=tuple(login.get("context_ids") or ()),
         key=consumer.get("consumer_key", ""),
         secret=consumer.get("shared_secret", ""),
         token=token,

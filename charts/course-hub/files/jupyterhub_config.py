@@ -173,11 +173,13 @@ def culler_settings(values: dict[str, Any]) -> Settings:
     }
 
 
-def login_settings(values: dict[str, Any]) -> Settings:
+def login_settings(values: dict[str, Any], student: str) -> Settings:
     """Return how people come in; the platform itself comes with `hub.config`."""
     authenticator: dict[str, Any] = {
         "course_id": values["course"],
         "replay_database": "/srv/jupyterhub/lti-replay.sqlite",
+        "context_database": "/srv/jupyterhub/lti-context.sqlite",
+        "synthetic_student": student,
     }
     if values["config"].get("CourseAuthenticator", {}).get("lti13_platform"):
         authenticator["tool_jwks_file"] = str(LTI / "jwks.json")
@@ -416,7 +418,7 @@ def settings(values: dict[str, Any], secret: dict[str, str], student: str = "") 
         people_settings(),
         probe_settings(secret, student),
         culler_settings(values),
-        login_settings(values),
+        login_settings(values, student),
         spawner_settings(values),
     ):
         result = merged(result, part)

@@ -76,7 +76,9 @@ class NearbySpawner(Spawner):  # type: ignore[misc]
         return "127.0.0.1", sockets[0].getsockname()[1]
 
     async def stop(self, now: bool = False) -> None:
-        """Listen no more."""
+        """Listen no more; with the file `<user>.slow`, as slowly as a pod ends."""
+        if os.path.exists(f"{self.user.name}.slow"):  # noqa: PTH110
+            await asyncio.sleep(3)
         if self.nearby:
             self.nearby.stop()
         self.nearby = None
@@ -134,6 +136,7 @@ if leases := settings["leases"]:
 values = {"config": {"CourseAuthenticator": settings["authenticator"]}}
 probe_secret = {"probe-token": settings["token"][::-1]}
 student = chart.synthetic_student(values, probe_secret, login.user_name)
+c.CourseAuthenticator.synthetic_student = student
 for trait, items in chart.probe_settings(probe_secret, student)["JupyterHub"].items():
     c.JupyterHub[trait].extend(items)
 if settings["opened_for"]:

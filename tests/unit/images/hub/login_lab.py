@@ -251,6 +251,7 @@ class Hub:
                 "lti13_platform": self.lms.registration,
                 "lti11_consumer_dir": str(consumer),
                 "tool_jwks_file": str(self.directory / "jwks.json"),
+                "context_ids": ["course-9"],
                 **self.authenticator,
             },
             "public_url": self.url,
@@ -279,7 +280,7 @@ class Hub:
                 stdout=log,
                 stderr=log,
             )
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + 600
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise RuntimeError(f"the hub ended:\n{self.log[-4000:]}")
@@ -390,11 +391,17 @@ class Browser(requests.Session):
         return self.post11(form, headers=headers)
 
     def post11(self, form: str, *, query: str = "", headers: dict[str, str] | None = None) -> requests.Response:
-        """Post a form to the launch URL."""
+        """Post a form to the launch URL, from a page of the LMS."""
+        usual = {"Content-Type": "application/x-www-form-urlencoded", "Origin": self.hub.lms.issuer}
+        return self.post(self.hub.page(f"hub/lti11/launch{query}"), data=form, headers={**usual, **(headers or {})})
+
+    def confirm(self, page: requests.Response, **changes: str) -> requests.Response:
+        """Press the button of the page that asks whether it was us."""
+        fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page.text))
         return self.post(
-            self.hub.page(f"hub/lti11/launch{query}"),
-            data=form,
-            headers={"Content-Type": "application/x-www-form-urlencoded", **(headers or {})},
+            self.hub.page("hub/lti11/confirm"),
+            data={**fields, **changes},
+            headers={"Origin": self.hub.url.removesuffix(self.hub.base_url)},
         )
 
     def whoami(self) -> str:

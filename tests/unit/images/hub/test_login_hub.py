@@ -7,6 +7,7 @@ import json
 import re
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -438,7 +439,7 @@ def test_keys_are_not_fetched_for_each_launch(hub: Hub) -> None:
 
 # ---- courses with one LTI version, and narrower ones ----
 def test_a_course_of_lti11_only(make_hub: Callable[..., Hub], reason: Callable[[requests.Response], str]) -> None:
-    hub = make_hub(lti13_platform={}, context_ids=["course-9"], check_origin=False, lms_url="")
+    hub = make_hub(lti13_platform={}, lms_url="")
     browser = Browser(hub)
     answer = browser.post(
         hub.page("hub/lti13/oauth_login"), data={"iss": "x", "login_hint": "x", "target_link_uri": "x"}
@@ -447,13 +448,114 @@ def test_a_course_of_lti11_only(make_hub: Callable[..., Hub], reason: Callable[[
     assert browser.callback("x", "y").status_code == 404
     assert browser.launch11(context_id="course-8").status_code == 403
     assert browser.launch11(context_id=None).status_code == 403
-    assert browser.launch11(headers={"Origin": "http://elsewhere.example"}).status_code == 303
-    assert browser.whoami() == user_name("moodle.example.edu", ADA)
-    Browser(hub).launch11(tool_consumer_instance_guid=None, user_id="no-guid")
+    # Nothing says where the LMS is: people see as whom they come in, and press a button.
+    page = browser.launch11(lis_person_name_full="Ada <b>L.</b>", headers={"Origin": "http://elsewhere.example"})
+    assert page.status_code == 200
+    assert "Continue as Ada &lt;b&gt;L.&lt;/b&gt; to Python &lt;WS26&gt;?" in page.text
+    assert "frame-ancestors 'none'" in page.headers["Content-Security-Policy"]
+    assert browser.whoami() == ""
+    # Another browser, another site, another launch, none: nobody comes in, and the button still works afterwards.
+    other = Browser(hub)
+    theirs = other.launch11(user_id="other")
+    assert other.confirm(page).status_code == 400
+    [sealed] = re.findall(r'name="launch" value="([^"]*)"', theirs.text)
+    assert Browser(hub).confirm(theirs).status_code == 400
+    evil = browser.post(hub.page("hub/lti11/confirm"), data={"state": "x"}, headers={"Origin": "http://evil.example"})
+    assert (evil.status_code, reason(evil)) == (403, "The button was not pressed on this hub's page.")
+    for launch in (sealed, sealed[:-1], "", "x"):
+        page = browser.launch11()
+        assert browser.confirm(page, launch=launch).status_code == 401
+    assert (other.whoami(), browser.whoami()) == ("", "")
+    page = browser.launch11()
+    cookies = dict(browser.cookies)
+    assert (browser.confirm(page).status_code, browser.whoami()) == (303, user_name("moodle.example.edu", ADA))
+    again = Browser(hub)
+    again.cookies.update(cookies)
+    assert again.confirm(page).status_code == 401
+    no_guid = Browser(hub)
+    no_guid.confirm(no_guid.launch11(tool_consumer_instance_guid=None, user_id="no-guid"))
     assert hub.api(f"/users/{user_name('consumer', 'no-guid')}")["groups"] == ["student"]
     page = Browser(hub).get(hub.page("hub/login"))
     assert "learning management system" in page.text
     assert 'href=""' not in page.text
+
+
+def test_a_course_waits_for_its_registration(
+    make_hub: Callable[..., Hub], lms: Lms, reason: Callable[[requests.Response], str]
+) -> None:
+    """An LMS gives the ids only once it has the addresses. LTI 1.1 is no way in meanwhile."""
+    hub = make_hub(lti13_platform={**lms.registration, "client_id": "", "deployment_id": ""})
+    browser = Browser(hub)
+    for path in ("hub/", "hub/login", "hub/spawn", "hub/lti13/oauth_login", "hub/lti11/launch"):
+        page = browser.get(hub.page(path), allow_redirects=True)
+        assert page.status_code == 403
+        assert "waits for its registration" in page.text
+        for address in ("/", "/hub/lti13/oauth_login", "/hub/lti13/oauth_callback", "/hub/lti13/jwks"):
+            assert f"<code>http://hub.example.edu{address}</code>" in page.text
+    assert requests.get(hub.page("hub/lti13/jwks"), timeout=30).json()["keys"]
+    begun = {"iss": lms.issuer, "login_hint": "1", "target_link_uri": hub.url, "client_id": "", "lti_deployment_id": ""}
+    for answer in (
+        browser.post(hub.page("hub/lti13/oauth_login"), data=begun),
+        browser.callback("0" * 64, lms.token(lms.claims("n", aud="", deployment_id=""))),
+        browser.launch11(),
+        browser.post(hub.page("hub/lti11/confirm"), data={"state": "x"}),
+    ):
+        assert (answer.status_code, reason(answer)) == (403, "This course waits for its registration in the LMS.")
+    assert hub.api("/users") == []
+
+
+def test_each_refusal_helps_who_reads_it_and_is_in_the_log(browser: Browser, hub: Hub) -> None:
+    """Student, lecturer and administrator read what they can do; the log has the reason beside the page's reference."""
+    institution = "http://purl.imsglobal.org/vocab/lis/v2/institution/person#<i>Faculty</i>"
+    browser.launch13(sub="member")
+    refusals = {
+        "no signature": (browser.launch11(secret="guessed"), 401, "signature"),
+        "no launch": (browser.post11("x=1"), 400, "lti_message_type is missing"),
+        "institution roles": (browser.launch13(roles=[institution, *["x" * 999] * 9]), 403, "person#<i>Faculty</i>"),
+        "other context": (browser.launch13(context={"id": "1", "title": "Two\nlines"}), 403, "Twolines (id 1)"),
+        "other issuer": (browser.launch13(iss=f"{hub.lms.issuer}/"), 401, f"inventory has issuer '{hub.lms.issuer}'"),
+        "direct visit": (Browser(hub).get(hub.page("hub/login")), 403, "/hub/login without a launch"),
+        "error of the hub": (browser.get(hub.page("hub/spawn/someone-else")), 404, "No access to resources"),
+        "error before a login": (Browser(hub).get(hub.page("hub/nothing-here\x07")), 404, "404"),
+    }
+    log = hub.log
+    for name, (page, status, why) in refusals.items():
+        assert page.status_code == status, name
+        for reader in ("You teach the course", "You run the hub or the LMS"):
+            assert reader in page.text, name
+        assert "You are a student" in page.text or name == "direct visit"
+        [reference] = re.findall(r'<code id="reference">([0-9a-f]{8})</code>', page.text)
+        [line] = [line for line in log.splitlines() if f"Reference {reference}: {status} " in line]
+        assert why in line, name
+        assert "<i>" not in page.text
+        assert len(page.text) < 20_000
+    text = refusals["institution roles"][0].text
+    assert "person#&lt;i&gt;Faculty&lt;/i&gt;&#39;" in text
+    assert text.count("x" * 120) == 4
+    assert "x" * 121 not in text
+    assert "and 5 more" in text
+    assert "course_hub_lti_roles" in text
+
+
+def test_who_is_removed_and_comes_back_at_once_comes_in(hub: Hub) -> None:
+    """The hub stops the server first, and then removes the user, who has launched meanwhile."""
+    user = name(hub, "removed")
+    first = Browser(hub)
+    first.launch13(sub="removed")
+    spawn(first)
+    (hub.directory / f"{user}.slow").touch()
+    with ThreadPoolExecutor() as pool:
+        removal = pool.submit(
+            requests.delete, hub.page(f"hub/api/users/{user}"), headers={"Authorization": f"token {hub.token}"},
+            timeout=30,
+        )  # fmt: skip
+        time.sleep(1)
+        back = Browser(hub)
+        assert back.launch13(sub="removed").headers["Location"] == "/hub/spawn"
+        assert removal.result().status_code == 204
+    assert first.whoami() == ""
+    assert back.whoami() == user
+    spawn(back)
 
 
 def test_a_course_of_lti13_only(
@@ -489,7 +591,7 @@ def test_a_hub_that_cannot_remember_launches_does_not_start(make_hub: Callable[.
 @pytest.mark.parametrize(
     ("traits", "message"),
     [
-        ({"lti13_platform": {"issuer": "http://x"}}, "lti13_platform: client_id is missing or empty"),
+        ({"lti13_platform": {"issuer": "http://x", "deployment_id": "1"}}, "lti13_platform: client_id is missing"),
         ({"lti13_platform": {"issuers": "http://x"}}, "lti13_platform: unknown key 'issuers'"),
         ({"lms_url": "javascript:alert(1)"}, "lms_url is 'javascript:alert(1)', wanted an http or https URL"),
     ],

@@ -55,12 +55,31 @@ def test_case_and_unicode_forms_of_a_subject_are_different_people() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [None, "", "  ", 4711, True, ["4711"], {"sub": 1}, "x" * 256, "a\nb", "a\x00b", "a\u202eb", "\ud800", "a\x7f"],
+    [
+        None,
+        "",
+        "  ",
+        True,
+        4711.0,
+        10**300,
+        ["4711"],
+        {"sub": 1},
+        "x" * 256,
+        "a\nb",
+        "a\x00b",
+        "a\u202eb",
+        "\ud800",
+        "a\x7f",
+    ],
 )
 def test_unusable_subjects_are_refused(value: object) -> None:
     with pytest.raises(LaunchRefused) as refusal:
         checked_identifier(value, "sub")
     assert refusal.value.status == 400
+
+
+def test_a_number_is_the_person_of_its_digits() -> None:
+    assert checked_identifier(4711, "sub") == "4711"
 
 
 @pytest.mark.parametrize("value", ["4711", "a b", "x" * 255, "d4a1-…-ü", "ada@example.edu"])

@@ -10,9 +10,9 @@ import pytest
 from campus_hubs_login import spawn_environment
 from campus_hubs_login.errors import LaunchRefused
 from campus_hubs_login.identity import user_name
-from campus_hubs_login.launch import launch_from_claims, launch_from_form, require_context
+from campus_hubs_login.launch import launch_from_claims, launch_from_form
 
-from tests.unit.images.hub.login_lab import LTI, MEMBERSHIP, Lms
+from tests.unit.images.hub.login_lab import MEMBERSHIP, Lms
 
 
 def form(**changes: str) -> dict[str, str]:
@@ -146,18 +146,6 @@ def test_launch_without_person_is_refused(lms: Lms) -> None:
     with pytest.raises(LaunchRefused) as refusal:
         launch_from_claims(lms.claims("n", sub=None), issuer=lms.issuer)
     assert refusal.value.status == 400
-
-
-def test_only_named_contexts_may_launch_if_any_is_named(lms: Lms) -> None:
-    launch = launch_from_claims(lms.claims("n"), issuer=lms.issuer)
-    require_context(launch, [])
-    require_context(launch, ["course-8", "course-9"])
-    with pytest.raises(LaunchRefused) as refusal:
-        require_context(launch, ["course-8"])
-    assert refusal.value.status == 403
-    no_context = launch_from_claims({**lms.claims("n"), LTI + "context": {}}, issuer=lms.issuer)
-    with pytest.raises(LaunchRefused):
-        require_context(no_context, ["course-8"])
 
 
 def test_environment_of_the_server() -> None:

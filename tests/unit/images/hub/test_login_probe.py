@@ -42,7 +42,7 @@ class Direct(Site):
 
 def course(hub: Hub, *, lti13: bool, **changes: Any) -> Course:  # noqa: ANN401
     platform = hub.lms.registration if lti13 else {}
-    fields = {"contexts": (), "key": "consumer", "secret": hub.shared_secret, "token": hub.token[::-1], **changes}
+    fields = {"key": "consumer", "secret": hub.shared_secret, "token": hub.token[::-1], **changes}
     return Course(platform=platform, issuer=hub.lms.issuer, **fields)
 
 

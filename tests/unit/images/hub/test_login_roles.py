@@ -80,3 +80,38 @@ def test_without_a_role_in_the_course_nobody_comes_in(roles: list[str]) -> None:
     with pytest.raises(LaunchRefused) as refusal:
         course_role(roles)
     assert refusal.value.status == 403
+
+
+@pytest.mark.parametrize(
+    ("roles", "expected"),
+    [
+        ([f"{INSTITUTION}#Instructor"], "instructor"),
+        ([f"{INSTITUTION}#Staff", f"{INSTITUTION}#Student"], "teaching_assistant"),
+        ([f" {INSTITUTION}#Student "], "student"),
+        (["urn:lti:instrole:ims/lis/Instructor"], "instructor"),
+        # What the launch says of the course counts before what it says of the institution.
+        ([f"{INSTITUTION}#Instructor", f"{M}#Learner"], "student"),
+        # An LMS's own roles in the course count beside the standard ones, and may replace one.
+        (["https://campus.example/roles#Tutor", f"{M}#Learner"], "teaching_assistant"),
+        ([f"{M}#Mentor", f"{M}#Learner"], "teaching_assistant"),
+        ([f"{M}#Manager"], "instructor"),
+        ([f"{INSTITUTION}#Instructor", "https://campus.example/roles#Tutor"], "teaching_assistant"),
+        ([f"{INSTITUTION}#instructor"], None),
+        ([f"{INSTITUTION}#Other"], None),
+    ],
+)
+def test_a_campus_says_what_its_roles_mean(roles: list[str], expected: str | None) -> None:
+    meanings = {
+        f"{INSTITUTION}#Instructor": "instructor",
+        f"{INSTITUTION}#Staff": "teaching_assistant",
+        f"{INSTITUTION}#Student": "student",
+        "urn:lti:instrole:ims/lis/Instructor": "instructor",
+        "https://campus.example/roles#Tutor": "teaching_assistant",
+        f"{M}#Mentor": "teaching_assistant",
+        f"{M}#Manager": "instructor",
+    }
+    if expected is None:
+        with pytest.raises(LaunchRefused, match="names these roles"):
+            course_role(roles, meanings)
+    else:
+        assert course_role(roles, meanings) == expected

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
+import time
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from jupyterhub.app import JupyterHub
 from jupyterhub.auth import Authenticator
-from traitlets import Bool, Dict, Set, TraitError, Unicode, default, validate
+from traitlets import Bool, Dict, Enum, Set, TraitError, Unicode, default, validate
 
-from .errors import LaunchRefused
+from .binding import Binding
+from .errors import ERROR_ADVICE, LaunchRefused, reference
 from .handlers import (
     AuthorizeHandler,
     JwksHandler,
     LaunchFirstHandler,
     LogoutPage,
+    Lti11ConfirmHandler,
     Lti11LaunchHandler,
     Lti13CallbackHandler,
     Lti13LoginHandler,
@@ -23,11 +27,14 @@ from .handlers import (
 )
 from .identity import USER_NAME
 from .keyset import KeySet
-from .launch import Launch, require_context
+from .launch import Launch, text
 from .lti13 import Platform
 from .replay import ReplayStore
+from .roles import COURSE_ROLES
 from .settings import origin
 
+# How soon after the stop of their server the hub has removed a user whom it removes.
+REMOVAL_SECONDS = 1
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -54,14 +61,26 @@ class CourseAuthenticator(Authenticator):  # type: ignore[misc] # JupyterHub has
     context_ids = Set(
         Unicode(),
         config=True,
-        help="""Ids of the LMS courses that may launch. Empty: all that have the registration, so set it where one LMS
-        registration is offered to several courses.""",
+        help="Ids of the LMS courses (contexts) that may launch. Empty: the one that a lecturer launches first.",
+    )
+    context_database = Unicode(
+        "lti-context.sqlite",
+        config=True,
+        help="SQLite file for the LMS course that the course was bound to; must survive a restart of the hub.",
+    )
+    lti_roles = Dict(
+        value_trait=Enum(COURSE_ROLES),
+        config=True,
+        help="What roles that only this LMS has mean: role as the launch names it -> role in the course.",
+    )
+    synthetic_student = Unicode(
+        config=True, help="Name of who proves that the course works; their launch is of no course of the LMS."
     )
     check_origin = Bool(
         True,
         config=True,
         help="""Refuse LTI 1.1 launches whose browser says that the form came from elsewhere than the LMS, as far as
-        `issuer` or `lms_url` tell where that is.""",
+        `issuer` or `lms_url` tell where that is. Else people are asked whether it was them.""",
     )
     replay_database = Unicode(
         "lti-replay.sqlite",
@@ -72,6 +91,7 @@ class CourseAuthenticator(Authenticator):  # type: ignore[misc] # JupyterHub has
     def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - traitlets
         """Register the package's templates with the hub, below the administrator's own and above JupyterHub's."""
         super().__init__(**kwargs)
+        self._stopped: dict[str, float] = {}
         if isinstance(self.parent, JupyterHub):
             hubs_own = self.parent.trait_defaults("template_paths")
             configured = [path for path in self.parent.template_paths if path not in hubs_own]
@@ -79,6 +99,9 @@ class CourseAuthenticator(Authenticator):  # type: ignore[misc] # JupyterHub has
             self.parent.template_vars = {
                 "course_title": self.course_title,
                 "lms_url": self.lms_url,
+                "error_advice": ERROR_ADVICE,
+                # JupyterHub calls what it can call, with the user.
+                "note_error": lambda _user: self.note_error,
                 **self.parent.template_vars,
             }
 
@@ -112,6 +135,12 @@ class CourseAuthenticator(Authenticator):  # type: ignore[misc] # JupyterHub has
                 raise TraitError(str(error)) from error
         return values
 
+    def note_error(self, status: int, why: object) -> str:
+        """Write into the log why a page says no; return the reference for the page."""
+        found = reference()
+        self.log.warning("Reference %s: %s %s", found, status, text(str(why), limit=2048))
+        return found
+
     @property
     def platform(self) -> Platform | None:
         """The LTI 1.3 registration, if there is one."""
@@ -120,11 +149,32 @@ class CourseAuthenticator(Authenticator):  # type: ignore[misc] # JupyterHub has
     def required_platform(self) -> Platform:
         """Give the LTI 1.3 registration.
 
-        :raises LaunchRefused: 404, if there is none.
+        :raises LaunchRefused: 404, if there is none; 403, while the LMS has not given it.
         """
         if self.platform is None:
             raise LaunchRefused(404, "This course does not use LTI 1.3.")
+        self.require_registration()
         return self.platform
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the LMS of the course is known, but has not registered it yet."""
+        return self.platform is not None and not self.platform.registered
+
+    def require_registration(self) -> None:
+        """Refuse all launches while the course waits for its registration.
+
+        :raises LaunchRefused: 403.
+        """
+        if self.waiting:
+            raise LaunchRefused(
+                403,
+                "This course waits for its registration in the LMS.",
+                student="Come back when your lecturer says that the course is ready.",
+                lecturer="The administrators of the hub and of the LMS have to finish the registration first.",
+                admin="Enter the tool in the LMS, then its client id and deployment id in the inventory, and run "
+                "site.yml again.",
+            )
 
     @property
     def authorize_url(self) -> str:
@@ -151,12 +201,33 @@ class CourseAuthenticator(Authenticator):  # type: ignore[misc] # JupyterHub has
         """The launches that were used."""
         return ReplayStore(self.replay_database)
 
-    def check_context(self, launch: Launch) -> None:
-        """Refuse a launch from another course of the LMS.
+    @cached_property
+    def binding(self) -> Binding:
+        """The course of the LMS that this course belongs to."""
+        return Binding(self.context_database, self.context_ids)
+
+    def check_entitled(self, launch: Launch) -> None:
+        """Refuse who is blocked, and launches from another course of the LMS.
 
         :raises LaunchRefused: 403.
         """
-        require_context(launch, self.context_ids)
+        if launch.user_name in self.blocked_users:
+            raise LaunchRefused(403, "You may not enter this course's hub.")
+        if launch.user_name != self.synthetic_student:
+            self.binding.check(launch)
+
+    def post_spawn_stop(self, user: Any, spawner: Any) -> None:  # noqa: ANN401 - JupyterHub's
+        """Note when a server has stopped."""
+        super().post_spawn_stop(user, spawner)
+        self._stopped = {name: at for name, at in self._stopped.items() if at > time.monotonic() - REMOVAL_SECONDS}
+        self._stopped[user.name] = time.monotonic()
+
+    def is_leaving(self, user: Any) -> bool:  # noqa: ANN401 - the same
+        """Tell whether a user's server stops, or has just stopped: when the hub removes a user, that follows."""
+        return bool(
+            user.spawner.pending == "stop"
+            or self._stopped.get(user.name, -math.inf) > time.monotonic() - REMOVAL_SECONDS
+        )
 
     def validate_username(self, username: str) -> bool:
         """Accept only names that `user_name` makes, so that nobody is ever called like a service."""
@@ -165,15 +236,16 @@ class CourseAuthenticator(Authenticator):  # type: ignore[misc] # JupyterHub has
     def get_handlers(self, app: JupyterHub) -> list[tuple[str, type]]:
         """Register the pages.
 
-        JupyterHub calls this once, at its start, which is also the time to find out that launches cannot be remembered.
+        JupyterHub calls this once, at its start, which is also the time to find out that nothing can be remembered.
         """
         if not self.lti13_platform and not self.lti11_consumer_dir:
             self.log.error("Course %r has neither LTI 1.3 nor LTI 1.1: nobody can come in.", self.course_id)
-        _ = self.replay
+        _ = self.replay, self.binding
         return [
             ("/login", LaunchFirstHandler),
             ("/logout", LogoutPage),
             ("/lti11/launch", Lti11LaunchHandler),
+            ("/lti11/confirm", Lti11ConfirmHandler),
             ("/lti13/oauth_login", Lti13LoginHandler),
             ("/lti13/oauth_callback", Lti13CallbackHandler),
             ("/lti13/jwks", JwksHandler),

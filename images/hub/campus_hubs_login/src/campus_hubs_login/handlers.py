@@ -10,6 +10,7 @@ import secrets
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -74,15 +75,24 @@ class CoursePage(BaseHandler):  # type: ignore[misc] # JupyterHub has no type in
         kept = {key: value for key, value in options.items() if key in {"secure", "samesite"}}
         self.clear_cookie(name, path=path, **kept)
 
-    async def show(self, template: str, status: int, **context: str) -> None:
+    async def show(self, template: str, status: int, **context: object) -> None:
         """Answer with a page that no cache may keep."""
         self.set_status(status)
         self.set_header("Cache-Control", "no-store")
         self.finish(await self.render_template(template, **context))
 
     async def show_way_in(self) -> None:
-        """Tell people who come without a launch where the course is."""
-        await self.show("open_from_lms.html", 403)
+        """Tell people who come without a launch where the course is, and administrators what the LMS needs to know."""
+        waiting = self.authenticator.waiting
+        noted = self.authenticator.note_error(403, f"{self.request.path} without a launch")
+        hub = self.public_origin + self.hub.base_url
+        addresses = {
+            "Tool URL": f"{self.public_origin}{self.base_url}",
+            "Initiate login URL": f"{hub}lti13/oauth_login",
+            "Redirection URI": f"{hub}lti13/oauth_callback",
+            "Public keyset URL": f"{hub}lti13/jwks",
+        }
+        await self.show("open_from_lms.html", 403, reference=noted, addresses=addresses if waiting else {})
 
 
 class LaunchHandler(CoursePage):
@@ -96,8 +106,11 @@ class LaunchHandler(CoursePage):
         try:
             await step()
         except LaunchRefused as refusal:
-            self.log.warning("Launch refused (%s) on %s: %s", refusal.status, self.request.path, refusal.reason)
-            await self.show("launch_refused.html", refusal.status, reason=refusal.reason)
+            why = f"launch refused on {self.request.path}: {refusal.reason} {refusal.advice[2]}"
+            noted = self.authenticator.note_error(refusal.status, why)
+            await self.show(
+                "launch_refused.html", refusal.status, reason=refusal.reason, advice=refusal.advice, reference=noted
+            )
 
     async def get(self) -> None:
         """Answer a direct visit."""
@@ -120,6 +133,9 @@ class LaunchHandler(CoursePage):
 
     async def enter(self, launch: Launch) -> None:
         """Sign in who was launched, and go on to JupyterLab."""
+        await self._settled(launch.user_name)
+        if launch.user_name != self.authenticator.synthetic_student:
+            self.authenticator.binding.bind(launch)
         known = self.find_user(launch.user_name)
         roles = {group.name for group in known.groups} if known else set()
         user = await self.login_user({"launch": launch})
@@ -151,6 +167,19 @@ class LaunchHandler(CoursePage):
                 503, "Your last server is still being stopped. Please open the course again in a minute."
             )
 
+    async def _settled(self, name: str) -> None:
+        """Wait for a server that is stopping, and for the removal of its user that may follow.
+
+        Who is removed from the roster and comes back at once would else get a session of a user who is about to go.
+
+        :raises LaunchRefused: 503, if it takes too long.
+        """
+        deadline = time.monotonic() + STOP_SECONDS
+        while (user := self.find_user(name)) and self.authenticator.is_leaving(user):
+            if time.monotonic() > deadline:
+                raise LaunchRefused(503, "Your last server is still being stopped.")
+            await asyncio.sleep(LOOK_SECONDS)
+
     def set_login_cookie(self, user: Any) -> None:  # noqa: ANN401 - JupyterHub's User
         """Start a session of its own for each person: lab computers are shared.
 
@@ -181,68 +210,30 @@ class LaunchHandler(CoursePage):
         return str(user.url if spawner.ready else url_path_join(self.hub.base_url, "spawn"))
 
 
-class Lti11LaunchHandler(LaunchHandler):
-    """`/hub/lti11/launch`: the whole of LTI 1.1."""
+class BoundToBrowser(LaunchHandler):
+    """A step whose answer must come from the browser that was asked, which keeps a secret; others see its hash."""
 
-    async def post(self) -> None:
-        """Verify the form and sign in."""
-        await self.guarded(self._launch)
+    version = ""
 
-    async def _launch(self) -> None:
-        authenticator = self.authenticator
-        if not authenticator.lti11_consumer_dir:
-            raise LaunchRefused(404, "This course does not use LTI 1.1.")
-        consumer = lti11.Consumer.from_directory(authenticator.lti11_consumer_dir)
-        content_type = self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        if content_type != "application/x-www-form-urlencoded":
-            # OAuth 1.0 signs no other body (RFC 5849, 3.4.1.3.1).
-            raise LaunchRefused(400, "The launch is not a form.")
-        try:
-            body = self.request.body.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise LaunchRefused(400, "The launch form is malformed.") from error
-        form = lti11.verify_form(self.public_origin + self.request.path, self.request.query, body, consumer=consumer)
-        self._check_origin()
-        launch = launch_from_form(form, issuer=authenticator.identity_of_lms)
-        authenticator.check_context(launch)
-        if not authenticator.replay.spend("lti11", consumer.key, form["oauth_timestamp"], form["oauth_nonce"]):
-            raise LaunchRefused(401, "This launch was used before. Please open the course again from your LMS.")
-        await self.enter(launch)
+    @property
+    def _over_https(self) -> bool:
+        return self.public_origin.startswith("https:")
 
-    def _check_origin(self) -> None:
-        """Refuse a genuine launch that another site has put into this browser.
+    @property
+    def state_path(self) -> str:
+        """Path of the state cookies."""
+        return "/" if self._over_https else str(url_path_join(self.hub.base_url, self.version))
 
-        LTI 1.1 has no state: whoever has an account in the LMS could sign others in as himself, and read what they
-        write. A browser says where a form comes from, so that site must be the LMS, if it is known.
+    def state_cookie(self, state: str) -> str:
+        """Name the cookie that belongs to a state.
+
+        One of sixteen, so that launches in several tabs do not meet, and nobody can fill the browser with cookies.
+        `__Host-` keeps neighbours in the same domain from planting theirs.
         """
-        sender = self.request.headers.get("Origin")
-        known = self.authenticator.lms_origins
-        if self.authenticator.check_origin and sender and known and sender not in known:
-            raise LaunchRefused(
-                403,
-                f"The launch was sent by {sender[:200]}, which is not this course's LMS ({', '.join(sorted(known))}).",
-            )
+        return f"{'__Host-' if self._over_https else ''}{self.version}-state-{state[:1]}"
 
-
-class Lti13LoginHandler(LaunchHandler, LTI13LoginInitHandler):  # type: ignore[misc] # the same
-    """`/hub/lti13/oauth_login`: the LMS announces somebody; we ask the LMS who it is."""
-
-    async def get(self) -> None:
-        """Start a login, or answer a direct visit."""
-        if self.request.arguments:
-            await self.guarded(self._ask)
-        else:
-            await self.show_way_in()
-
-    async def post(self) -> None:
-        """Start a login."""
-        await self.guarded(self._ask)
-
-    async def _ask(self) -> None:
-        platform = self.authenticator.required_platform()
-        arguments = self.launch_arguments()
-        lti13.check_login_initiation(arguments, platform)
-        # The browser keeps the secret, the LMS sees its hashes; who brings back a launch must also have the secret.
+    def give_secret(self) -> tuple[str, str]:
+        """Give this browser a secret; return it and its state."""
         for _ in range(2 * STATE_COOKIES):
             secret = secrets.token_hex(32)
             state = derived(secret, "state")
@@ -261,62 +252,9 @@ class Lti13LoginHandler(LaunchHandler, LTI13LoginInitHandler):  # type: ignore[m
             expires_days=None,
             **options,
         )
-        self.set_header("Cache-Control", "no-store")
-        self.authorize_redirect(
-            client_id=platform.client_id,
-            login_hint=arguments["login_hint"],
-            lti_message_hint=arguments.get("lti_message_hint"),
-            nonce=derived(secret, "nonce"),
-            redirect_uri=self.public_origin + url_path_join(self.hub.base_url, "lti13/oauth_callback"),
-            state=state,
-        )
+        return secret, state
 
-    @property
-    def _over_https(self) -> bool:
-        return self.public_origin.startswith("https:")
-
-    @property
-    def state_path(self) -> str:
-        """Path of the state cookies."""
-        return "/" if self._over_https else str(url_path_join(self.hub.base_url, "lti13"))
-
-    def state_cookie(self, state: str) -> str:
-        """Name the cookie that belongs to a state.
-
-        One of sixteen, so that launches in several tabs do not meet, and nobody can fill the browser with cookies.
-        `__Host-` keeps neighbours in the same domain from planting theirs.
-        """
-        return f"{'__Host-' if self._over_https else ''}lti13-state-{state[:1]}"
-
-
-class Lti13CallbackHandler(Lti13LoginHandler):
-    """`/hub/lti13/oauth_callback`: the LMS's answer, which is the launch."""
-
-    async def get(self) -> None:
-        """Answer a direct visit; launches come as POST."""
-        await self.show_way_in()
-
-    async def post(self) -> None:
-        """Verify the id_token and sign in."""
-        await self.guarded(self._launch)
-
-    async def _launch(self) -> None:
-        authenticator = self.authenticator
-        platform = authenticator.required_platform()
-        arguments = self.launch_arguments()
-        secret = self._take_secret(arguments.get("state", ""))
-        if arguments.get("error"):
-            raise LaunchRefused(401, f"Your LMS has answered with an error ({arguments['error'][:64]}).")
-        nonce = derived(secret, "nonce")
-        token = arguments.get("id_token", "")
-        claims = await lti13.verify_id_token(token, platform=platform, keys=authenticator.keys, nonce=nonce)
-        launch = launch_from_claims(claims, issuer=authenticator.identity_of_lms)
-        authenticator.check_context(launch)
-        if not authenticator.replay.spend("lti13", platform.issuer, nonce):
-            raise LaunchRefused(401, "This launch was used before. Please open the course again from your LMS.")
-        await self.enter(launch)
-
-    def _take_secret(self, state: str) -> str:
+    def take_secret(self, state: str) -> str:
         """Get the secret that this browser was given with the login request.
 
         :raises LaunchRefused: 400, if the state is not from this browser or older than ten minutes.
@@ -338,6 +276,155 @@ class Lti13CallbackHandler(Lti13LoginHandler):
         options = {"samesite": "None", "secure": True} if self._over_https else {}
         self.clear_cookie(name, path=self.state_path, **options)
         return secret
+
+
+class Lti11LaunchHandler(BoundToBrowser):
+    """`/hub/lti11/launch`: LTI 1.1's launch, a signed form."""
+
+    version = "lti11"
+
+    async def post(self) -> None:
+        """Verify the form and sign in."""
+        await self.guarded(self._launch)
+
+    async def _launch(self) -> None:
+        authenticator = self.authenticator
+        authenticator.require_registration()
+        if not authenticator.lti11_consumer_dir:
+            raise LaunchRefused(404, "This course does not use LTI 1.1.")
+        consumer = lti11.Consumer.from_directory(authenticator.lti11_consumer_dir)
+        content_type = self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if content_type != "application/x-www-form-urlencoded":
+            # OAuth 1.0 signs no other body (RFC 5849, 3.4.1.3.1).
+            raise LaunchRefused(400, "The launch is not a form.")
+        try:
+            body = self.request.body.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise LaunchRefused(400, "The launch form is malformed.") from error
+        form = lti11.verify_form(self.public_origin + self.request.path, self.request.query, body, consumer=consumer)
+        launch = launch_from_form(form, issuer=authenticator.identity_of_lms, roles=authenticator.lti_roles)
+        authenticator.check_entitled(launch)
+        sent_by_lms = self._sent_by_lms() or launch.user_name == authenticator.synthetic_student
+        if not authenticator.replay.spend("lti11", consumer.key, form["oauth_timestamp"], form["oauth_nonce"]):
+            raise LaunchRefused(401, "This launch was used before. Please open the course again from your LMS.")
+        await (self.enter(launch) if sent_by_lms else self._ask_person(launch))
+
+    def _sent_by_lms(self) -> bool:
+        """Tell whether the LMS's page has sent the form; LTI 1.1 has no state that would tell.
+
+        Whoever has an account in the LMS could else sign others in as himself, and read what they write. A browser says
+        where a form comes from.
+
+        :raises LaunchRefused: 403, if it comes from another site than the LMS.
+        """
+        sender = self.request.headers.get("Origin")
+        known = self.authenticator.lms_origins
+        if self.authenticator.check_origin and sender and known and sender not in known:
+            lms = ", ".join(sorted(known))
+            raise LaunchRefused(
+                403,
+                f"The launch was sent by {sender[:200]}, which is not this course's LMS ({lms}).",
+                admin="If it is, set course_hub_lms_url to the course's page there; a group's value may be another's.",
+            )
+        return sender in known
+
+    async def _ask_person(self, launch: Launch) -> None:
+        """Let the person in the browser say that it was them, and see as whom they come in."""
+        _, state = self.give_secret()
+        sealed = self.create_signed_value("lti11-launch", json.dumps({"state": state, "launch": asdict(launch)}))
+        # Nobody lays another page over the button.
+        self.set_header("Content-Security-Policy", "frame-ancestors 'none'")
+        person = launch.details["full_name"] or launch.details["email"] or launch.details["login"]
+        await self.show(
+            "confirm.html", 200, person=person or f"user {launch.subject}", state=state, launch=sealed.decode("ascii")
+        )
+
+
+class Lti11ConfirmHandler(BoundToBrowser):
+    """`/hub/lti11/confirm`: the button below "Continue as ...", where nothing tells that the LMS has sent the form."""
+
+    version = "lti11"
+
+    async def post(self) -> None:
+        """Sign in who was launched."""
+        await self.guarded(self._confirm)
+
+    async def _confirm(self) -> None:
+        authenticator = self.authenticator
+        authenticator.require_registration()
+        if self.request.headers.get("Origin") not in {None, self.public_origin}:
+            raise LaunchRefused(403, "The button was not pressed on this hub's page.")
+        arguments = self.launch_arguments()
+        state = arguments.get("state", "")
+        self.take_secret(state)
+        sealed = self.get_secure_cookie("lti11-launch", arguments.get("launch", ""), max_age_days=STATE_SECONDS / 86400)
+        content: dict[str, Any] = json.loads(sealed) if sealed else {"state": ""}
+        if content["state"] != state or not authenticator.replay.spend("lti11-confirm", state):
+            raise LaunchRefused(401, "This launch was used before, or is too old.")
+        launch = Launch(**content["launch"])
+        authenticator.check_entitled(launch)
+        await self.enter(launch)
+
+
+class Lti13LoginHandler(BoundToBrowser, LTI13LoginInitHandler):  # type: ignore[misc] # the same
+    """`/hub/lti13/oauth_login`: the LMS announces somebody; we ask the LMS who it is."""
+
+    version = "lti13"
+
+    async def get(self) -> None:
+        """Start a login, or answer a direct visit."""
+        if self.request.arguments:
+            await self.guarded(self._ask)
+        else:
+            await self.show_way_in()
+
+    async def post(self) -> None:
+        """Start a login."""
+        await self.guarded(self._ask)
+
+    async def _ask(self) -> None:
+        platform = self.authenticator.required_platform()
+        arguments = self.launch_arguments()
+        lti13.check_login_initiation(arguments, platform)
+        # The LMS sees hashes of the secret; who brings back a launch must also have the secret.
+        secret, state = self.give_secret()
+        self.set_header("Cache-Control", "no-store")
+        self.authorize_redirect(
+            client_id=platform.client_id,
+            login_hint=arguments["login_hint"],
+            lti_message_hint=arguments.get("lti_message_hint"),
+            nonce=derived(secret, "nonce"),
+            redirect_uri=self.public_origin + url_path_join(self.hub.base_url, "lti13/oauth_callback"),
+            state=state,
+        )
+
+
+class Lti13CallbackHandler(Lti13LoginHandler):
+    """`/hub/lti13/oauth_callback`: the LMS's answer, which is the launch."""
+
+    async def get(self) -> None:
+        """Answer a direct visit; launches come as POST."""
+        await self.show_way_in()
+
+    async def post(self) -> None:
+        """Verify the id_token and sign in."""
+        await self.guarded(self._launch)
+
+    async def _launch(self) -> None:
+        authenticator = self.authenticator
+        platform = authenticator.required_platform()
+        arguments = self.launch_arguments()
+        secret = self.take_secret(arguments.get("state", ""))
+        if arguments.get("error"):
+            raise LaunchRefused(401, f"Your LMS has answered with an error ({arguments['error'][:64]}).")
+        nonce = derived(secret, "nonce")
+        token = arguments.get("id_token", "")
+        claims = await lti13.verify_id_token(token, platform=platform, keys=authenticator.keys, nonce=nonce)
+        launch = launch_from_claims(claims, issuer=authenticator.identity_of_lms, roles=authenticator.lti_roles)
+        authenticator.check_entitled(launch)
+        if not authenticator.replay.spend("lti13", platform.issuer, nonce):
+            raise LaunchRefused(401, "This launch was used before. Please open the course again from your LMS.")
+        await self.enter(launch)
 
 
 class JwksHandler(CoursePage):

@@ -39,16 +39,22 @@ def user_name(issuer: str, subject: str) -> str:
 def checked_identifier(value: object, what: str) -> str:
     """Accept an opaque identifier that can be hashed without ambiguity.
 
-    :param value: what the launch says.
+    :param value: what the launch says; a number, which some LMSs send, means its digits.
     :param what: the field's name for the message.
-    :raises LaunchRefused: 400, if it is not a string of 1 to 255 characters, or holds control characters
+    :raises LaunchRefused: 400, if it is not a text of 1 to 255 characters, or holds control characters
         (a line feed separates issuer and subject in `user_name`) or half a surrogate pair.
     """
+    value = digits(value)
     if not isinstance(value, str) or not value.strip():
         raise LaunchRefused(400, f"The launch does not say who you are ({what} is missing).")
     if not is_identifier(value):
         raise LaunchRefused(400, f"The launch holds an unusable {what}.")
     return value
+
+
+def digits(value: object) -> object:
+    """Write a whole number as LMSs that keep to LTI do, in quotes; return all else as it is."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def is_identifier(value: str) -> bool:

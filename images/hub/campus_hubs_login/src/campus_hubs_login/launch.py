@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import LaunchRefused
-from .identity import checked_identifier, is_identifier, user_name
-from .roles import COURSE_ROLES, CourseRole, course_role
+from .identity import checked_identifier, digits, is_identifier, user_name
+from .roles import COURSE_ROLES, NO_ROLES, CourseRole, course_role
 
 LTI = "https://purl.imsglobal.org/spec/lti/claim/"
 NRPS = "https://purl.imsglobal.org/spec/lti-nrps/claim/namesroleservice"
@@ -30,6 +29,7 @@ class Launch:
     :param role: the role in this course.
     :param details: the rest of the auth state (JSON types only, no token).
     :param target: the URL that the launch asks for, or ''.
+    :param lms: what the launch itself calls the LMS: `iss`, or `tool_consumer_instance_guid`, else the consumer key.
     :param at: when it was verified (seconds since 1970).
     """
 
@@ -38,6 +38,7 @@ class Launch:
     role: CourseRole
     details: Mapping[str, Any]
     target: str
+    lms: str
     at: float = field(default_factory=time.time)
 
     @property
@@ -57,11 +58,12 @@ class Launch:
         }
 
 
-def launch_from_claims(claims: Mapping[str, Any], *, issuer: str) -> Launch:
+def launch_from_claims(claims: Mapping[str, Any], *, issuer: str, roles: Mapping[str, str] = NO_ROLES) -> Launch:
     """Read the verified claims of an LTI 1.3 id_token.
 
     :param claims: payload of the id_token.
     :param issuer: identity of the LMS for user names.
+    :param roles: what the LMS's own roles mean, see `course_role`.
     :raises LaunchRefused: 400 without a usable `sub`, 403 without a role in the course.
     """
     subject = checked_identifier(claims.get("sub"), "sub")
@@ -71,7 +73,7 @@ def launch_from_claims(claims: Mapping[str, Any], *, issuer: str) -> Launch:
     details = {
         "lti_version": "1.3",
         "client_id": _first(claims.get("azp"), claims.get("aud")),
-        "deployment_id": text(claims.get(LTI + "deployment_id")),
+        "deployment_id": text(digits(claims.get(LTI + "deployment_id"))),
         "issued_at": int(claims["iat"]),
         "context": {
             "id": _context_id(context.get("id")),
@@ -95,21 +97,22 @@ def launch_from_claims(claims: Mapping[str, Any], *, issuer: str) -> Launch:
             "lineitem": _url(ags.get("lineitem")),
         },
     }
-    role = course_role(_texts(claims.get(LTI + "roles")))
+    role = course_role(_texts(claims.get(LTI + "roles")), roles)
     target = claims.get(LTI + "target_link_uri")
-    return Launch(issuer, subject, role, details, target if isinstance(target, str) else "")
+    return Launch(issuer, subject, role, details, target if isinstance(target, str) else "", text(claims.get("iss")))
 
 
-def launch_from_form(form: Mapping[str, str], *, issuer: str) -> Launch:
+def launch_from_form(form: Mapping[str, str], *, issuer: str, roles: Mapping[str, str] = NO_ROLES) -> Launch:
     """Read the verified parameters of an LTI 1.1 launch.
 
     :param form: launch parameters, one value each.
     :param issuer: configured identity of the LMS; if empty, the launch's `tool_consumer_instance_guid`, else its
         consumer key.
+    :param roles: what the LMS's own roles mean, see `course_role`.
     :raises LaunchRefused: 400 without a usable `user_id`, 403 without a role in the course.
     """
     subject = checked_identifier(form.get("user_id"), "user_id")
-    lms = issuer or form.get("tool_consumer_instance_guid") or form["oauth_consumer_key"]
+    lms = form.get("tool_consumer_instance_guid") or form["oauth_consumer_key"]
     details = {
         "lti_version": "1.1",
         "consumer_key": text(form["oauth_consumer_key"]),
@@ -131,14 +134,9 @@ def launch_from_form(form: Mapping[str, str], *, issuer: str) -> Launch:
             "result_sourcedid": text(form.get("lis_result_sourcedid"), limit=4 * MAX_TEXT),
         },
     }
-    role = course_role(form.get("roles", "").split(","))
-    return Launch(
-        checked_identifier(lms, "tool_consumer_instance_guid"),
-        subject,
-        role,
-        details,
-        form.get("custom_next") or form.get("next", ""),
-    )
+    role = course_role(form.get("roles", "").split(","), roles)
+    lms = checked_identifier(lms, "tool_consumer_instance_guid")
+    return Launch(issuer or lms, subject, role, details, form.get("custom_next") or form.get("next", ""), lms)
 
 
 def spawn_environment(auth_state: Mapping[str, Any] | None) -> dict[str, str]:
@@ -174,7 +172,7 @@ def _context_id(value: object) -> str:
 
     LTI 1.3 (5.4.1) wants a text of at most 255 characters; some LMSs send their number.
     """
-    found = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    found = digits(value)
     return found if isinstance(found, str) and is_identifier(found) else ""
 
 
@@ -196,14 +194,3 @@ def _mapping(value: object) -> Mapping[str, Any]:
 def _url(value: object) -> str:
     url = text(value, limit=MAX_URL + 1)
     return url if url.startswith(("https://", "http://")) and len(url) <= MAX_URL else ""
-
-
-def require_context(launch: Launch, allowed: Iterable[str]) -> None:
-    """Refuse launches from other courses of the same LMS registration.
-
-    :param allowed: LMS context (course) ids; none means any.
-    :raises LaunchRefused: 403.
-    """
-    contexts = set(allowed)
-    if contexts and launch.details["context"]["id"] not in contexts:
-        raise LaunchRefused(403, "This link belongs to another course of your LMS.")

@@ -16,6 +16,7 @@ from ltiauthenticator.lti13.error import IncorrectValueError, MissingRequiredArg
 from ltiauthenticator.lti13.validator import LTI13LaunchValidator
 
 from .errors import LaunchRefused
+from .identity import digits
 from .keyset import KeySet
 from .launch import LTI
 
@@ -39,7 +40,7 @@ class Platform:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Platform:
-        """Check a registration.
+        """Check a registration; client_id and deployment_id may both be empty, see `registered`.
 
         :raises ValueError: naming the key that is missing, empty, unknown or no http(s) URL.
         """
@@ -48,12 +49,20 @@ class Platform:
             raise ValueError(f"lti13_platform: unknown key {unknown[0]!r}; known are {', '.join(names)}")
         # YAML makes a number of an unquoted deployment id.
         texts = {name: str(values.get(name) if values.get(name) is not None else "").strip() for name in names}
+        waiting = not texts["client_id"] and not texts["deployment_id"]
         for name, value in texts.items():
+            if waiting and name in {"client_id", "deployment_id"}:
+                continue
             if not value:
                 raise ValueError(f"lti13_platform: {name} is missing or empty")
             if name.endswith(("_endpoint", "_uri")) and urlsplit(value).scheme not in {"http", "https"}:
                 raise ValueError(f"lti13_platform: {name} is {value!r}, wanted an http or https URL")
         return cls(**texts)
+
+    @property
+    def registered(self) -> bool:
+        """Whether the LMS has given the course its ids; it wants the course's addresses first."""
+        return bool(self.client_id)
 
 
 def check_login_initiation(args: Mapping[str, str], platform: Platform) -> None:
@@ -71,7 +80,7 @@ def check_login_initiation(args: Mapping[str, str], platform: Platform) -> None:
     if len(args["login_hint"]) > MAX_HINT or len(args.get("lti_message_hint", "")) > MAX_HINT:
         raise LaunchRefused(400, "Your LMS has sent an oversized login request.")
     if args["iss"] != platform.issuer:
-        raise LaunchRefused(401, "The login request comes from an LMS that this course does not know (iss).")
+        raise _unknown_issuer("login request", args["iss"], platform)
     if args.get("client_id", platform.client_id) != platform.client_id:
         raise LaunchRefused(401, "The login request is meant for another tool (client_id).")
     if args.get("lti_deployment_id", platform.deployment_id) != platform.deployment_id:
@@ -132,7 +141,8 @@ def _decode(token: str, key: Any, platform: Platform) -> dict[str, Any]:  # noqa
             audience=platform.client_id,
             issuer=platform.issuer,
             leeway=LEEWAY_SECONDS,
-            options={"require": ["iss", "aud", "exp", "iat", "nonce"]},
+            # Some LMSs send their number, which `checked_identifier` reads.
+            options={"require": ["iss", "aud", "exp", "iat", "nonce"], "verify_sub": False},
         )
     except jwt.InvalidSignatureError:
         raise
@@ -145,9 +155,23 @@ def _decode(token: str, key: Any, platform: Platform) -> dict[str, Any]:  # noqa
     except jwt.InvalidAudienceError as error:
         raise LaunchRefused(401, "The launch is meant for another tool (aud).") from error
     except jwt.InvalidIssuerError as error:
-        raise LaunchRefused(401, "The launch comes from an LMS that this course does not know (iss).") from error
-    except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
+        raise _unknown_issuer("launch", _payload(token).get("iss"), platform) from error
+    except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise LaunchRefused(401, "The launch could not be verified.") from error
+
+
+def _payload(token: str) -> dict[str, Any]:
+    """Read the claims of a token whose signature is right."""
+    return jwt.decode(token, options={"verify_signature": False})
+
+
+def _unknown_issuer(what: str, issuer: object, platform: Platform) -> LaunchRefused:
+    return LaunchRefused(
+        401,
+        f"The {what} comes from an LMS that this course does not know (iss).",
+        admin=f"The {what} has iss {str(issuer)[:200]!r}; the inventory has issuer {platform.issuer!r}. Write it as the"
+        " LMS does.",
+    )
 
 
 def _check_claims(claims: dict[str, Any], platform: Platform, nonce: str) -> None:
@@ -173,5 +197,5 @@ def _check_claims(claims: dict[str, Any], platform: Platform, nonce: str) -> Non
         raise LaunchRefused(400, f"The launch is incomplete ({error}).") from error
     except ValidationError as error:
         raise LaunchRefused(401, "The launch has expired. Please open the course again from your LMS.") from error
-    if claims[LTI + "deployment_id"] != platform.deployment_id:
+    if digits(claims[LTI + "deployment_id"]) != platform.deployment_id:
         raise LaunchRefused(403, "The launch belongs to another deployment of this tool (deployment id).")

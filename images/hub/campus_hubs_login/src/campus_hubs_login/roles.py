@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Final, Literal
 
 from .errors import LaunchRefused
 
 CourseRole = Literal["instructor", "teaching_assistant", "student"]
 COURSE_ROLES: Final[tuple[CourseRole, ...]] = ("instructor", "teaching_assistant", "student")
+
+NO_ROLES: Final[Mapping[str, str]] = MappingProxyType({})
+# Of the roles that came, so many are shown, each so long.
+SHOWN_ROLES, SHOWN_CHARACTERS = 5, 120
 
 # Context roles only. Institution and system roles (`.../institution/person#`, `urn:lti:instrole:`, ...) say what
 # somebody is elsewhere: a professor may be a student here, and the LMS's administrator is nobody in this course.
@@ -27,10 +32,14 @@ _HANDLES = {
     "administrator", "contentdeveloper", "instructor", "learner", "manager", "member", "mentor", "officer",
     "student", "teachingassistant",
 }  # fmt: skip
+# Roles that say what somebody is elsewhere in the LMS (LTI 1.3, A.2.1; LTI 1.1, A.1 and A.2).
+_ELSEWHERE = re.compile(
+    r"http://purl\.imsglobal\.org/vocab/lis/v2/(institution|system)/person#.*|urn:lti:(inst|sys)role:.*", re.DOTALL
+)
 _ASSISTS = re.compile(r"teachingassistant\w*|grader")
 
 
-def course_role(roles: Iterable[str]) -> CourseRole:
+def course_role(roles: Iterable[str], meanings: Mapping[str, str] = NO_ROLES) -> CourseRole:
     """Find the one role that counts in the course.
 
     A platform that sends a sub-role sends its principal role as well (LTI 1.3, A.2.3), so `Instructor` beside
@@ -40,11 +49,41 @@ def course_role(roles: Iterable[str]) -> CourseRole:
     either the LMS hides roles, and lecturers would silently work as students, or the person is no member.
 
     :param roles: role URIs, URNs or LTI 1.1 handles.
-    :raises LaunchRefused: 403, if none of them is a role in the course.
+    :param meanings: what roles of this LMS mean here. Roles of institution and system count only where the launch
+        names none in the course: a professor may be a student here.
+    :raises LaunchRefused: 403, if none of them is a role in the course; names them.
     """
+    came = [stripped for role in roles if (stripped := role.strip())]
+    meant = {role: meanings[role] for role in came if role in meanings}
+    here = {meaning for role, meaning in meant.items() if not _ELSEWHERE.fullmatch(role)}
+    if standard := _standard_role(role for role in came if role not in meant):
+        here.add(standard)
+    found = here or set(meant.values())
+    for role in COURSE_ROLES:
+        if role in found:
+            return role
+    raise _no_member(came)
+
+
+def _no_member(came: list[str]) -> LaunchRefused:
+    shown = ", ".join(f"'{role[:SHOWN_CHARACTERS]}'" for role in came[:SHOWN_ROLES])
+    more = f" and {len(came) - SHOWN_ROLES} more" if len(came) > SHOWN_ROLES else ""
+    return LaunchRefused(
+        403,
+        "Your LMS does not say that you are a member of this course. "
+        + (f"It names these roles: {shown}{more}." if came else "It names no role."),
+        student="Ask your lecturer whether you are enrolled in the LMS course.",
+        lecturer="Look who is enrolled in the LMS course, and as what. If it is all right there, send the "
+        "administrators the reference below.",
+        admin="If the LMS sends no roles in the course but only those of the institution, say in course_hub_lti_roles "
+        "what they mean.",
+    )
+
+
+def _standard_role(roles: Iterable[str]) -> CourseRole | None:
     found = {role for role in map(_membership, roles) if role is not None}
     if not found:
-        raise LaunchRefused(403, "Your LMS does not say that you are a member of this course.")
+        return None
     instructor_sub_roles = {child for parent, child in found if parent == "instructor" and child}
     if any(not _ASSISTS.fullmatch(child) for child in instructor_sub_roles):
         return "instructor"
@@ -55,7 +94,7 @@ def course_role(roles: Iterable[str]) -> CourseRole:
 
 def _membership(role: str) -> tuple[str, str] | None:
     """Read one role as (principal, sub-role or ''), lower case; None if it is not a role in a course."""
-    match = _ROLE.fullmatch(role.strip())
+    match = _ROLE.fullmatch(role)
     if match is None:
         return None
     principal = (match["uri"] or match["parent"] or match["urn"] or match["handle"]).lower()
