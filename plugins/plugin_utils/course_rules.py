@@ -44,6 +44,8 @@ ADDRESS, SERVICE_TYPE, URL, LMS_URL = (
 PLATFORMS, PLATFORM = "course_hub_lti_platforms", "course_hub_lti13_platform"
 CLIENT_ID, DEPLOYMENT_ID = "course_hub_lti13_client_id", "course_hub_lti13_deployment_id"
 MEMBERSHIPS = "course_hub_lti13_memberships_url"
+CONTEXT, LTI_ROLES = "course_hub_lms_context", "course_hub_lti_roles"
+COURSE_ROLES, MOST_CONTEXT = ("instructor", "teaching_assistant", "student"), 255
 IMAGE, PACKAGES, PROFILES = "course_hub_image", "course_hub_packages", "course_hub_profiles"
 ENVIRONMENT, MATERIAL = "course_hub_environment", "course_hub_material"
 EXCHANGE_SIZE, COURSE_SIZE, MAX_UPLOAD = "course_hub_exchange_size", "course_hub_course_size", "course_hub_max_upload"
@@ -94,6 +96,7 @@ def check_courses(inventory: Inventory) -> Iterator[Mistake]:
         yield from _check_cull(course)
         yield from _check_platforms(course)
         yield from _check_lti13(course)
+        yield from _check_lms(course)
         yield from _check_urls(course)
         yield from _check_address(inventory, course)
         yield from _check_networks(course)
@@ -360,11 +363,26 @@ def _check_lti13(course: Host) -> Iterator[Mistake]:
         wanted = f"one of {PLATFORMS} ({', '.join(known) or 'there is none'})"
         cure = did_you_mean(platform, known) or f"Define it in {PLATFORMS}."
         yield Mistake(course.name, PLATFORM, show(PLATFORM, platform), wanted, cure)
+    if not any(ids.values()):
+        return  # the course waits for its registration
     for name, value in ids.items():
         if value in (None, ""):
             what = "client id" if name == CLIENT_ID else "deployment id"
-            cure = "The LMS shows it once the tool is set up there."
+            cure = "The LMS shows it beside the other; without both, the course waits for its registration."
             yield Mistake(course.name, name, "empty", f"the {what} that {platform} gave the course", cure)
+
+
+def _check_lms(course: Host) -> Iterator[Mistake]:
+    contexts, roles = course.value(CONTEXT), course.value(LTI_ROLES)
+    for context in contexts if isinstance(contexts, list) else ():
+        text = str(context)
+        if not (0 < len(text) <= MOST_CONTEXT and text.isprintable() and not text.isspace()):
+            wanted = f"the id of a course of the LMS, 1 to {MOST_CONTEXT} characters"
+            yield Mistake(course.name, CONTEXT, show(CONTEXT, context), wanted)
+    for role, meaning in (roles if isinstance(roles, Mapping) else {}).items():
+        if meaning not in COURSE_ROLES:
+            path, hint = f"{LTI_ROLES}.{role}", did_you_mean(str(meaning), COURSE_ROLES)
+            yield Mistake(course.name, path, show(path, meaning), f"one of {', '.join(COURSE_ROLES)}", hint)
 
 
 def _check_urls(course: Host) -> Iterator[Mistake]:

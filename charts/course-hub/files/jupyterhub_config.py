@@ -295,9 +295,11 @@ def spawner_settings(values: dict[str, Any]) -> Settings:
         "labelSelector": {"matchLabels": {"component": "singleuser-server"}},
     }
     material = material_settings(user["material"], only.get("image", user["image"]), storage["homeMountPath"])
+    login = values["config"].get("CourseAuthenticator", {})
     environment = {
         **{name: literal(value) for name, value in user["extraEnv"].items()},
         "COURSE_ID": values["course"],
+        "COURSE_TITLE": literal(login.get("course_title") or values["course"]),
         "NGSHARE_URL": f"{exchange_url(values)}/ngshare",
         "EXCHANGE_URL": f"{exchange_url(values)}/api",
     }

@@ -50,6 +50,7 @@ READ = {
 }
 COURSES: dict[str, dict[str, Any]] = {
     "smallest": {},
+    "waiting": {**LTI13, "course_hub_lti13_client_id": "", "course_hub_lti13_deployment_id": ""},
     "own-image": {"course_hub_image": OWN},
     "packages": {"course_hub_packages": {"pip": ["pandas", "pandas "]}},
     "not-built": {"course_hub_packages": {"apt": ["graphviz"]}},
@@ -84,6 +85,8 @@ COURSES: dict[str, dict[str, Any]] = {
         "course_hub_max_servers": 100,
         "course_hub_send_grades_on_feedback": True,
         "course_hub_lti13_memberships_url": "http://192.0.2.80:8080/members",
+        "course_hub_lms_context": [57, "58"],
+        "course_hub_lti_roles": {"urn:x:tutor": "teaching_assistant"},
         "course_hub_values": {"singleuser": {"nodeSelector": {"gpu": "yes"}}},
     },
     "material": {
@@ -286,6 +289,14 @@ def test_sizes_limits_and_switches(values: dict[str, dict[str, Any]]) -> None:
     assert course["exchange"]["maxUploadMiB"] == 1024
     assert course["exchange"]["membershipsUrl"] == "http://192.0.2.80:8080/members"
     assert course["hub"]["config"]["JupyterHub"] == {"active_server_limit": 100}
+    login = course["hub"]["config"]["CourseAuthenticator"]
+    assert login["context_ids"] == ["57", "58"]
+    assert login["lti_roles"] == {"urn:x:tutor": "teaching_assistant"}
+
+
+def test_a_course_whose_lms_has_not_given_its_ids_waits(values: dict[str, dict[str, Any]]) -> None:
+    platform = values["waiting"]["hub"]["config"]["CourseAuthenticator"]["lti13_platform"]
+    assert platform == {**PLATFORM, "client_id": "", "deployment_id": ""}
 
 
 def test_values_of_the_chart_are_laid_over(values: dict[str, dict[str, Any]]) -> None:

@@ -137,7 +137,7 @@ class CoursePage(JupyterHandler):
         notes, self.notes[:] = self.notes[:], []
         text = self.pages.get_template("course.html").render(
             base=self.base_url,
-            course=self.course,
+            title=os.environ.get("COURSE_TITLE") or self.course,
             nonce=self.nonce,
             xsrf=self.xsrf_token.decode("utf-8"),
             notes=notes,
