@@ -32,6 +32,12 @@ options:
       - A course whose roster can not be read does not fail the task and stops no other; it is in RV(lines).
     type: list
     elements: str
+  confirm_removals:
+    description:
+      - Whether people leave, too, where the roster would remove more than half of the members, and more than five. Else
+        these stay until a lecturer confirms it on the course page, or this does.
+    type: bool
+    default: false
   wait_seconds:
     description:
       - How long to wait for the exchange's pod, in seconds. With O(namespaces) nothing is waited for.
@@ -109,6 +115,20 @@ role_changed:
   returned: with O(namespace)
   type: list
   elements: dict
+waiting:
+  description: User names of who leaves once somebody confirms it, see O(confirm_removals).
+  returned: with O(namespace)
+  type: list
+  elements: str
+notes:
+  description: What of the roster could not be used, and what waits, in sentences.
+  returned: with O(namespace)
+  type: list
+  elements: str
+context:
+  description: The LMS's course, with its C(id), C(title) and C(label), as far as launches by staff have told it.
+  returned: with O(namespace)
+  type: dict
 members:
   description: How many active members there are afterwards.
   returned: with O(namespace)
@@ -142,7 +162,15 @@ except ImportError:  # AnsibleK8SModule says so
     ApiClient = CoreV1Api = stream = None  # type: ignore[misc,assignment]
     ApiException = ConfigException = HTTPError = OSError  # type: ignore[misc,assignment]
 
-NOTHING: dict[str, Any] = {"joined": [], "left": [], "role_changed": [], "members": 0}
+NOTHING: dict[str, Any] = {
+    "joined": [],
+    "left": [],
+    "role_changed": [],
+    "waiting": [],
+    "notes": [],
+    "context": {},
+    "members": 0,
+}
 # Seconds; a roster of thousands is many pages.
 _SYNC_TIMEOUT = 300
 # Each is a process in a course's exchange, and a question to its LMS.
@@ -170,7 +198,14 @@ def ready_pods(pods: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return found
 
 
-def synchronise(api: Any, namespace: str, pod: str, *, check: bool) -> dict[str, Any]:  # noqa: ANN401
+def synchronise(
+    api: Any,  # noqa: ANN401
+    namespace: str,
+    pod: str,
+    *,
+    check: bool,
+    confirm: bool = False,
+) -> dict[str, Any]:
     """Run the exchange's own command in its pod; return the document that it prints.
 
     Raises:
@@ -183,7 +218,12 @@ def synchronise(api: Any, namespace: str, pod: str, *, check: bool) -> dict[str,
         pod,
         namespace,
         container="exchange",
-        command=["campus-hubs-exchange", "roster", *(["--check"] if check else [])],
+        command=[
+            "campus-hubs-exchange",
+            "roster",
+            *(["--check"] if check else []),
+            *(["--confirm-removals"] if confirm else []),
+        ],
         stdout=True,
         stderr=True,
         _preload_content=False,
@@ -246,10 +286,10 @@ def line_of(course: Mapping[str, Any]) -> str:
     """Say what became of one of many courses; nothing if nothing did."""
     if course["msg"]:
         return f"{course['namespace']}: {course['msg']}. The members are as before; the next run asks again."
-    if not course["changed"]:
-        return ""
     joined, left, other = (len(course[name]) for name in ("joined", "left", "role_changed"))
-    return f"{course['namespace']}: {joined} join, {left} leave, {other} have another role"
+    changes = [f"{joined} join, {left} leave, {other} have another role"] if course["changed"] else []
+    parts = [*changes, *course["notes"]]
+    return f"{course['namespace']}: {'; '.join(parts)}" if parts else ""
 
 
 def result_of(courses: list[dict[str, Any]]) -> dict[str, Any]:
@@ -274,6 +314,7 @@ def main() -> None:
         **AUTH_ARG_SPEC,
         "namespace": {"type": "str"},
         "namespaces": {"type": "list", "elements": "str"},
+        "confirm_removals": {"type": "bool", "default": False},
         "wait_seconds": {"type": "int", "default": 60},
     }
     module = AnsibleK8SModule(
@@ -285,7 +326,8 @@ def main() -> None:
     try:
         client = api_client(module).client.client
         if module.params["namespaces"] is not None:
-            module.exit_json(**many(client, module.params["namespaces"], check=module.check_mode))
+            confirm = module.params["confirm_removals"]
+            module.exit_json(**many(client, module.params["namespaces"], check=module.check_mode, confirm=confirm))
         document = one(client, module)
     except RosterError as error:
         fail(module, f"Roster of {module.params['namespace']}: {error}")
@@ -301,12 +343,13 @@ def exchanges(client: Any, namespace: str = "") -> dict[str, str]:  # noqa: ANN4
     return ready_pods(Api(connection_of(client)).objects(_PODS, namespace=namespace, labels="component=exchange"))
 
 
-def many(client: Any, namespaces: list[str], *, check: bool) -> dict[str, Any]:  # noqa: ANN401
+def many(client: Any, namespaces: list[str], *, check: bool, confirm: bool) -> dict[str, Any]:  # noqa: ANN401
     """Bring the rosters of many courses up to date; return the module's result."""
 
     def read(namespace: str, pod: str) -> dict[str, Any]:
         # `stream` changes the client that it is given: each has its own.
-        return synchronise(CoreV1Api(ApiClient(client.configuration)), namespace, pod, check=check)
+        api = CoreV1Api(ApiClient(client.configuration))
+        return synchronise(api, namespace, pod, check=check, confirm=confirm)
 
     return result_of(read_many(namespaces, exchanges(client), read))
 
@@ -318,7 +361,8 @@ def one(client: Any, module: Any) -> dict[str, Any]:  # noqa: ANN401
     while not (pods := exchanges(client, namespace)) and not module.check_mode and time.monotonic() < end:
         time.sleep(1)
     if pods:
-        return synchronise(CoreV1Api(client), namespace, pods[namespace], check=module.check_mode)
+        confirm = module.params["confirm_removals"]
+        return synchronise(CoreV1Api(client), namespace, pods[namespace], check=module.check_mode, confirm=confirm)
     if module.check_mode:
         return _NO_EXCHANGE
     message = f"no exchange is ready after {seconds} s"

@@ -56,9 +56,7 @@ from ansible_collections.campus.hubs.plugins.module_utils.node_machine import wi
 # Of packages zram-tools (Debian), zram-config (Ubuntu), dphys-swapfile, swapspace and systemd-swap.
 SERVICES = ("zramswap", "zram-config", "dphys-swapfile", "swapspace", "systemd-swap")
 PATTERNS = ("*.swap", "swap.target", *(f"{name}.service" for name in SERVICES))
-FSTAB = Path("/etc/fstab")
-SWAPS = Path("/proc/swaps")
-SITE = Path("/etc/systemd/system")
+FSTAB, SWAPS, SITE = Path("/etc/fstab"), Path("/proc/swaps"), Path("/etc/systemd/system")
 SYSTEMCTL = ["systemctl"]
 
 
@@ -100,10 +98,10 @@ def change_units(module: AnsibleModule) -> list[str]:
     found = [line.split() for line in lines if line and "@." not in line.split()[0]]
     own = [
         unit
-        for unit, state, *_preset in found
+        for unit, state, *_ in found
         if state.startswith("enabled") and (SITE / unit).exists() and not is_masked(unit)
     ]
-    others = [unit for unit, *_state in found if not os.path.lexists(SITE / unit)]
+    others = [unit for unit, *_ in found if not os.path.lexists(SITE / unit)]
     if not module.check_mode:
         services = [unit for unit in own + others if unit.endswith(".service")]
         # Stopped before they are masked, as afterwards systemd does not know how.

@@ -54,6 +54,7 @@ NEARLY_THE_SAME = 0.92
 RENAMED: dict[str, str] = {}
 # Decisions for one run. In a file they would be taken on every run.
 COMMAND_LINE_ONLY: dict[str, str] = {
+    "course_hub_confirm_removals": "it lets half a course leave, on every run if it is in a file",
     "course_hub_delete_data": "it deletes people's work, on every run if it is in a file",
     "course_hub_show_secret": "it prints shared secrets, on every run if it is in a file",
 }

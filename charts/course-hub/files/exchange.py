@@ -1,7 +1,7 @@
-"""Tell the exchange who is in the course: everybody who starts a server, with what their launch said.
+"""Tell the exchange who is in the course: everybody who launches, at once, with what their launch said.
 
-It never holds up a start. What the exchange does not take now, because it restarts for instance, is tried again; the
-person's next start says it once more anyway.
+It never holds up a login. What the exchange does not take now, because it restarts for instance, waits and is told
+again, in the order of the launches; the person's next server start says it once more anyway.
 """
 
 from __future__ import annotations
@@ -9,18 +9,21 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 log = logging.getLogger("jupyterhub.exchange")
 
-# Seconds between two attempts; after the last it is left to the next start.
-PAUSES = (2, 5, 15, 30, 60, 300)
+# Seconds between two attempts; the last one for as long as it takes.
+PAUSES = (1, 2, 5, 15, 30, 60)
+# What the exchange will not take next time either.
+REFUSALS = {400, 404, 405, 413}
 
 
 def member(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,14 +67,31 @@ class Exchange:
     def __init__(self, url: str, token: str) -> None:
         """Remember where and who; nothing is sent."""
         self._url, self._token = url, token
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: dict[str, Mapping[str, Any]] = {}
+        self._news = asyncio.Event()
+        self._telling: asyncio.Task[None] | None = None
+
+    def after_login(self, student: str) -> Callable[[Any, Any, dict[str, Any]], dict[str, Any]]:
+        """Return the authenticator's post_auth_hook, which enrols everybody but the synthetic student."""
+
+        def hook(_authenticator: Any, _handler: Any, login: dict[str, Any]) -> dict[str, Any]:  # noqa: ANN401
+            if login["name"] != student and login.get("auth_state"):
+                self.enrol_soon(login["name"], login["auth_state"])
+            return login
+
+        return hook
 
     def enrol_soon(self, name: str, state: Mapping[str, Any]) -> None:
-        """Enrol a person in the background; see `enrol`."""
-        task = asyncio.ensure_future(self._enrol_patiently(name, state))
-        # The loop itself holds tasks weakly.
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        """Enrol a person in the background, see `enrol`; a newer launch takes the place of one that still waits."""
+        before = self._waiting.get(name, {})
+        if (before.get("launched_at") or 0) > (state.get("launched_at") or 0):
+            return
+        self._waiting.pop(name, None)
+        self._waiting[name] = state
+        self._news.set()
+        if self._telling is None or self._telling.done():
+            # The loop itself holds tasks weakly.
+            self._telling = asyncio.ensure_future(self._tell())
 
     async def enrol(self, name: str, state: Mapping[str, Any]) -> None:
         """Make a person a member of the course, in the role of their launch.
@@ -106,16 +126,25 @@ class Exchange:
         """Have the LMS's roster read and followed; raises what `members` raises."""
         await self._send("POST", "roster", {})
 
-    async def _enrol_patiently(self, name: str, state: Mapping[str, Any]) -> None:
-        for pause in (*PAUSES, None):
+    async def _tell(self) -> None:
+        """Enrol all who wait, one after the other."""
+        failures = 0
+        while self._waiting:
+            self._news.clear()
+            name, state = next(iter(self._waiting.items()))
             try:
                 await self.enrol(name, state)
-            except (HTTPClientError, OSError) as error:
+            except (HTTPClientError, OSError, ValueError) as error:
                 log.warning("The exchange does not know %s yet: %s", name, error)
-                if pause is not None:
-                    await asyncio.sleep(pause)
-            else:
-                return
+                if getattr(error, "code", 0) not in REFUSALS:
+                    pause = PAUSES[min(failures, len(PAUSES) - 1)]
+                    failures += 1
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._news.wait(), pause)
+                    continue
+            failures = 0
+            if self._waiting.get(name) is state:
+                del self._waiting[name]
 
     async def _send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         response = await AsyncHTTPClient().fetch(

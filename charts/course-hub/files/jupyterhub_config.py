@@ -459,6 +459,7 @@ def configure(config: Any) -> None:  # noqa: ANN401 - a traitlets Config
     config.JupyterHub.authenticator_class = login.CourseAuthenticator
     config.JupyterHub.spawner_class = "course_spawner.CourseSpawner"
     config.JupyterHub.tornado_settings = login.tornado_settings(values["publicUrl"], lms)
+    config.Authenticator.post_auth_hook = exchange.after_login(student)
     config.Spawner.auth_state_hook = before_start
     made = settings(values, secret, student)
     namespace = NAMESPACE.read_text().strip()

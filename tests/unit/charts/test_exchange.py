@@ -59,6 +59,9 @@ class Handler(RequestHandler):
 
     def put(self, name: str) -> None:
         """Enrol somebody."""
+        if name == "refused":
+            self.send_error(400)
+            return
         self.memory.members[name] = json.loads(self.request.body)
         self.write({"changed": True})
 
@@ -137,20 +140,55 @@ def test_a_refusal_is_an_error(exchange: ModuleType) -> None:
         using(exchange, Memory(), lambda course: course.enrol("u1", STATE), token="wrong")
 
 
-def test_the_exchange_may_be_away_for_a_while(exchange: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchange, "PAUSES", (0.01, 0.01, 0.01))
+def launch(at: float, role: str = "student") -> dict[str, Any]:
+    """Return the state of a launch."""
+    return STATE | {"launched_at": at, "course_role": role}
+
+
+async def told(course: Any) -> None:  # noqa: ANN401
+    """Wait until nobody waits."""
+    async with asyncio.timeout(20):
+        while course._waiting:
+            await asyncio.sleep(0.01)
+
+
+def test_the_exchange_may_be_away_and_hears_of_all_in_their_order(
+    exchange: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "PAUSES", (0.01, 0.05))
     memory = Memory()
-    memory.down = 2
+    memory.down = 9
 
     async def soon(course: Any) -> None:  # noqa: ANN401
-        course.enrol_soon("u1", STATE)
-        (task,) = course._tasks
-        await task
-        await asyncio.sleep(0)
-        assert not course._tasks
+        hook = course.after_login("probe")
+        for name, state in (
+            ("u1", launch(1)),
+            ("u2", launch(2)),
+            ("probe", launch(3)),
+            ("u1", launch(4, "instructor")),
+        ):
+            login = {"name": name, "auth_state": state}
+            assert hook(None, None, login) is login
+        # A server that starts with an older session.
+        course.enrol_soon("u1", launch(1))
+        await told(course)
 
     using(exchange, memory, soon)
-    assert set(memory.members) == {"u1"}
+    assert memory.down == 0
+    assert list(memory.members) == ["u2", "u1"]
+    assert (memory.members["u1"]["role"], memory.members["u1"]["launched_at"]) == ("instructor", 4)
+
+
+def test_one_that_is_refused_stops_no_other(exchange: ModuleType) -> None:
+    memory = Memory()
+
+    async def soon(course: Any) -> None:  # noqa: ANN401
+        course.enrol_soon("refused", launch(1))
+        course.enrol_soon("u1", launch(2))
+        await told(course)
+
+    using(exchange, memory, soon)
+    assert list(memory.members) == ["u1"]
 
 
 def test_nobody_waits_for_an_exchange_that_is_gone(exchange: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,8 +196,10 @@ def test_nobody_waits_for_an_exchange_that_is_gone(exchange: ModuleType, monkeyp
 
     async def run() -> None:
         course = exchange.Exchange("http://127.0.0.1:9/api", TOKEN)
-        course.enrol_soon("u1", STATE)
-        (task,) = course._tasks
-        await task
+        course.after_login("")(None, None, {"name": "u1", "auth_state": STATE})
+        await asyncio.sleep(0.2)
+        assert list(course._waiting) == ["u1"]
+        assert not course._telling.done()
+        course._telling.cancel()
 
     asyncio.run(run())

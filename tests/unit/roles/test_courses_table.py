@@ -12,7 +12,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[3]
 SPEC = ROOT / "roles" / "course_hub" / "meta" / "argument_specs.yml"
 # Of the tool, or of one run; no settings of a course.
-OTHERS = re.compile(r"course_hub_(helm_.*|show_secret)")
+OTHERS = re.compile(r"course_hub_(helm_.*|show_secret|confirm_removals)")
 ROW = re.compile(r"^\| `(course_hub_\w+)` \| ([^|]*) \| ([^|]*) \| ([^|]+) \|$")
 
 

@@ -144,7 +144,7 @@ class Exchange:
         """Start it and wait until it is healthy."""
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen([*self.command, "serve"], env=self.environment, stderr=log)  # noqa: S603
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while True:
             try:
                 requests.get(f"{self.url}/healthz", timeout=5).raise_for_status()

@@ -75,7 +75,7 @@ class DemoLms:
         self._process = subprocess.Popen(  # noqa: S603
             argv, env=os.environ | own | {"PYTHONPATH": str(ROOT)}, cwd=ROOT
         )
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while True:
             try:
                 requests.get(f"{self.url}/healthz", timeout=2).raise_for_status()

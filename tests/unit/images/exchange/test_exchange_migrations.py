@@ -24,6 +24,7 @@ ROWS = (
     "INSERT INTO assignments VALUES (1, 'ps1', 1)",
     "INSERT INTO submissions VALUES (1, 1, '{ada}', '2026-10-02 09:00:00.000000')",
     "INSERT INTO submission_files VALUES ('a.ipynb', '{sha256}', 'x', 4, 1)",
+    "INSERT INTO platform VALUES ('nrps_url', '\"https://lms/m\"')",
 )
 
 
@@ -46,6 +47,9 @@ def test_the_first_revision_is_upgraded_with_its_data(hub: Hub, tmp_path: Path) 
         assert unpacked(submitted) == {"a.ipynb": b"work"}
         document = {"label": "W", "maximum": 1, "scores": {ADA: 1}}
         assert exchange.api("POST", "/grades/w", f"token-{TEACHER}", document).status_code == 202
+        # Where the roster was is still known, until a launch by staff says more.
+        assert exchange.api("GET", "/members").json()["members"][0]["confirmed_at"] == "2026-10-01T08:00:00Z"
+        assert "https://lms/m" in exchange.query("SELECT value FROM platform WHERE name = 'services'")[0][0]
         assert exchange.query("SELECT version_num FROM alembic_version") != [(FIRST,)]
     finally:
         exchange.stop()

@@ -15,6 +15,8 @@ from tests.unit.images.exchange.lms_lab import DemoLms, Key, ScriptedLms, platfo
 
 LEARNER = "http://purl.imsglobal.org/vocab/lis/v2/membership#Learner"
 TYPE = "application/vnd.ims.lti-nrps.v2.membershipcontainer+json"
+NOTHING: dict[str, Any] = {"changed": False, "joined": [], "left": [], "waiting": [], "confirm": "", "role_changed": []}
+NOTHING |= {"members": 0, "notes": [], "context": {}, "available": False, "reason": ""}
 STAFF = {"lecturer": "lecturer", "teaching-assistant": "teaching assistant"}
 
 
@@ -44,8 +46,7 @@ def test_three_pages_then_changes_then_nothing(connected: Exchange, lms: DemoLms
     assert len(lms.requests("memberships")) == 6
     assert hub.homes == [sorted(lms.user(person) for person in first)]
     assert members(connected)[lms.user("student-1")]["name"] == "Sofia Weber"
-    nothing = {"changed": False, "joined": [], "left": [], "role_changed": [], "members": 250}
-    assert synced(connected) == nothing | {"available": True, "reason": ""}
+    assert synced(connected) == NOTHING | {"members": 250, "available": True}
 
     second = {person: role for person, role in first.items() if person not in {f"student-{n}" for n in range(10, 15)}}
     second |= {f"student-{n}": "student" for n in range(301, 306)}
@@ -235,13 +236,14 @@ def test_a_key_that_the_lms_does_not_know_and_a_rotation(connected: Exchange, lm
 def test_without_an_address_or_with_lti_11(
     make_exchange: Callable[..., Exchange], lms: DemoLms, key: Key, tmp_path: object
 ) -> None:
-    nothing = {"changed": False, "joined": [], "left": [], "role_changed": [], "members": 0, "available": False}
     fresh = make_exchange(**platform_of(lms.url, key))
     told = synced(fresh)
-    assert told == nothing | {"reason": "The roster's address is not known yet: open the course once from the LMS."}
+    assert told == NOTHING | {
+        "reason": "The roster's address is not known yet: a lecturer opens the course once from the LMS."
+    }
     old = make_exchange(LTI11_CONSUMER_DIR=str(tmp_path))
     told = synced(old)
-    assert told == nothing | {"reason": "LTI 1.1 has no roster: people become members when they open the course."}
+    assert told == NOTHING | {"reason": "LTI 1.1 has no roster: people become members when they open the course."}
     preset = make_exchange(**platform_of(lms.url, key), NRPS_URL=f"{lms.url}/services/{COURSE}/memberships")
     lms.members(STAFF)
     assert synced(preset)["members"] == 2
@@ -266,7 +268,7 @@ def scripted() -> ScriptedLms:
 @pytest.fixture
 def exposed(make_exchange: Callable[..., Exchange], scripted: ScriptedLms, key: Key) -> Exchange:
     exchange = make_exchange(**platform_of(scripted.url, key))
-    exchange.enrol(user_name(scripted.url, "s1"), nrps_url=f"{scripted.url}/m?course=1", subject="s1")
+    exchange.enrol(user_name(scripted.url, "s1"), "instructor", nrps_url=f"{scripted.url}/m?course=1", subject="s1")
     return exchange
 
 
@@ -356,3 +358,251 @@ def test_no_secret_is_logged(exposed: Exchange, scripted: ScriptedLms) -> None:
     exposed.stop()
     for word in (assertion, TOKEN, "Bearer"):
         assert word not in exposed.log
+
+
+# ---- rosters as they come ----
+LIS = "http://purl.imsglobal.org/vocab/lis/v2"
+
+
+def serve(scripted: ScriptedLms, entries: object, **container: object) -> None:
+    document = {"id": "x", "members": entries} | container
+    scripted.answers["/m"] = lambda *_: (200, {"Content-Type": TYPE}, json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("entry", "role"),
+    [
+        ({"user_id": 2}, "student"),
+        ({"user_id": 10**30}, "student"),
+        ({"status": "active"}, "student"),
+        ({"status": "ACTIVE "}, "student"),
+        ({"status": f"{LIS}/status#Active"}, "student"),
+        ({"status": None}, "student"),
+        ({"status": "inactive"}, None),
+        ({"status": "DELETED"}, None),
+        ({"roles": "Instructor"}, "instructor"),
+        ({"roles": f"{LIS}/membership#Instructor,{LEARNER}"}, "instructor"),
+        ({"roles": "Learner, urn:lti:role:ims/lis/TeachingAssistant"}, "teaching_assistant"),
+        ({"roles": [None, {"a": [LEARNER]}, 5, LEARNER]}, "student"),
+        (
+            {"name": None, "given_name": ["x"], "family_name": {}, "email": 5, "picture": [[[]]], "message": "x"},
+            "student",
+        ),
+    ],
+)
+def test_an_entry_counts_however_it_is_written(
+    exposed: Exchange, scripted: ScriptedLms, entry: dict[str, object], role: str | None
+) -> None:
+    """The LMS need not keep to the specification's types and letters."""
+    other = {"user_id": "2", "roles": [LEARNER], "status": "Active"} | entry
+    serve(scripted, [{"user_id": "s1", "roles": [LEARNER]}, other])
+    told = synced(exposed)
+    assert told["notes"] == []
+    assert active(exposed).get(user_name(scripted.url, str(other["user_id"]))) == role
+
+
+@pytest.mark.parametrize(
+    ("entry", "note"),
+    [
+        (None, "1 without a usable user_id"),
+        ([], "1 without a usable user_id"),
+        ({"roles": [LEARNER]}, "1 without a usable user_id"),
+        ({"user_id": True, "roles": [LEARNER]}, "1 without a usable user_id"),
+        ({"user_id": 1.5, "roles": [LEARNER]}, "1 without a usable user_id"),
+        ({"user_id": "a\nb", "roles": [LEARNER]}, "1 without a usable user_id"),
+        ({"user_id": "\ud800", "roles": [LEARNER]}, "1 without a usable user_id"),
+        ({"user_id": "x" * 256, "roles": [LEARNER]}, "1 without a usable user_id"),
+        ({"user_id": "3"}, "1 whose roles cannot be read"),
+        ({"user_id": "3", "roles": {"a": 1}}, "1 whose roles cannot be read"),
+        ({"user_id": "3", "roles": [7]}, "1 whose roles cannot be read"),
+        ({"user_id": "3", "roles": [LEARNER], "status": "Suspended"}, "1 with a status that is not known"),
+        ({"user_id": "3", "roles": [LEARNER], "status": [1]}, "1 with a status that is not known"),
+        ({"user_id": "3", "roles": [f"{LIS}/institution/person#Student"]}, "1 without a role in the course"),
+    ],
+)
+def test_an_unusable_entry_is_counted_and_the_others_are_used(
+    exposed: Exchange, scripted: ScriptedLms, entry: object, note: str
+) -> None:
+    serve(scripted, [{"user_id": "s1", "roles": [LEARNER]}, entry, {"user_id": "s2", "roles": [LEARNER]}])
+    told = synced(exposed)
+    assert (told["joined"], told["members"]) == ([user_name(scripted.url, "s2")], 2)
+    assert told["notes"][0].startswith(f"The LMS's roster has {note}")
+    assert exposed.api("GET", "/members").json()["roster"]["notes"] == told["notes"]
+    if "institution" in json.dumps(entry):
+        assert told["notes"][1] == f"Roles that mean nothing here: {LIS}/institution/person#Student."
+
+
+def test_who_stands_there_unreadably_stays_what_they_are(exposed: Exchange, scripted: ScriptedLms) -> None:
+    tutor = user_name(scripted.url, "t1")
+    exposed.enrol(tutor, "teaching_assistant", subject="t1")
+    serve(scripted, [{"user_id": "s1", "roles": [LEARNER]}, {"user_id": "t1", "roles": None}])
+    assert not synced(exposed)["left"]
+    assert active(exposed)[tutor] == "teaching_assistant"
+    # Said clearly, it counts.
+    serve(scripted, [{"user_id": "s1", "roles": [LEARNER]}, {"user_id": "t1", "roles": []}])
+    assert synced(exposed)["left"] == [tutor]
+
+
+def test_several_entries_of_one_person_are_one_member(exposed: Exchange, scripted: ScriptedLms) -> None:
+    instructor = f"{LIS}/membership#Instructor"
+    entries = [
+        {"user_id": "s1", "roles": [instructor], "status": "Deleted"},
+        {"user_id": "s1", "roles": [LEARNER], "given_name": "Ada"},
+        {"user_id": 5, "roles": [LEARNER]},
+        {"user_id": "5", "roles": [instructor]},
+    ]
+    for listed in (entries, entries[::-1]):
+        serve(scripted, listed)
+        synced(exposed)
+        roles = {user_name(scripted.url, "s1"): "student", user_name(scripted.url, "5"): "instructor"}
+        assert active(exposed) == roles
+
+
+@pytest.mark.parametrize(
+    ("escaped", "name"),
+    [
+        ("A &amp; B", "A & B"),
+        ("A &amp;amp; B", "A & B"),
+        ("O&#039;Brien &#x27;x&#x27;", "O'Brien 'x'"),
+        ("&lt;script&gt;", "<script>"),
+        ("Caf&eacute;", "Café"),
+        ("R&D AT&T &nothing; &copy", "R&D AT&T &nothing; &copy"),
+        ("a&#10;b&#x7f;c", "abc"),
+    ],
+)
+def test_an_escaped_name_and_a_plain_one_are_one_name(
+    exposed: Exchange, scripted: ScriptedLms, escaped: str, name: str
+) -> None:
+    user = user_name(scripted.url, "s1")
+    serve(scripted, [{"user_id": "s1", "roles": [LEARNER], "family_name": escaped, "email": escaped}])
+    synced(exposed)
+    assert (members(exposed)[user]["name"], members(exposed)[user]["email"]) == (name, name)
+    # A launch says it unescaped, or escaped: neither is a change.
+    for said in {escaped, name}:
+        assert exposed.enrol(user, subject="s1", family_name=said, email=said) == {"changed": False}
+        assert not synced(exposed)["changed"]
+
+
+def test_ten_thousand_members_in_one_page(exposed: Exchange, scripted: ScriptedLms) -> None:
+    claim = "https://purl.imsglobal.org/spec/lti/claim"
+    message = [{f"{claim}/message_type": "LtiResourceLinkRequest", f"{claim}/custom": {"x": "y" * 500}}]
+    people = [{"user_id": number, "roles": [LEARNER], "message": message} for number in range(10_000)]
+    serve(scripted, [{"user_id": "s1", "roles": [LEARNER]}, *people])
+    assert synced(exposed)["members"] == 10_001
+    assert synced(exposed) == NOTHING | {"members": 10_001, "available": True}
+
+
+@pytest.mark.parametrize(
+    "body", ["<html>Log in</html>", "[]", '{"members": null}', '{"members": {}}', '{"members": []}']
+)
+def test_what_is_no_roster_removes_nobody_whatever_is_confirmed(
+    exposed: Exchange, scripted: ScriptedLms, body: str
+) -> None:
+    scripted.answers["/m"] = lambda *_: (200, {}, body)
+    for query in ("", "?confirm=all", "?check=1"):
+        assert exposed.api("POST", f"/roster{query}").status_code in {409, 502}
+    assert len(active(exposed)) == 1
+
+
+# ---- a roster that removes many ----
+def removed(exposed: Exchange, scripted: ScriptedLms, members_before: int, removals: int) -> dict[str, Any]:
+    """Fill a course and let the LMS list so many fewer, somebody new, and a new role for the first."""
+    people = [{"user_id": f"p{number}", "roles": [LEARNER]} for number in range(members_before)]
+    serve(scripted, people)
+    synced(exposed, "?confirm=all")
+    promoted = {"user_id": "p0", "roles": [f"{LIS}/membership#Instructor"]}
+    serve(scripted, [promoted, *people[1 : members_before - removals], {"user_id": "new", "roles": [LEARNER]}])
+    return synced(exposed)
+
+
+@pytest.mark.parametrize("case", [(11, 6, True), (12, 6, False), (12, 7, True), (9, 5, False), (60, 30, False)])
+def test_removing_more_than_half_waits(
+    exposed: Exchange, scripted: ScriptedLms, hub: Hub, case: tuple[int, int, bool]
+) -> None:
+    before, removals, waits = case
+    told = removed(exposed, scripted, before, removals)
+    assert (len(told["waiting"]), len(told["left"])) == ((removals, 0) if waits else (0, removals))
+    # Who comes and who changes their role does not wait.
+    assert len(told["joined"]) == len(told["role_changed"]) == 1
+    assert len(active(exposed)) == told["members"] == before + 1 - removals * (not waits)
+    if waits:
+        assert not {path.split("/")[2] for method, path in hub.calls if method == "DELETE"} & set(told["waiting"])
+        assert f"{removals} of {before} members are not on the LMS's roster any more" in told["notes"][0]
+
+
+def test_a_lecturer_confirms_what_they_have_seen(exposed: Exchange, scripted: ScriptedLms) -> None:
+    told = removed(exposed, scripted, 12, 7)
+    confirm = told["confirm"]
+    assert exposed.api("GET", "/members").json()["roster"]["confirm"] == confirm
+    exposed.enrol("ututor", "teaching_assistant", subject="tutor")
+    lecturer = user_name(scripted.url, "p0")
+    assert exposed.api("POST", f"/roster?confirm={confirm}", "token-ututor").status_code == 403
+    assert exposed.api("POST", "/roster?confirm=all", "token-ututor").status_code == 403
+    # The tutor, whom the roster does not name either, was not among those whom the lecturer saw.
+    again = exposed.api("POST", f"/roster?confirm={confirm}", f"token-{lecturer}").json()
+    assert (again["left"], len(again["waiting"])) == ([], 8)
+    done = exposed.api("POST", f"/roster?confirm={again['confirm']}", f"token-{lecturer}").json()
+    assert (done["left"], done["waiting"], done["notes"]) == (again["waiting"], [], [])
+    assert exposed.api("GET", "/members").json()["roster"]["confirm"] == ""
+
+
+def test_an_option_of_the_command_confirms(exposed: Exchange, scripted: ScriptedLms) -> None:
+    removed(exposed, scripted, 12, 7)
+    assert len(json.loads(exposed.run("roster").stdout)["waiting"]) == 7
+    assert len(json.loads(exposed.run("roster", "--check", "--confirm-removals").stdout)["left"]) == 7
+    assert len(active(exposed)) == 13
+    assert len(json.loads(exposed.run("roster", "--confirm-removals").stdout)["left"]) == 7
+    assert len(active(exposed)) == 6
+
+
+# ---- where the services are ----
+def told_by(number: int, **more: object) -> dict[str, object]:
+    """Return what a launch says whose LMS course has this number."""
+    services = {"nrps_url": f"https://lms/{number}/m", "ags": {"lineitems": f"https://lms/{number}/i", "scopes": []}}
+    return {"context": {"id": str(number), "title": f"Course {number}", "label": "C"}, **services, **more}
+
+
+def address(exchange: Exchange) -> str:
+    """Return the roster's address that the exchange would ask."""
+    facts = dict(exchange.query("SELECT name, value FROM platform"))
+    return str(json.loads(facts.get("services", "{}")).get("nrps_url", ""))
+
+
+@pytest.mark.parametrize(
+    ("role", "more", "moves"),
+    [
+        ("student", {}, False),
+        ("instructor", {}, True),
+        ("teaching_assistant", {}, True),
+        ("instructor", {"issued_at": 1000}, False),
+        ("instructor", {"issued_at": 2000}, True),
+        # An old session of somebody whose role has changed since.
+        ("instructor", {"launched_at": 1000}, False),
+    ],
+)
+def test_addresses_come_from_new_launches_by_staff(
+    exchange: Exchange, role: str, more: dict[str, object], moves: bool
+) -> None:
+    exchange.enrol("uteacher", "instructor", **told_by(1, issued_at=1500 if "issued_at" in more else time.time()))
+    assert address(exchange) == "https://lms/1/m"
+    assert exchange.api("GET", "/members").json()["roster"]["context"]["title"] == "Course 1"
+    exchange.enrol("uada", role, **told_by(2, **more))
+    assert address(exchange) == f"https://lms/{2 if moves else 1}/m"
+
+
+def test_a_launch_that_comes_late_changes_nothing(exchange: Exchange) -> None:
+    at = time.time()
+    exchange.enrol("uada", "teaching_assistant", launched_at=at, family_name="New", **told_by(2, issued_at=at))
+    late = {"launched_at": at - 1, "family_name": "Old"} | told_by(1, issued_at=at - 1)
+    assert exchange.enrol("uada", "student", **late) == {"changed": False}
+    assert members(exchange)["uada"]["name"] == "New"
+    assert active(exchange)["uada"] == "teaching_assistant"
+    assert address(exchange) == "https://lms/2/m"
+
+
+def test_a_launch_without_services_keeps_those_of_its_course_only(exchange: Exchange) -> None:
+    exchange.enrol("uteacher", "instructor", **told_by(1))
+    exchange.enrol("uteacher", "instructor", context={"id": "1"})
+    assert address(exchange) == "https://lms/1/m"
+    exchange.enrol("uteacher", "instructor", context={"id": "2"})
+    assert address(exchange) == ""

@@ -124,8 +124,10 @@ if leases := settings["leases"]:
     from exchange import Exchange
 
     chart_leases.LOOK, chart_leases.NOTICE, chart_leases.RETRY = 1, leases["notice"], 1
+    exchange = Exchange(leases["exchange"], settings["token"])
+    c.Authenticator.post_auth_hook = exchange.after_login("")
     chart_leases.LeaseHandler.leases = chart_leases.Leases(
-        Exchange(leases["exchange"], settings["token"]),
+        exchange,
         f"{settings['hub_bind_url']}{settings['base_url']}hub/api",
         settings["token"],
         leases["seconds"] / 3600,

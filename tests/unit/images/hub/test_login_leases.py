@@ -34,6 +34,7 @@ class Exchange:
         self.last_sync = 0.0
         self.status = 200
         self.reads = 0
+        self.launches: list[tuple[str, dict[str, Any]]] = []
         exchange = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -45,6 +46,12 @@ class Exchange:
                 exchange.reads += exchange.status == 200
                 exchange.last_sync = time.time() if exchange.status == 200 else exchange.last_sync
                 self.answer({})
+
+            def do_PUT(self) -> None:
+                launch = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if exchange.status == 200:
+                    exchange.launches.append((self.path.rpartition("/")[2], launch))
+                self.answer({"changed": True})
 
             def answer(self, document: object) -> None:
                 self.send_response(exchange.status if self.path.startswith("/api/") else 404)

@@ -17,6 +17,9 @@ DOCUMENT = {
     "joined": ["u3"],
     "left": ["u1"],
     "role_changed": [{"user": "u2", "before": "student", "after": "teaching_assistant"}],
+    "waiting": [],
+    "notes": [],
+    "context": {},
     "members": 2,
 }
 
@@ -58,7 +61,9 @@ class Run:
         return self._err
 
 
-def synchronise(monkeypatch: pytest.MonkeyPatch, run: Run, *, check: bool = False) -> tuple[dict[str, Any], list[str]]:
+def synchronise(
+    monkeypatch: pytest.MonkeyPatch, run: Run, *, check: bool = False, confirm: bool = False
+) -> tuple[dict[str, Any], list[str]]:
     commands: list[list[str]] = []
 
     def stream(*_: Any, command: list[str], **__: Any) -> Run:  # noqa: ANN401
@@ -67,7 +72,7 @@ def synchronise(monkeypatch: pytest.MonkeyPatch, run: Run, *, check: bool = Fals
 
     monkeypatch.setattr(course_roster, "stream", stream)
     api = SimpleNamespace(connect_get_namespaced_pod_exec=None)
-    return course_roster.synchronise(api, "course-x", "exchange-1", check=check), commands[0]
+    return course_roster.synchronise(api, "course-x", "exchange-1", check=check, confirm=confirm), commands[0]
 
 
 def test_the_document_is_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,6 +84,13 @@ def test_the_document_is_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_check_mode_asks_only(monkeypatch: pytest.MonkeyPatch) -> None:
     _, command = synchronise(monkeypatch, Run(json.dumps(DOCUMENT)), check=True)
     assert command == ["campus-hubs-exchange", "roster", "--check"]
+
+
+def test_who_waits_leaves_when_it_is_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, command = synchronise(monkeypatch, Run(json.dumps(DOCUMENT)), confirm=True)
+    assert command == ["campus-hubs-exchange", "roster", "--confirm-removals"]
+    document = {**DOCUMENT, "namespace": "course-x", "msg": "", "changed": False, "notes": ["41 of 42 stay."]}
+    assert course_roster.line_of(document) == "course-x: 41 of 42 stay."
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from tornado.web import HTTPError
 
 from . import grades
 from .errors import Refused
-from .members import Launched, all_members, full_name, iso, launched, read_launched, recall
+from .members import Launched, all_members, full_name, is_elsewhere, iso, launched, read_launched, services
 from .web import Handler, log
 
 
@@ -37,7 +37,6 @@ class Members(ApiHandler):
 
     def document(self, session: Session) -> dict[str, Any]:
         """Write down everybody, and how the last look into the LMS's roster went."""
-        roster = recall(session, "roster") or {}
         return {
             "members": [
                 {
@@ -48,14 +47,11 @@ class Members(ApiHandler):
                     "role": member.role,
                     "active": member.active,
                     "since": iso(member.since),
+                    "confirmed_at": iso(member.confirmed_at),
                 }
                 for member in all_members(session)
             ],
-            "roster": {
-                "available": self.services.roster.is_available(session),
-                "last_sync": roster.get("last_sync"),
-                "error": roster.get("error", ""),
-            },
+            "roster": self.services.roster.document(session),
         }
 
 
@@ -77,10 +73,16 @@ class Roster(ApiHandler):
     """/api/roster."""
 
     async def post(self) -> None:
-        """Read the LMS's roster and follow it; with `?check=1` only say what would change."""
+        """Read the LMS's roster and follow it; with `?check=1` only say what would change.
+
+        With `confirm` from an earlier answer, or `all`, also if more than half of the members leave.
+        """
         self.require(service=True, teachers=True)
+        confirm = self.get_query_argument("confirm", "")
+        if confirm and self.caller.role not in {"service", "instructor"}:
+            raise Refused(403, "Only a lecturer can confirm that so many members leave.")
         check = self.get_query_argument("check", "0") == "1"
-        document = await self.services.roster.synchronise(check=check)
+        document = await self.services.roster.synchronise(check=check, confirm=confirm)
         self.services.outbox.wake()
         self.finish(document)
 
@@ -125,7 +127,10 @@ class AssignmentGrades(Grades):
 
 
 def _launched(session: Session, user: str, what: Launched) -> bool:
+    before = services(session)
     changed = launched(session, user, what)
+    if is_elsewhere(before, services(session)):
+        grades.start_over(session)
     if changed:
         # The launch may have told what grades wait for.
         grades.wake_waiting(session)

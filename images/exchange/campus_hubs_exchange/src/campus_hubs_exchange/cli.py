@@ -9,7 +9,8 @@ import logging
 import os
 import sys
 from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
+from urllib.parse import urlencode
+from urllib.request import ProxyHandler, Request, build_opener
 
 from .server import serve
 from .settings import Settings
@@ -25,6 +26,7 @@ def main() -> None:
     commands.add_parser("serve", help="serve until SIGTERM")
     roster = commands.add_parser("roster", help="bring the members up to date from the LMS; prints JSON")
     roster.add_argument("--check", action="store_true", help="only say what would change")
+    roster.add_argument("--confirm-removals", action="store_true", help="also if more than half of the members leave")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -33,21 +35,23 @@ def main() -> None:
         if arguments.command == "serve":
             asyncio.run(serve(settings))
         else:
-            print(json.dumps(ask_for_roster(settings, check=arguments.check)))
+            confirm = "all" if arguments.confirm_removals else ""
+            print(json.dumps(ask_for_roster(settings, check=arguments.check, confirm=confirm)))
     except ValueError as error:
         sys.exit(f"campus-hubs-exchange: {error}")
 
 
-def ask_for_roster(settings: Settings, *, check: bool) -> object:
+def ask_for_roster(settings: Settings, *, check: bool, confirm: str = "") -> object:
     """Have the running service read the roster.
 
     :returns: its document.
     :raises ValueError: with the service's reason.
     """
-    url = f"http://127.0.0.1:{settings.port}/api/roster{'?check=1' if check else ''}"
+    url = f"http://127.0.0.1:{settings.port}/api/roster?{urlencode({'check': int(check), 'confirm': confirm})}"
     request = Request(url, b"", {"Authorization": f"token {settings.token}"})
     try:
-        with urlopen(request, timeout=ROSTER_SECONDS) as answer:  # noqa: S310
+        # No proxy of the environment stands between two programs of one pod.
+        with build_opener(ProxyHandler({})).open(request, timeout=ROSTER_SECONDS) as answer:
             return json.load(answer)
     except HTTPError as error:
         try:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from .ags import missing_scopes
 from .coursework import now
 from .errors import Refused
-from .members import all_members, full_name, iso, printable, recall
+from .members import all_members, full_name, iso, printable, services
 from .model import Column, Score
 from .uploads import check_assignment_name
 
@@ -57,9 +57,11 @@ def way(session: Session, *, lti13: bool, lti11: bool) -> Way:
         )
     if not lti13:
         return Way("none", "This course is not connected to an LMS.")
-    ags = recall(session, "ags")
+    ags = services(session).get("ags")
     if ags is None:
-        return Way("none", "No launch has told yet where the LMS takes grades: open the course once from the LMS.")
+        return Way(
+            "none", "No lecturer's launch has told yet where the LMS takes grades: open the course once from the LMS."
+        )
     if missing := missing_scopes(ags):
         return Way(
             "none", f"The LMS does not let this tool {missing}: its administrator allows it in the tool's settings."
@@ -108,29 +110,32 @@ def store(session: Session, name: str, wanted: Wanted) -> None:
     column = session.get(Column, check_assignment_name(name))
     if column is None:
         column = Column(
-            name=name, label="", maximum=0.0, lineitem="", state="waiting", reason="", attempts=0, next_attempt=None
-        )
+            name=name, label="", maximum=0.0, lineitem="", state="waiting", reason="", attempts=0, next_attempt=None,
+            failing_since=None, told_label="", told_maximum=None, lms_maximum=None,
+        )  # fmt: skip
         session.add(column)
+    rescaled = column.maximum != wanted.maximum
     if (column.label, column.maximum) != (wanted.label, wanted.maximum) or column.state != "made" or wanted.send:
         # Also if it was made: somebody may have deleted it in the LMS.
         column.label, column.maximum = wanted.label, wanted.maximum
         column.state, column.reason, column.attempts, column.next_attempt = "waiting", "", 0, now()
+        column.failing_since = None
     session.flush()
     rows = {row.user: row for row in session.scalars(select(Score).where(Score.assignment == name))}
     for user in wanted.scores.keys() - rows.keys():
         rows[user] = Score(
             assignment=name, user=user, score=None, comment="", timestamp=now(), state="unsent", reason="", attempts=0,
-            next_attempt=None, uncertain=False, sent_at=None, sent_value="",
+            next_attempt=None, failing_since=None, uncertain=False, sent_at=None, sent_value="",
         )  # fmt: skip
         session.add(rows[user])
     for row in rows.values():
-        _want(row, column.maximum, wanted)
+        _want(row, column.maximum, wanted, rescaled=rescaled)
 
 
-def _want(row: Score, maximum: float, wanted: Wanted) -> None:
+def _want(row: Score, maximum: float, wanted: Wanted, *, rescaled: bool) -> None:
     score = wanted.scores.get(row.user, row.score)
     comment = wanted.comments.get(row.user, row.comment)
-    same = (row.score, row.comment) == (score, comment)
+    same = (row.score, row.comment) == (score, comment) and not rescaled
     row.score, row.comment = score, comment
     if row.sent_value == value_of(row, maximum) or (score is None and not row.sent_value):
         row.state, row.reason, row.next_attempt = "sent" if row.sent_value else "unsent", "", None
@@ -144,11 +149,16 @@ def _want(row: Score, maximum: float, wanted: Wanted) -> None:
             queue(row)
 
 
-def queue(row: Score) -> None:
-    """Let a score be sent, as a new one."""
+def queue(row: Score, after: datetime | None = None) -> None:
+    """Let a score be sent, as a new one.
+
+    :param after: when the LMS may have stamped the score that it has, if it has changed it by itself (UTC).
+    """
     # The LMS refuses what is not newer than what it has.
-    row.timestamp = max(now(), row.timestamp + _LATER) if row.sent_value or row.attempts else now()
+    earlier = [row.timestamp] if row.sent_value or row.attempts else []
+    row.timestamp = max([now(), *(time + _LATER for time in (*earlier, after) if time)])
     row.state, row.reason, row.attempts, row.next_attempt, row.uncertain = "waiting", "", 0, now(), False
+    row.failing_since = None
 
 
 def value_of(row: Score, maximum: float) -> str:
@@ -160,6 +170,19 @@ def wake_waiting(session: Session) -> None:
     """Try at once what waits, since something has changed that it may have waited for."""
     session.execute(update(Column).where(Column.state == "waiting").values(next_attempt=now()))
     session.execute(update(Score).where(Score.state == "waiting").values(next_attempt=now()))
+
+
+def start_over(session: Session) -> None:
+    """Forget what the LMS has, since the course is another one there now: a lecturer sends the scores anew."""
+    session.execute(
+        update(Column).values(
+            lineitem="", state="waiting", reason="", attempts=0, next_attempt=now(), failing_since=None, told_label="",
+            told_maximum=None, lms_maximum=None,
+        )
+    )  # fmt: skip
+    session.execute(
+        update(Score).values(state="unsent", reason="", next_attempt=None, uncertain=False, sent_at=None, sent_value="")
+    )
 
 
 def document(session: Session, how: Way) -> dict[str, Any]:

@@ -25,3 +25,12 @@ def user_name(issuer: str, subject: str) -> str:
 def is_subject(value: object) -> bool:
     """Say whether a value can be somebody's identifier, by the rules of the login."""
     return isinstance(value, str) and bool(value.strip()) and len(value) <= MAX_SUBJECT and value.isprintable()
+
+
+def subject_of(value: object) -> str:
+    """Read somebody's identifier: the specifications want a text, some LMSs send a number.
+
+    :returns: the text; '' if it is no identifier.
+    """
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    return str(text) if is_subject(text) else ""

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from html import unescape
 from pathlib import Path
@@ -29,8 +29,9 @@ MAX_PAGES = 1000
 TOKEN_MARGIN_SECONDS = 60
 ASSERTION_SECONDS = 300
 MAX_REASON = 300
-# 4xx that may be different next time.
+# 4xx that may be different next time, and 5xx that are no server's own.
 _PASSING = {401, 408, 425, 429}
+_AWAY = {502, 503, 504}
 _LINK = re.compile(r'<([^>]*)>((?:\s*;\s*[\w*-]+\s*=\s*(?:"[^"]*"|[^",;\s]+))*)')
 _REL = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^",;\s]+))', re.IGNORECASE)
 
@@ -43,9 +44,10 @@ class LmsError(Exception):
     :param final: it will not do it next time either.
     :param uncertain: it may have done it all the same.
     :param retry_after: seconds that it wants to be left alone, or None.
+    :param refusal: it is a refusal if the LMS says the same for long: Moodle answers 500 for a locked grade.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what can be said of a failure
         self,
         reason: str,
         *,
@@ -53,11 +55,12 @@ class LmsError(Exception):
         final: bool = False,
         uncertain: bool = False,
         retry_after: float | None = None,
+        refusal: bool = False,
     ) -> None:
         """Keep all of it."""
         super().__init__(reason)
         self.reason, self.status, self.final = reason, status, final
-        self.uncertain, self.retry_after = uncertain, retry_after
+        self.uncertain, self.retry_after, self.refusal = uncertain, retry_after, refusal
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,11 @@ class Lms13:
         """
         self._registration, self._http, self._clock = registration, http, clock
         self._tokens: dict[str, tuple[str, float]] = {}
+        self._ahead = timedelta(0)
+
+    def now(self) -> datetime:
+        """Tell the time (UTC, without a zone): by the LMS's clock where that is known to be ahead."""
+        return datetime.fromtimestamp(self._clock(), UTC).replace(tzinfo=None) + self._ahead
 
     async def request(  # noqa: PLR0913 - an HTTP request has that many parts
         self,
@@ -140,6 +148,10 @@ class Lms13:
         for attempt in (1, 2):
             token = await self._token(scope)
             answer = await self._http.send(method, url, {**headers, "Authorization": f"Bearer {token}"}, body)
+            if date := _date(answer.headers.get("Date", "")):
+                # It is cut to seconds, and refuses a score that is not newer than what it has.
+                ours = datetime.fromtimestamp(self._clock(), UTC).replace(tzinfo=None)
+                self._ahead = max(date - ours, timedelta(0))
             if answer.code == 401 and attempt == 1:
                 # It may have forgotten the token: one more with a new one.
                 self._tokens.pop(scope, None)
@@ -275,23 +287,51 @@ def failure(answer: HTTPResponse) -> LmsError:
         final=300 <= answer.code < 500 and answer.code not in _PASSING,
         uncertain=answer.code >= 500,
         retry_after=_retry_after(answer, time.time()),
+        refusal=answer.code >= 500 and answer.code not in _AWAY,
     )
 
 
 def _reason(answer: HTTPResponse) -> str:
-    """Read the LMS's own words: a field of JSON, or the text of a page."""
+    """Read the LMS's own words: a field of JSON, the text of a page, or the status line's, as Moodle does with `[]`."""
     text = answer.body.decode("utf-8", "replace")
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
-        document = None
-    if isinstance(document, dict):
-        names = ("error_description", "reason", "message", "detail", "error")
-        text = next((value for name in names if isinstance(value := document.get(name), str)), text)
-    else:
         text = unescape(re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", text, flags=re.DOTALL | re.IGNORECASE))
-    text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-    return text[:MAX_REASON] or answer.reason or "no reason given"
+    else:
+        text = _said(document) or text * bool(document)
+    return _in_words(text) or _in_words(_phrase(answer)) or "no reason given"
+
+
+def _said(document: object) -> str:
+    """Find words in JSON: in the usual fields, or in those of what a list of errors holds first."""
+    if isinstance(document, dict):
+        names = ("error_description", "reason", "message", "detail", "error", "errors")
+        return next((said for name in names if (said := _said(document.get(name)))), "")
+    if isinstance(document, list):
+        return _said(document[0]) if document else ""
+    return document if isinstance(document, str) else ""
+
+
+def _phrase(answer: HTTPResponse) -> str:
+    """Return the reason phrase, which Moodle writes in UTF-8 and HTTP reads as ISO 8859-1."""
+    phrase = answer.reason or ""
+    try:
+        return phrase.encode("latin-1").decode()
+    except UnicodeError:
+        return phrase
+
+
+def _in_words(text: str) -> str:
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:MAX_REASON]
+
+
+def _date(value: str) -> datetime | None:
+    try:
+        at = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return at.astimezone(UTC).replace(tzinfo=None) if at.tzinfo else at
 
 
 def _kind(answer: HTTPResponse) -> str:
@@ -305,10 +345,7 @@ def _retry_after(answer: HTTPResponse, now: float) -> float | None:
         return None
     if value.isascii() and value.isdigit():
         return float(min(int(value), 86400))
-    try:
-        at = parsedate_to_datetime(value)
-    except ValueError:
+    at = _date(value)
+    if at is None:
         return None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)
-    return min(max((at - datetime.fromtimestamp(now, UTC)).total_seconds(), 0.0), 86400.0)
+    return min(max((at.replace(tzinfo=UTC) - datetime.fromtimestamp(now, UTC)).total_seconds(), 0.0), 86400.0)

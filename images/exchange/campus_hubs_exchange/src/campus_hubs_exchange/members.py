@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from html import unescape
+from html.entities import html5
 from typing import Any
 
 from sqlalchemy import select
@@ -13,12 +16,16 @@ from sqlalchemy.orm import Session
 
 from .coursework import now
 from .errors import Refused
-from .identity import USER, is_subject
+from .identity import USER, subject_of
 from .model import Member, PlatformFact
-from .roles import COURSE_ROLES
+from .roles import COURSE_ROLES, TEACHERS
 
 MAX_TEXT = 512
 MAX_URL = 2048
+# With its semicolon: "R&D" and "AT&T" are no escapes.
+_ESCAPE = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,31});")
+# Moodle escapes names once, an import into it may have done so before.
+_ESCAPED_TIMES = 3
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,9 @@ class Launched:
     """What a launch says about a person and about the course's services at the LMS.
 
     :param at: when the hub took it (UTC, without a zone).
+    :param issued_at: when the LMS issued it (seconds since 1970).
+    :param context: id, title and label of the LMS's course; empty if it has none.
+    :param services: nrps_url and ags, as far as the launch has them.
     """
 
     subject: str
@@ -36,7 +46,9 @@ class Launched:
     email: str = ""
     outcome_url: str = ""
     outcome_sourcedid: str = ""
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    issued_at: float = 0.0
+    context: Mapping[str, str] = field(default_factory=dict)
+    services: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_launched(document: object) -> Launched:
@@ -46,35 +58,42 @@ def read_launched(document: object) -> Launched:
     """
     if not isinstance(document, dict):
         raise Refused(400, "The body is not a JSON object.")
-    if not is_subject(document.get("subject")):
+    subject = subject_of(document.get("subject"))
+    if not subject:
         raise Refused(400, "subject wants 1 to 255 printable characters.")
     if document.get("role") not in COURSE_ROLES:
         raise Refused(400, f"role wants one of {', '.join(COURSE_ROLES)}.")
-    facts: dict[str, Any] = {}
+    services: dict[str, Any] = {}
     if nrps_url := _url(document, "nrps_url"):
-        facts["nrps_url"] = nrps_url
+        services["nrps_url"] = nrps_url
     ags = _object(document, "ags")
     if lineitems := _url(ags, "lineitems"):
         scopes = ags.get("scopes")
         if not isinstance(scopes, list) or not all(isinstance(scope, str) for scope in scopes):
             raise Refused(400, "ags.scopes wants a list of texts.")
-        facts["ags"] = {"lineitems": lineitems, "scopes": sorted(scopes)}
-    outcome = _object(document, "outcome")
+        services["ags"] = {"lineitems": lineitems, "scopes": sorted(scopes)}
+    outcome, context = _object(document, "outcome"), _object(document, "context")
+    at = _time(document, "launched_at")
     return Launched(
-        subject=document["subject"],
+        subject=subject,
         role=document["role"],
-        at=_time(document, "launched_at"),
-        given_name=_text(document, "given_name"),
-        family_name=_text(document, "family_name"),
-        email=_text(document, "email"),
+        at=at,
+        given_name=_name(document, "given_name"),
+        family_name=_name(document, "family_name"),
+        email=_name(document, "email"),
         outcome_url=_url(outcome, "url"),
         outcome_sourcedid=_text(outcome, "sourcedid", 4 * MAX_TEXT),
-        facts=facts,
+        issued_at=(_time(document, "issued_at") if document.get("issued_at") else at).replace(tzinfo=UTC).timestamp(),
+        # The id is compared: it stays as the LMS has it.
+        context={"id": _text(context, "id"), "title": plain(context.get("title")), "label": plain(context.get("label"))}
+        if context.get("id")
+        else {},
+        services=services,
     )
 
 
 def launched(session: Session, user: str, what: Launched) -> bool:
-    """Enrol a person, or follow what changed.
+    """Enrol a person, or follow what changed. Launches may come again, and late: an older one changes nothing.
 
     :param user: the hub's user name.
     :returns: whether anything changed.
@@ -83,20 +102,21 @@ def launched(session: Session, user: str, what: Launched) -> bool:
     if not USER.fullmatch(user):
         raise Refused(400, "The user name wants a-z, 0-9, dot, underscore and hyphen, at most 64.")
     member = session.get(Member, user)
-    changed = remember(session, what.facts)
     if member is None:
         member = Member(
             user=user, hub_due=False, role="", active=False, since=what.at, given_name="", family_name="", email="",
-            outcome_url="", outcome_sourcedid="",
+            outcome_url="", outcome_sourcedid="", launched_at=None, confirmed_at=what.at,
         )  # fmt: skip
         session.add(member)
-    elif what.at < member.since:
+    elif what.at < max(member.since, member.launched_at or member.since):
         # A server that starts with an old session must not bring back what the LMS has changed since that launch.
-        return changed
+        return False
     if member.role != what.role or not member.active:
         member.since = what.at
+    member.launched_at, member.confirmed_at = what.at, max(member.confirmed_at, what.at)
     # Sessions that the hub has not ended yet are older than this launch, and it has taken their place.
-    wanted: dict[str, Any] = {"subject": what.subject, "role": what.role, "active": True, "hub_due": False}
+    member.hub_due = False
+    wanted: dict[str, Any] = {"subject": what.subject, "role": what.role, "active": True}
     # An LMS may hide in a launch what it tells in the roster: empty is no news.
     if what.given_name or what.family_name:
         wanted |= {"given_name": what.given_name, "family_name": what.family_name}
@@ -105,7 +125,34 @@ def launched(session: Session, user: str, what: Launched) -> bool:
     # A launch from another link, or as a lecturer, has none; the one that was there is still right.
     if what.outcome_url and what.outcome_sourcedid:
         wanted |= {"outcome_url": what.outcome_url, "outcome_sourcedid": what.outcome_sourcedid}
-    return update(member, wanted) or changed
+    changed = update(member, wanted)
+    return (what.role in TEACHERS and _follow_services(session, what)) or changed
+
+
+def services(session: Session) -> dict[str, Any]:
+    """Return where the LMS's services are: context, issued_at, nrps_url, ags, as far as staff's launches told them."""
+    return recall(session, "services") or {}
+
+
+def _follow_services(session: Session, what: Launched) -> bool:
+    """Keep what a launch by staff says about the course's services, unless a newer one has said it already."""
+    known = services(session)
+    if what.issued_at < known.get("issued_at", 0) or not (what.context or what.services):
+        return False
+    # A launch may come from a link without a service that others have; another course of the LMS has its own only.
+    kept = {} if is_elsewhere(known, {"context": what.context, **what.services}) else known
+    new = {**kept, **what.services, "context": what.context or kept.get("context", {}), "issued_at": what.issued_at}
+    remember(session, {"services": new})
+    return {**new, "issued_at": 0} != {**known, "issued_at": 0}
+
+
+def is_elsewhere(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Say whether services are of another course of the LMS than those before: by the context, else by the address."""
+    ids = [(one.get("context") or {}).get("id") for one in (before, after)]
+    if all(ids):
+        return ids[0] != ids[1]
+    addresses = [(one.get("ags") or {}).get("lineitems") for one in (before, after)]
+    return all(addresses) and addresses[0] != addresses[1]
 
 
 def update(member: Member, wanted: Mapping[str, Any]) -> bool:
@@ -188,6 +235,24 @@ def _text(document: Mapping[str, Any], name: str, limit: int = MAX_TEXT) -> str:
     if value is not None and not isinstance(value, str):
         raise Refused(400, f"{name} wants a text.")
     return printable(value, limit)
+
+
+def _name(document: Mapping[str, Any], name: str) -> str:
+    _text(document, name)
+    return plain(document.get(name))
+
+
+def plain(value: object) -> str:
+    """Make a text of people's that can be stored and shown: names that the LMS has escaped for HTML are not any more.
+
+    Moodle's roster says `&amp;` where its launch says `&`; both are one name.
+    """
+    text = value if isinstance(value, str) else ""
+    for _ in range(_ESCAPED_TIMES):
+        text = _ESCAPE.sub(
+            lambda match: unescape(match[0]) if match[0][1] == "#" else html5.get(match[0][1:], match[0]), text
+        )
+    return printable(text)
 
 
 def printable(value: object, limit: int = MAX_TEXT) -> str:

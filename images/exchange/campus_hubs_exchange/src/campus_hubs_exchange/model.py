@@ -36,6 +36,10 @@ class Member(Base):
     active: Mapped[bool]
     since: Mapped[datetime]
     """When they came, left or changed their role, the last of these (UTC)."""
+    launched_at: Mapped[datetime | None]
+    """When the hub took their newest launch (UTC)."""
+    confirmed_at: Mapped[datetime]
+    """When a launch or a roster said last that they are in the course (UTC)."""
     outcome_url: Mapped[str]
     """LTI 1.1 Basic Outcomes: where this person's score goes ..."""
     outcome_sourcedid: Mapped[str]
@@ -124,6 +128,14 @@ class Column(Base):
     reason: Mapped[str]
     attempts: Mapped[int]
     next_attempt: Mapped[datetime | None]
+    failing_since: Mapped[datetime | None]
+    """Since when each attempt has failed for the same reason (UTC)."""
+    told_label: Mapped[str]
+    """What the LMS was told last, '' for nothing: where it says otherwise, a teacher has renamed the column ..."""
+    told_maximum: Mapped[float | None]
+    """... or changed its maximum."""
+    lms_maximum: Mapped[float | None]
+    """The maximum that the LMS had when the column was looked at last."""
 
 
 class Score(Base):
@@ -142,6 +154,8 @@ class Score(Base):
     reason: Mapped[str]
     attempts: Mapped[int]
     next_attempt: Mapped[datetime | None]
+    failing_since: Mapped[datetime | None]
+    """Since when each attempt has failed for the same reason (UTC)."""
     uncertain: Mapped[bool]
     """An attempt has begun of which the LMS's answer is not known."""
     sent_at: Mapped[datetime | None]

@@ -9,20 +9,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from .ags import Graded, place_column, send_score
+from .ags import Graded, Known, Placed, place_column, send_score
 from .coursework import now
 from .database import Database
 from .errors import Refused
 from .grades import queue, value_of, way
 from .hub import Hub
 from .lms import Http, Lms13, LmsError
-from .members import recall
+from .members import services
 from .model import Column, Member, Score
 from .outcomes import Consumer, send_total
 
@@ -35,6 +36,10 @@ SILENT_SECONDS = 5.0
 AT_ONCE = 4
 BATCH = 40
 HUB_PAUSE_SECONDS = 5.0
+# The same answer for so long is a refusal: a locked grade, which Moodle calls an error of its own.
+REFUSED_AFTER = timedelta(hours=1)
+# What the LMS has is not known: an attempt has begun, and may have arrived.
+UNKNOWN = "?"
 
 
 def pause(attempts: int) -> float:
@@ -107,7 +112,7 @@ class Outbox:
     # ---- LTI 1.3 ----
     async def _send_ags(self, lms: Lms13) -> None:
         ags = await self._database.read(
-            lambda session: recall(session, "ags") if way(session, lti13=True, lti11=False).kind == "ags" else None
+            lambda session: services(session)["ags"] if way(session, lti13=True, lti11=False).kind == "ags" else None
         )
         if ags is None:
             return
@@ -126,34 +131,31 @@ class Outbox:
         if self._left_alone():
             return
 
-        def begin(session: Session) -> tuple[str, float]:
+        def begin(session: Session) -> tuple[str, float, Known]:
             column = session.get_one(Column, name)
             column.attempts += 1
-            return column.label, column.maximum
+            return column.label, column.maximum, Known(column.lineitem, column.told_label, column.told_maximum)
 
-        label, maximum = await self._database.write(begin)
-        url, error = "", None
+        label, maximum, known = await self._database.write(begin)
+        placed, error = None, None
         try:
-            url = await place_column(lms, lineitems, name, label, maximum)
+            placed = await place_column(lms, lineitems, name, label, maximum, known)
         except LmsError as caught:
             error = self._note(caught)
+        time = lms.now()
 
         def end(session: Session) -> None:
             column = session.get_one(Column, name)
             if error is not None:
                 _failed(column, error)
-                if error.final:
+                if column.state == "refused":
                     _refuse_scores(session, name, f"The LMS refuses the column: {error.reason}")
-                return
-            if column.lineitem and column.lineitem != url:
-                # Somebody has deleted the old one, with all its scores.
-                for row in session.scalars(select(Score).where(Score.assignment == name)):
-                    if row.sent_value:
-                        queue(row)
-                    row.sent_value = ""
-            column.lineitem = url
-            if (column.label, column.maximum) == (label, maximum):
-                column.state, column.reason, column.next_attempt = "made", "", None
+            if placed is not None:
+                _placed(session, column, placed, time)
+                column.told_label, column.told_maximum = label, maximum
+                if (column.label, column.maximum) == (label, maximum):
+                    column.state, column.reason, column.next_attempt = "made", "", None
+                    column.failing_since = None
 
         await self._database.write(end)
         log.log(
@@ -169,17 +171,15 @@ class Outbox:
         begun = await self._database.write(lambda session: _begin_score(session, key))
         if begun is None:
             return
-        lineitem, graded, value, uncertain = begun
+        lineitem, graded, attempt = begun
         error = None
         try:
             await send_score(lms, lineitem, graded)
         except LmsError as caught:
             # An earlier attempt has arrived: it had the same time.
-            if not (caught.status == 409 and uncertain):
+            if not (caught.status == 409 and attempt.uncertain):
                 error = self._note(caught)
-        await self._database.write(
-            lambda session: _end_score(session, key, graded.timestamp, value, error, uncertain=uncertain)
-        )
+        await self._database.write(lambda session: _end_score(session, key, attempt, error))
         if error:
             log.warning("score of %s in %s: %s", key[1], key[0], error.reason)
         else:
@@ -197,7 +197,7 @@ class Outbox:
         begun = await self._database.write(lambda session: _begin_total(session, user))
         if begun is None:
             return
-        url, sourcedid, total, values = begun
+        url, sourcedid, total, attempts = begun
         error = None
         try:
             await send_total(self._http, consumer, url, sourcedid, total)
@@ -205,8 +205,8 @@ class Outbox:
             error = self._note(caught)
 
         def end(session: Session) -> None:
-            for assignment, (timestamp, value) in values.items():
-                _end_score(session, (assignment, user), timestamp, value, error, uncertain=False)
+            for assignment, attempt in attempts.items():
+                _end_score(session, (assignment, user), attempt, error)
 
         await self._database.write(end)
         log.log(logging.WARNING if error else logging.INFO, "total of %s: %s", user, error.reason if error else "sent")
@@ -263,9 +263,29 @@ def _hub_done(session: Session, user: str) -> None:
     session.get_one(Member, user).hub_due = False
 
 
+def _placed(session: Session, column: Column, placed: Placed, time: datetime) -> None:
+    """Take what is known of a column now, and have sent anew what the LMS has lost or changed by itself.
+
+    :param time: by the LMS's clock, later than whatever it has stamped on scores (UTC).
+    """
+    lost = bool(column.lineitem) and column.lineitem != placed.url
+    # With a new maximum Moodle rescales all scores, and takes none then that is older.
+    rescaled = None not in {column.lms_maximum, placed.maximum} and column.lms_maximum != placed.maximum
+    for row in session.scalars(select(Score).where(Score.assignment == column.name)):
+        # An attempt that may have arrived keeps its time, unless that counts no more.
+        restamp = row.state == "waiting" and (placed.changed or rescaled or not row.uncertain)
+        if restamp or (lost and row.sent_value) or (rescaled and row.state == "sent"):
+            queue(row, time)
+        if lost:
+            row.sent_value = ""
+    column.lineitem, column.lms_maximum = placed.url, placed.maximum
+
+
 def _failed(row: Column | Score, error: LmsError) -> None:
+    if row.reason != error.reason or row.failing_since is None:
+        row.failing_since = now()
     row.reason = error.reason
-    if error.final:
+    if error.final or (error.refusal and now() - row.failing_since >= REFUSED_AFTER):
         row.state, row.next_attempt = "refused", None
     else:
         row.next_attempt = now() + timedelta(seconds=max(pause(row.attempts), error.retry_after or 0.0))
@@ -276,7 +296,31 @@ def _refuse_scores(session: Session, assignment: str, reason: str) -> None:
         row.state, row.reason, row.next_attempt = "refused", reason, None
 
 
-def _begin_score(session: Session, key: tuple[str, str]) -> tuple[str, Graded, str, bool] | None:
+@dataclass(frozen=True)
+class _Attempt:
+    """An attempt that begins.
+
+    :param timestamp: of the row.
+    :param value: what the LMS has if it arrives.
+    :param before: what it has if it does not.
+    :param uncertain: whether an earlier attempt with this time may have arrived.
+    """
+
+    timestamp: datetime
+    value: str
+    before: str
+    uncertain: bool = False
+
+
+def _begin(row: Score, maximum: float) -> _Attempt:
+    """Write down that an attempt begins: if its answer is lost, the LMS may have anything."""
+    attempt = _Attempt(row.timestamp, value_of(row, maximum), row.sent_value, row.uncertain)
+    row.attempts += 1
+    row.sent_value = UNKNOWN
+    return attempt
+
+
+def _begin_score(session: Session, key: tuple[str, str]) -> tuple[str, Graded, _Attempt] | None:
     """Write down that an attempt begins; None if there is nothing to be sent any more."""
     row, column = session.get_one(Score, key), session.get_one(Column, key[0])
     member = session.get(Member, row.user)
@@ -286,35 +330,26 @@ def _begin_score(session: Session, key: tuple[str, str]) -> tuple[str, Graded, s
         row.state, row.next_attempt = "refused", None
         row.reason = "This person is no member of the course, by what launches and roster say."
         return None
-    uncertain = row.uncertain
-    row.attempts += 1
+    attempt = _begin(row, column.maximum)
     row.uncertain = True
     graded = Graded(member.subject, row.score, column.maximum, row.comment, row.timestamp)
-    return column.lineitem, graded, value_of(row, column.maximum), uncertain
+    return column.lineitem, graded, attempt
 
 
-def _end_score(  # noqa: PLR0913 - what is written down about an attempt
-    session: Session,
-    key: tuple[str, str],
-    timestamp: datetime,
-    value: str,
-    error: LmsError | None,
-    *,
-    uncertain: bool,
-) -> None:
-    """Write down how an attempt has ended.
-
-    :param uncertain: an earlier attempt may have arrived.
-    """
+def _end_score(session: Session, key: tuple[str, str], attempt: _Attempt, error: LmsError | None) -> None:
+    """Write down how an attempt has ended."""
     row = session.get_one(Score, key)
+    uncertain = error is not None and (attempt.uncertain or error.uncertain)
     if error is None:
-        row.sent_value, row.sent_at = value, now()
-    if row.timestamp != timestamp or row.state != "waiting":
+        row.sent_value, row.sent_at = attempt.value, now()
+    elif not uncertain and row.sent_value == UNKNOWN:
+        row.sent_value = attempt.before
+    if row.timestamp != attempt.timestamp or row.state != "waiting":
         # It was changed meanwhile; the new value goes its own way.
         return
-    row.uncertain = error is not None and not error.final and (uncertain or error.uncertain)
+    row.uncertain = uncertain
     if error is None:
-        row.state, row.reason, row.next_attempt = "sent", "", None
+        row.state, row.reason, row.next_attempt, row.failing_since = "sent", "", None, None
     else:
         _failed(row, error)
 
@@ -325,7 +360,7 @@ def _columns_are_made(session: Session) -> None:
         column.state, column.reason, column.next_attempt = "made", "", None
 
 
-def _begin_total(session: Session, user: str) -> tuple[str, str, float | None, dict[str, tuple[datetime, str]]] | None:
+def _begin_total(session: Session, user: str) -> tuple[str, str, float | None, dict[str, _Attempt]] | None:
     """Write down that an attempt begins; None if there is nothing to be sent, or nobody who would take it."""
     rows = list(session.scalars(select(Score).where(Score.user == user, Score.state.in_(("waiting", "sent")))))
     waiting = [row for row in rows if row.state == "waiting"]
@@ -345,7 +380,5 @@ def _begin_total(session: Session, user: str) -> tuple[str, str, float | None, d
     maxima = {row.assignment: session.get_one(Column, row.assignment).maximum for row in rows}
     graded = [(row.score, maxima[row.assignment]) for row in rows if row.score is not None]
     total = min(sum(score for score, _ in graded) / sum(maximum for _, maximum in graded), 1.0) if graded else None
-    for row in waiting:
-        row.attempts += 1
-    values = {row.assignment: (row.timestamp, value_of(row, maxima[row.assignment])) for row in waiting}
-    return member.outcome_url, member.outcome_sourcedid, total, values
+    attempts = {row.assignment: _begin(row, maxima[row.assignment]) for row in waiting}
+    return member.outcome_url, member.outcome_sourcedid, total, attempts

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 COURSE_ROLES: Final = ("instructor", "teaching_assistant", "student")
@@ -23,15 +24,31 @@ _HANDLES = {
     "administrator", "contentdeveloper", "instructor", "learner", "manager", "member", "mentor", "officer",
     "student", "teachingassistant",
 }  # fmt: skip
+# What somebody is elsewhere in the LMS.
+_ELSEWHERE = re.compile(
+    r"http://purl\.imsglobal\.org/vocab/lis/v2/(institution|system)/person#.*|urn:lti:(inst|sys)role:.*", re.DOTALL
+)
 _ASSISTS = re.compile(r"teachingassistant\w*|grader")
+NO_ROLES: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-def course_role(roles: Iterable[str]) -> str | None:
+def course_role(roles: Iterable[str], meanings: Mapping[str, str] = NO_ROLES) -> str | None:
     """Find the one role that counts: see `campus_hubs_login.roles`, which gives the reasons.
 
     :param roles: role URIs, URNs or short forms.
+    :param meanings: what roles of this LMS mean, each one of COURSE_ROLES.
     :returns: one of COURSE_ROLES, or None, if none of them is a role in the course.
     """
+    came = [stripped for role in roles if (stripped := role.strip())]
+    meant = {role: meanings[role] for role in came if role in meanings}
+    here = {meaning for role, meaning in meant.items() if not _ELSEWHERE.fullmatch(role)}
+    if standard := _standard_role(role for role in came if role not in meant):
+        here.add(standard)
+    found = here or set(meant.values())
+    return next((role for role in COURSE_ROLES if role in found), None)
+
+
+def _standard_role(roles: Iterable[str]) -> str | None:
     found = {role for role in map(_membership, roles) if role is not None}
     if not found:
         return None

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,16 +17,21 @@ from .coursework import now
 from .database import Database
 from .errors import Refused
 from .hub import Hub
-from .identity import is_subject, user_name
+from .identity import subject_of, user_name
 from .lms import Lms13, LmsError
-from .members import all_members, iso, printable, recall, remember, update
+from .members import all_members, iso, plain, printable, recall, remember, services, update
 from .model import Member
-from .roles import COURSE_ROLES, course_role
+from .roles import COURSE_ROLES, NO_ROLES, course_role
 
 log = logging.getLogger("exchange")
 
 SCOPE = "https://purl.imsglobal.org/spec/lti-nrps/scope/contextmembership.readonly"
 MEDIA_TYPE = "application/vnd.ims.lti-nrps.v2.membershipcontainer+json"
+# A roster that removes more than these, and more than half of the members, waits until somebody confirms it.
+UNCONFIRMED_REMOVALS = 5
+CONFIRM_ALL = "all"
+_STATUSES = {"active": True, "inactive": False, "deleted": False}
+_SHOWN_ROLES = 3
 
 
 @dataclass(frozen=True)
@@ -39,80 +47,169 @@ class Listed:
 
 
 @dataclass
+class Reading:
+    """What a roster says.
+
+    :param listed: who is active and has a role in the course, by user name.
+    :param unclear: user names of those of whom it says nothing usable: they stay what they are.
+    :param notes: what could not be used, in sentences.
+    """
+
+    listed: dict[str, Listed] = field(default_factory=dict)
+    unclear: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
 class Plan:
     """What a roster changes.
 
     :param joined: user names of who comes (again).
     :param left: user names of who goes.
+    :param waiting: user names of who would go, and stays until somebody confirms it.
     :param role_changed: {"user", "before", "after"} each.
     :param updated: user names of those of whom only name or e-mail changes.
     :param members: how many are active afterwards.
+    :param notes: what a lecturer should know, in sentences.
     """
 
     joined: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
     role_changed: list[dict[str, str]] = field(default_factory=list)
     updated: list[str] = field(default_factory=list)
     members: int = 0
+    notes: list[str] = field(default_factory=list)
 
     @property
     def changed(self) -> bool:
         """Whether there is anything to do."""
         return bool(self.joined or self.left or self.role_changed or self.updated)
 
-    def document(self, reason: str = "", *, available: bool = True) -> dict[str, Any]:
+    @property
+    def confirm(self) -> str:
+        """What confirms that these people leave, and no others; '' if nobody waits."""
+        return hashlib.sha256("\n".join(self.waiting).encode()).hexdigest()[:16] if self.waiting else ""
+
+    def document(self, context: Mapping[str, str], reason: str = "", *, available: bool = True) -> dict[str, Any]:
         """Write it for other programs."""
         return {
             "changed": self.changed,
             "joined": self.joined,
             "left": self.left,
+            "waiting": self.waiting,
+            "confirm": self.confirm,
             "role_changed": self.role_changed,
             "members": self.members,
+            "notes": self.notes,
+            "context": dict(context),
             "available": available,
             "reason": reason,
         }
 
 
-def read_members(issuer: str, pages: Iterable[object]) -> dict[str, Listed]:
-    """Read the membership containers (NRPS 2.0, section 2.2).
+def read_members(issuer: str, pages: Iterable[object], roles: Mapping[str, str] = NO_ROLES) -> Reading:
+    """Read the membership containers (NRPS 2.0, section 2.2), as LMSs write them: what is usable counts.
 
     :param issuer: identity of the LMS, for user names.
     :param pages: JSON documents.
-    :returns: who is active and has a role in the course, by user name.
     :raises LmsError: something is no membership container.
     """
-    listed: dict[str, Listed] = {}
+    entries: dict[str, list[Mapping[str, Any]]] = {}
+    nameless = 0
     for page in pages:
         members = page.get("members") if isinstance(page, dict) else None
         if not isinstance(members, list):
             raise LmsError("The LMS's roster is not in the format of NRPS 2.0.", final=True)
         for member in members:
-            if not isinstance(member, dict) or not is_subject(member.get("user_id")):
-                raise LmsError("The LMS's roster holds somebody without a usable user_id.", final=True)
-            roles = member.get("roles")
-            role = course_role([text for text in roles if isinstance(text, str)] if isinstance(roles, list) else [])
-            user = user_name(issuer, member["user_id"])
-            if role is None or member.get("status", "Active") != "Active":
-                # If somebody is on two pages because the roster has changed meanwhile, the later one counts.
-                listed.pop(user, None)
-                continue
-            given, family = printable(member.get("given_name")), printable(member.get("family_name"))
-            if not given and not family:
-                family = printable(member.get("name"))
-            listed[user] = Listed(user, member["user_id"], role, given, family, printable(member.get("email")))
-    return listed
+            subject = subject_of(member.get("user_id")) if isinstance(member, dict) else ""
+            if subject:
+                entries.setdefault(subject, []).append(member)
+            else:
+                nameless += 1
+    if nameless and not entries:
+        raise LmsError("The LMS's roster holds nobody with a usable user_id.", final=True)
+    reading, problems, odd = Reading(), Counter[str](), Counter[str]()
+    problems["without a usable user_id"] = nameless
+    for subject, found in entries.items():
+        user = user_name(issuer, subject)
+        listed, problem = _listed(user, subject, found, roles)
+        if listed is not None:
+            reading.listed[user] = listed
+        elif problem:
+            problems[problem] += 1
+            if problem == _NO_ROLE:
+                odd.update(role for entry in found for role in _roles(entry) or [])
+            else:
+                reading.unclear.add(user)
+    reading.notes = [f"The LMS's roster has {number} {text}." for text, number in problems.items() if number]
+    if odd:
+        names = ", ".join(printable(role, 100) for role, _ in odd.most_common(_SHOWN_ROLES))
+        reading.notes.append(f"Roles that mean nothing here: {names}.")
+    return reading
 
 
-def plan(session: Session, listed: Mapping[str, Listed]) -> Plan:
+_NO_ROLE = "without a role in the course, who are no members"
+
+
+def _listed(
+    user: str, subject: str, entries: list[Mapping[str, Any]], meanings: Mapping[str, str]
+) -> tuple[Listed | None, str]:
+    """Make one of somebody's entries: an LMS may have one for each role, group or page.
+
+    :returns: the person if they are in the course; else why not, '' if the LMS says clearly that they are not.
+    """
+    active = [entry for entry in entries if _is_active(entry.get("status"))]
+    if not active:
+        unknown = any(_is_active(entry.get("status")) is None for entry in entries)
+        return None, "with a status that is not known, who stay as they are" * unknown
+    roles = [_roles(entry) for entry in active]
+    if all(found is None for found in roles):
+        return None, "whose roles cannot be read, who stay as they are"
+    role = course_role([text for found in roles for text in found or []], meanings)
+    if role is None:
+        return None, _NO_ROLE
+    names = {key: next(filter(None, (plain(entry.get(key)) for entry in active)), "") for key in _NAMES}
+    if not names["given_name"] and not names["family_name"]:
+        names["family_name"] = names["name"]
+    return Listed(user, subject, role, names["given_name"], names["family_name"], names["email"]), ""
+
+
+_NAMES = ("given_name", "family_name", "name", "email")
+
+
+def _is_active(status: object) -> bool | None:
+    """Read a status: in any letters, as a URI, or missing, which means active (NRPS 2.0, section 2.2); else None."""
+    if status is None or status == "":
+        return True
+    return _STATUSES.get(re.split(r"[#/]", status)[-1].strip().lower()) if isinstance(status, str) else None
+
+
+def _roles(entry: Mapping[str, Any]) -> list[str] | None:
+    """Read roles: a list, or one text with commas as in LTI 1.1; None if it is neither."""
+    roles = entry.get("roles")
+    if isinstance(roles, str):
+        return [text for text in re.split(r"[,\s]+", roles) if text]
+    if not isinstance(roles, list):
+        return None
+    texts = [text for text in roles if isinstance(text, str)]
+    return texts if texts or not roles else None
+
+
+def plan(session: Session, reading: Reading, confirm: str = "") -> Plan:
     """Compare a roster with the members.
 
+    :param confirm: what a lecturer has confirmed: `Plan.confirm` as they saw it, or CONFIRM_ALL.
     :raises Refused: 409, if the roster would put everybody out, or was made for other user names.
     """
+    listed = reading.listed
     members = {member.user: member for member in all_members(session)}
     active = {user for user, member in members.items() if member.active}
     if active and not listed:
         raise Refused(
-            409, f"The LMS says that nobody is in the course, which has {len(active)} members. Nothing was changed."
+            409,
+            f"The LMS says that nobody is in the course, which has {len(active)} members. Nothing was changed. "
+            + " ".join(reading.notes),
         )
     by_subject = {member.subject: user for user, member in members.items()}
     for user, entry in listed.items():
@@ -120,7 +217,7 @@ def plan(session: Session, listed: Mapping[str, Listed]) -> Plan:
             raise Refused(
                 409, "The user names of the roster are not those of the launches: LTI_ISSUER is not the hub's issuer."
             )
-    result = Plan(members=len(listed))
+    result = Plan(notes=list(reading.notes))
     for user, entry in sorted(listed.items()):
         member = members.get(user)
         if member is None or not member.active:
@@ -129,37 +226,49 @@ def plan(session: Session, listed: Mapping[str, Listed]) -> Plan:
             result.role_changed.append({"user": user, "before": member.role, "after": entry.role})
         elif any(getattr(member, name) != value for name, value in _attributes(entry).items()):
             result.updated.append(user)
-    result.left = sorted(active - listed.keys())
+    result.left = sorted(active - listed.keys() - reading.unclear)
+    if len(result.left) > UNCONFIRMED_REMOVALS and 2 * len(result.left) > len(active):
+        result.left, result.waiting = [], result.left
+        if confirm in {CONFIRM_ALL, result.confirm}:
+            result.left, result.waiting = result.waiting, []
+        else:
+            result.notes.append(
+                f"{len(result.waiting)} of {len(active)} members are not on the LMS's roster any more. "
+                "That is more than half: they stay until a lecturer confirms that they leave."
+            )
+    result.members = len(active | listed.keys()) - len(result.left)
     return result
 
 
-def carry_out(session: Session, listed: Mapping[str, Listed]) -> Plan:
+def carry_out(session: Session, reading: Reading, confirm: str = "") -> Plan:
     """Make the members what the roster says; raises what `plan` raises."""
-    result = plan(session, listed)
+    # Held here: the session itself forgets what nobody holds, and would ask for ten thousand one by one.
+    members = {member.user: member for member in all_members(session)}
+    result, listed = plan(session, reading, confirm), reading.listed
     for user in result.left:
-        member = session.get_one(Member, user)
+        member = members[user]
         member.active, member.since, member.hub_due = False, now(), True
     for change in result.role_changed:
-        member = session.get_one(Member, change["user"])
+        member = members[change["user"]]
         member.role, member.since = change["after"], now()
         if COURSE_ROLES.index(change["after"]) > COURSE_ROLES.index(change["before"]):
             # Demoted: their server has what their old role has. The next launch starts one that fits the new role.
             member.hub_due = True
     for user in result.joined:
-        entry, existing = listed[user], session.get(Member, user)
+        entry, existing = listed[user], members.get(user)
         if existing is None:
-            existing = Member(
+            existing = members[user] = Member(
                 user=user, subject=entry.subject, given_name="", family_name="", email="", outcome_url="",
-                outcome_sourcedid="", hub_due=False,
+                outcome_sourcedid="", hub_due=False, launched_at=None,
             )  # fmt: skip
             session.add(existing)
         elif existing.role == entry.role:
             # What the hub has not ended yet is right again.
             existing.hub_due = False
-        existing.role, existing.active, existing.since = entry.role, True, now()
-    session.flush()
+        existing.role, existing.active, existing.since, existing.confirmed_at = entry.role, True, now(), now()
     for user, entry in listed.items():
-        update(session.get_one(Member, user), _attributes(entry))
+        update(members[user], _attributes(entry))
+        members[user].confirmed_at = now()
     return result
 
 
@@ -173,72 +282,88 @@ def _attributes(entry: Listed) -> dict[str, str]:
 class Roster:
     """Brings the members up to date, one run at a time."""
 
-    def __init__(self, database: Database, hub: Hub, lms: Lms13 | None, *, issuer: str, url: str) -> None:
+    def __init__(  # noqa: PLR0913
+        self, database: Database, hub: Hub, lms: Lms13 | None, *, issuer: str, url: str, roles: Mapping[str, str]
+    ) -> None:
         """Take what is needed.
 
         :param lms: None for an LTI 1.1 course.
         :param issuer: identity of the LMS, for user names.
         :param url: of the roster; empty means that launches tell it.
+        :param roles: what roles that only this LMS has mean, see `course_role`.
         """
         self._database, self._hub, self._lms, self._issuer, self._url = database, hub, lms, issuer, url
+        self._roles = roles
         self._lock = asyncio.Lock()
 
-    async def synchronise(self, *, check: bool) -> dict[str, Any]:
+    async def synchronise(self, *, check: bool, confirm: str = "") -> dict[str, Any]:
         """Read the roster and follow it.
 
         :param check: only say what would change.
+        :param confirm: see `plan`.
         :returns: the plan's document; `available` is false if this course can have no roster (yet).
         :raises Refused: 502, if the LMS fails; 409 if what it says cannot be right. Nothing has changed then.
         """
         async with self._lock:
-            url, count = await self._database.read(
+            url, context, count = await self._database.read(
                 lambda session: (
-                    self._url or recall(session, "nrps_url") or "",
+                    self._address(session),
+                    services(session).get("context", {}),
                     sum(member.active for member in all_members(session)),
                 )
             )
             if (reason := self._why_not(url)) or self._lms is None:
-                return Plan(members=count).document(reason, available=False)
+                return Plan(members=count).document(context, reason, available=False)
             try:
-                result = await self._follow(self._lms, url, check=check)
+                result = await self._follow(self._lms, url, check=check, confirm=confirm)
             except (LmsError, Refused) as error:
                 reason = str(error)
                 log.warning("roster: %s", reason)
                 if not check:
                     await self._note(error=reason)
                 raise Refused(error.status if isinstance(error, Refused) else 502, f"Roster: {reason}") from None
-            return result.document()
+            return result.document(context)
 
-    async def _follow(self, lms: Lms13, url: str, *, check: bool) -> Plan:
+    async def _follow(self, lms: Lms13, url: str, *, check: bool, confirm: str) -> Plan:
         pages = [page async for page in lms.pages(url, [SCOPE], accept=MEDIA_TYPE)]
-        listed = read_members(self._issuer, pages)
+        reading = read_members(self._issuer, pages, self._roles)
         if check:
-            return await self._database.read(lambda session: plan(session, listed))
-        result = await self._database.write(lambda session: carry_out(session, listed))
-        await self._note(error="")
+            return await self._database.read(lambda session: plan(session, reading, confirm))
+        result = await self._database.write(lambda session: carry_out(session, reading, confirm))
+        await self._note(error="", last_sync=iso(now()), notes=result.notes, confirm=result.confirm)
         log.info(
-            "roster: %d pages, %d members, %d joined, %d left, %d roles changed",
-            len(pages), len(listed), len(result.joined), len(result.left), len(result.role_changed),
+            "roster: %d pages, %d members, %d joined, %d left, %d wait to be confirmed, %d roles changed",
+            len(pages), len(reading.listed), len(result.joined), len(result.left), len(result.waiting),
+            len(result.role_changed),
         )  # fmt: skip
         try:
-            await self._hub.prepare_homes(listed)
+            await self._hub.prepare_homes(reading.listed)
         except Refused as error:
             # Homes are made at the first start as well, only later.
             log.warning("roster: %s", error)
         return result
 
-    def is_available(self, session: Session) -> bool:
-        """Say whether the roster can be read."""
-        return not self._why_not(self._url or recall(session, "nrps_url") or "")
+    def document(self, session: Session) -> dict[str, Any]:
+        """Write down how the last look into the LMS's roster went, for other programs."""
+        state = recall(session, "roster") or {}
+        return {
+            "available": not self._why_not(self._address(session)),
+            "last_sync": state.get("last_sync"),
+            "error": state.get("error", ""),
+            "notes": state.get("notes", []),
+            "confirm": state.get("confirm", ""),
+            "context": services(session).get("context", {}),
+        }
+
+    def _address(self, session: Session) -> str:
+        return str(self._url or services(session).get("nrps_url", ""))
 
     def _why_not(self, url: str) -> str:
         if self._lms is None:
             return "LTI 1.1 has no roster: people become members when they open the course."
-        return "" if url else "The roster's address is not known yet: open the course once from the LMS."
+        return "" if url else "The roster's address is not known yet: a lecturer opens the course once from the LMS."
 
-    async def _note(self, *, error: str) -> None:
-        def note(session: Session) -> None:
-            roster = recall(session, "roster") or {}
-            remember(session, {"roster": {**roster, "error": error, **({} if error else {"last_sync": iso(now())})}})
-
-        await self._database.write(note)
+    async def _note(self, **state: object) -> None:
+        await self._database.write(
+            lambda session: remember(session, {"roster": {**(recall(session, "roster") or {}), **state}})
+        )

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .roles import COURSE_ROLES
+
 MEBIBYTE = 1024 * 1024
 
 
@@ -26,6 +28,7 @@ class Settings:
     :param key_dir: folder with private.pem and jwks.json (LTI 1.3).
     :param consumer_dir: folder with consumer_key and shared_secret (LTI 1.1), or None.
     :param nrps_url: the roster's URL; empty means that launches tell it.
+    :param lti_roles: what roles that only this LMS has mean in the course.
     :param lti_issuer: identity of the LMS that the hub makes user names from, if it is not the platform's issuer.
     """
 
@@ -40,6 +43,7 @@ class Settings:
     key_dir: Path = Path("/etc/campus-hubs/lti13")
     consumer_dir: Path | None = None
     nrps_url: str = ""
+    lti_roles: Mapping[str, str] = field(default_factory=dict)
     lti_issuer: str = ""
 
     @classmethod
@@ -60,6 +64,7 @@ class Settings:
             key_dir=Path(environment.get("LTI13_KEY_DIR", "/etc/campus-hubs/lti13")),
             consumer_dir=Path(folder) if (folder := environment.get("LTI11_CONSUMER_DIR", "")) else None,
             nrps_url=environment.get("NRPS_URL", ""),
+            lti_roles=_roles(environment.get("LTI_ROLES", "")),
             lti_issuer=environment.get("LTI_ISSUER", ""),
         )
 
@@ -98,3 +103,13 @@ def _platform(text: str) -> Mapping[str, Any]:
     if not isinstance(platform, dict) or not all(isinstance(platform.get(key), str) for key in wanted):
         raise ValueError(f"LTI13_PLATFORM wants an object with {', '.join(wanted)}")
     return platform
+
+
+def _roles(text: str) -> Mapping[str, str]:
+    try:
+        roles = json.loads(text or "{}")
+    except ValueError:
+        raise ValueError("LTI_ROLES is not JSON") from None
+    if not isinstance(roles, dict) or not set(map(str, roles.values())) <= set(COURSE_ROLES):
+        raise ValueError(f"LTI_ROLES wants an object whose values are of {', '.join(COURSE_ROLES)}")
+    return roles

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import requests
 
@@ -46,9 +46,14 @@ class Exchange:
         """Return `members` and `roster` (last_sync, error, available)."""
         return self._ask("GET", "members")
 
-    def sync_roster(self) -> dict[str, Any]:
-        """Ask the LMS who is in the course; return who joined, left, changed."""
-        return self._ask("POST", "roster")
+    def sync_roster(self, confirm: str = "") -> dict[str, Any]:
+        """Ask the LMS who is in the course; return who joined, left, changed, and who waits to be confirmed.
+
+        Args:
+            confirm: what the exchange gave for those who wait, to let them leave.
+
+        """
+        return self._ask("POST", f"roster?{urlencode({'confirm': confirm})}")
 
     def grades(self) -> dict[str, Any]:
         """Return what was sent to the LMS, by assignment and student."""

@@ -170,7 +170,8 @@ class SyncRoster(CoursePage):
     async def post(self) -> None:
         """Ask the LMS who is in the course."""
         try:
-            done = await asyncio.to_thread(Exchange.of_environment().sync_roster)
+            confirm = self.get_body_argument("confirm", "")
+            done = await asyncio.to_thread(Exchange.of_environment().sync_roster, confirm)
         except ExchangeApiError as error:
             self.back(f"The roster was not updated: {error}")
             return
