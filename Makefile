@@ -35,6 +35,8 @@ lab-down: ## Remove the lab and put the machine's settings back
 # ---- tests ----
 test: lint unit sanity e2e ## Everything, as CI runs it (the lab's nodes are made anew)
 
+UNIT_MARKERS := not full
+test-full: UNIT_MARKERS := full or not full
 test-full: lint unit sanity bare-lab ## As test, with what takes too long for CI
 	$(call step,molecule with all tests,E2E_MARKERS='full or not full' molecule test --destroy never)
 
@@ -47,7 +49,7 @@ lint: $(VENV)/.ready ## ansible-lint, yamllint, ruff, mypy, shellcheck, changelo
 	$(call step,changelog fragments,antsibull-changelog lint)
 
 unit: $(VENV)/.ready browser ## Unit and chart tests
-	$(call step,unit tests,pytest -q tests/unit)
+	$(call step,unit tests,pytest -q tests/unit -m "$(UNIT_MARKERS)")
 
 sanity: $(VENV)/.ready ## ansible-test sanity and the docs build, on a copy of what git tracks
 	$(call step,ansible-test sanity and docs,tests/sanity/run)

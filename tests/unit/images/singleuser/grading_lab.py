@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import itertools
 import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from email.message import Message
@@ -19,6 +23,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import requests
+from campus_hubs_lab import gradebook
 
 ROOT = Path(__file__).parents[4]
 ETC = ROOT / "images/singleuser/etc"
@@ -27,6 +32,8 @@ TOKEN = "token-of-a-grader"
 COURSE = "python-ws26"
 # A uid of its own, whose processes nothing else counts, that may read the interpreter wherever it lies.
 NOBODY = 64321
+# nbgrader looks for alembic there.
+os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 _USERS = itertools.count(NOBODY)
 
 
@@ -47,6 +54,97 @@ def as_in_a_pod(processes: int) -> list[str]:
         *[f"--inh-caps=-all,{caps}", f"--ambient-caps={caps}", f"--bounding-set=-all,{caps}"],
         *["prlimit", f"--nproc={processes}", "--core=0"],
     ]
+
+
+ZYGOTE = """
+import json, os, runpy, signal, sys, traceback
+import jsonschema, nbclient, nbconvert, nbformat, nbgrader.apps, requests, sqlalchemy, tornado.httpserver, zmq.asyncio
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+for line in sys.stdin:
+    wish = json.loads(line)
+    pid = os.fork()
+    if pid:
+        print(pid, flush=True)
+        continue
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.setsid()
+    for number, path in enumerate((os.devnull, wish["out"], wish["err"])):
+        os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
+    os.environ.clear()
+    os.environ.update(wish["env"])
+    os.chdir(wish["cwd"])
+    sys.path[:0] = wish["env"]["PYTHONPATH"].split(os.pathsep)
+    sys.argv = [wish["module"], *wish["arguments"]]
+    code = 0
+    try:
+        runpy.run_module(wish["module"], run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with open(wish["end"] + ".new", "w") as end:
+        end.write(str(code))
+    os.rename(wish["end"] + ".new", wish["end"])
+    os._exit(code)
+"""
+
+
+class Zygote:
+    """Runs modules in processes of their own that need not import nbgrader first, which takes most of their time.
+
+    What is preloaded is others' code only, and nothing of it has run.
+    """
+
+    def __init__(self) -> None:
+        """Start it when it is needed first."""
+        self._process: subprocess.Popen[str] | None = None
+        self._lock = threading.Lock()
+
+    def start(self, module: str, *arguments: str, env: dict[str, str], cwd: Path, place: Path) -> int:
+        """Start `python -m module`; return its process id. `place` gets out, err, and end with its exit code."""
+        with self._lock:
+            if self._process is None:
+                command = [sys.executable, "-c", ZYGOTE]
+                self._process = subprocess.Popen(  # noqa: S603
+                    command,
+                    env={**os.environ, "USER": "nobody"},
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+                atexit.register(self._process.kill)
+            assert self._process.stdin
+            assert self._process.stdout
+            wish = {"module": module, "arguments": arguments, "env": env, "cwd": str(cwd)}
+            wish |= {name: str(place / name) for name in ("out", "err", "end")}
+            self._process.stdin.write(json.dumps(wish) + "\n")
+            self._process.stdin.flush()
+            return int(self._process.stdout.readline())
+
+    def run(
+        self, module: str, *arguments: str, env: dict[str, str], cwd: Path, timeout: float = 3600
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `python -m module` to its end."""
+        with tempfile.TemporaryDirectory() as name:
+            place = Path(name)
+            pid = self.start(module, *arguments, env=env, cwd=cwd, place=place)
+            end = time.monotonic() + timeout
+            while not (place / "end").exists():
+                alive = Path(f"/proc/{pid}").exists()
+                if (not alive and not (place / "end").exists()) or time.monotonic() > end:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                    (place / "end").write_text("-9")
+                time.sleep(0.05)
+            code = int((place / "end").read_text())
+            out, err = ((place / each).read_text(errors="replace") for each in ("out", "err"))
+            return subprocess.CompletedProcess([module, *arguments], code, out, err)
+
+
+zygote = Zygote()
 
 
 class Agent:
@@ -74,24 +172,31 @@ class Agent:
             "SANDBOX_ADDRESS": "127.0.0.1",
             "SANDBOX_PORT": str(self.port),
         }
-        prefix = as_in_a_pod(processes) if processes else []
-        command = [*prefix, sys.executable, "-m", "campus_hubs_lab.sandbox"]
-        self.process = subprocess.Popen(command, env=environment, cwd=folder)  # noqa: S603
+        if processes:
+            command = [*as_in_a_pod(processes), sys.executable, "-m", "campus_hubs_lab.sandbox"]
+            self._process = subprocess.Popen(command, env=environment, cwd=folder)  # noqa: S603
+            self.pid = self._process.pid
+        else:
+            place = folder.with_name(f"{folder.name}-said")
+            place.mkdir()
+            self.pid = zygote.start("campus_hubs_lab.sandbox", env=environment, cwd=folder, place=place)
         self.url = f"http://127.0.0.1:{self.port}"
-        end = time.monotonic() + 30
+        end = time.monotonic() + 300
         while True:
             try:
-                if requests.get(f"{self.url}/healthz", timeout=1).ok:
+                if requests.get(f"{self.url}/healthz", timeout=10).ok:
                     break
-            except requests.ConnectionError:
+            except requests.RequestException:
                 assert time.monotonic() < end
-                assert self.process.poll() is None
+                assert Path(f"/proc/{self.pid}").exists()
                 time.sleep(0.05)
 
     def close(self) -> None:
         """End it."""
-        self.process.kill()
-        self.process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        if hasattr(self, "_process"):
+            self._process.wait()
 
 
 class Raw:
@@ -304,30 +409,22 @@ class Course:
             "JUPYTERHUB_USER": user,
         }
 
-    def run(self, *command: str, user: str = "ugrader", **extra: str) -> subprocess.CompletedProcess[str]:
-        """Run a program as in the grader's pod."""
-        return subprocess.run(  # noqa: S603
-            command,
-            env={**self.environment(user=user), **extra},
-            cwd=self.home,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+    def run(
+        self, module: str, *arguments: str, user: str = "ugrader", **extra: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `python -m module` as in the grader's pod."""
+        return zygote.run(module, *arguments, env={**self.environment(user=user), **extra}, cwd=self.home)
 
     def action(self, *arguments: str, user: str = "ugrader", **extra: str) -> dict[str, Any]:
         """Press a button of formgrader."""
-        done = self.run(sys.executable, "-m", "campus_hubs_lab.action", *arguments, user=user, **extra)
+        done = self.run("campus_hubs_lab.action", *arguments, user=user, **extra)
         assert done.stdout, done.stderr
         result: dict[str, Any] = json.loads(done.stdout)
         return result
 
     def prepare(self) -> None:
         """Make folders and gradebook, as a grader's server does when it starts."""
-        script = f"from campus_hubs_lab import gradebook as g; g.prepare(g.course_root(), {COURSE!r})"
-        done = self.run(sys.executable, "-c", script)
-        assert done.returncode == 0, done.stderr
+        gradebook.prepare(self.root, COURSE)
 
     def assignment(self, name: str = "ps1") -> None:
         """Write the lecturer's version: two tasks with hidden tests of 2 and 3 points, and one to grade by hand (4)."""
@@ -378,10 +475,9 @@ class Course:
 
     def scores(self, student: str, name: str = "ps1") -> dict[str, float | None]:
         """Return the automatic score by grade id."""
-        from campus_hubs_lab.gradebook import db_url  # noqa: PLC0415
         from nbgrader.api import Gradebook  # noqa: PLC0415
 
-        with Gradebook(db_url(self.root), COURSE) as book:
+        with Gradebook(gradebook.db_url(self.root), COURSE) as book:
             (notebook,) = book.find_submission(name, student).notebooks
             return {grade.cell.name: grade.auto_score for grade in notebook.grades}
 

@@ -109,7 +109,7 @@ def test_a_second_button_gets_a_sentence(released: Course) -> None:
 
 def test_the_command_line_respects_it_too(released: Course) -> None:
     holder = Grader(released.root, "*", user="uother")
-    done = released.run(sys.executable, "-m", "nbgrader", "generate_assignment", "ps1", "--force")
+    done = released.run("nbgrader", "generate_assignment", "ps1", "--force")
     holder.stop()
     assert done.returncode != 0
     assert "Somebody else is collecting ps1" in done.stderr
@@ -188,7 +188,7 @@ def test_a_student_is_told_when_work_was_not_taken(course: Course, refusal: str)
     folder = course.home / "ps1"
     folder.mkdir()
     (folder / "sums.ipynb").write_text(json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
-    done = course.run(sys.executable, "-m", "nbgrader", "submit", "ps1", COURSE_ROLE="student")
+    done = course.run("nbgrader", "submit", "ps1", COURSE_ROLE="student")
     assert bool(done.returncode) is bool(refusal), done.stderr
     if refusal:
         assert f"Your work was NOT submitted. The exchange refuses: {refusal}" in done.stderr

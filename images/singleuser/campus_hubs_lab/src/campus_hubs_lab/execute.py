@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import stat
 import tarfile
 import tempfile
 import time
@@ -20,8 +19,11 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import nbformat
 import requests
 from nbgrader.preprocessors import Execute
+from nbgrader.utils import is_grade, is_solution
 from traitlets import Integer
 
+from .autograde import ABOUT
+from .files import regular_files
 from .sandbox import MAX_PROCESSES, error_output
 
 if TYPE_CHECKING:
@@ -30,21 +32,27 @@ if TYPE_CHECKING:
 
     from nbformat import NotebookNode
 
-# Seconds: to connect; for the hub to start a pod; beyond what the sandbox may take for its own time-outs.
+# Seconds: to connect; for the hub to start a pod; that the pod lives longer than it may take for the run.
 CONNECT: Final = 10
 START: Final = 90
 SLACK: Final = 30
-# Bytes: of the answer as a whole; of what one error output holds.
+# Seconds that a pod lives if the hub does not say it.
+LIFE: Final = 900
+# Bytes: of the answer as a whole; of what errors of one cell hold.
 MAX_ANSWER: Final = 64 * 1024**2
-MAX_ERROR: Final = 64 * 1024
+MAX_ERROR: Final = 512 * 1024
 
 WHY: Final = {
     "too many processes": f"This cell started more than {MAX_PROCESSES} processes; all were ended.",
     "kernel died": "The notebook's kernel died in this cell. It has probably used more memory than a submission may.",
     "stuck": "This cell ran into its time limit and could not be interrupted.",
     "deadline": "The notebook has used up the time that a whole submission may take.",
-    "no kernel": "The notebook's kernel did not start.",
     "refused": "The sandbox did not take the submission.",
+}
+# Ends that say nothing about the submission.
+NOT_ITS_FAULT: Final = {
+    "no kernel": "The notebook's kernel did not start",
+    "busy": "The node had so little time that the sandbox's life was over before the submission had used its own",
 }
 LOST: Final = "The sandbox ended while this cell was running."
 AFTERWARDS: Final = "This cell was not run: the notebook had ended before, see the error above."
@@ -75,6 +83,8 @@ class Sandbox:
         self._hub.trust_env = False
         self._hub.headers["Authorization"] = f"token {token}"
         self._name = self._address = self._token = ""
+        # Seconds that the pod lives.
+        self.life = float(LIFE)
 
     def __enter__(self) -> Sandbox:
         """Wait for a pod.
@@ -95,6 +105,7 @@ class Sandbox:
             time.sleep(min(5, self._patience))
         said = answer.json()
         self._name, self._address, self._token = said["name"], said["url"], said["token"]
+        self.life = float(said.get("seconds") or LIFE)
         return self
 
     def __exit__(
@@ -173,10 +184,10 @@ class SandboxExecute(Execute):  # type: ignore[misc] # nbgrader has no complete 
     next. All that goes wrong inside of the sandbox is an error of the cell where it happened, and graded so.
     """
 
-    total_timeout = Integer(600, help="Seconds that all cells of a notebook may take together.").tag(config=True)
+    total_timeout = Integer(600, help="Seconds of its own time that all cells of a notebook may take.").tag(config=True)
     queue_timeout = Integer(600, help="Seconds to wait for a free sandbox.").tag(config=True)
     max_files_size = Integer(100 * 1024**2, help="Bytes of the files beside the notebook.").tag(config=True)
-    max_output_size = Integer(1024**2, help="Bytes of output that one cell may have.").tag(config=True)
+    max_output_size = Integer(1024**2, help="Bytes of output that are kept of one cell.").tag(config=True)
 
     def preprocess(
         self,
@@ -195,10 +206,17 @@ class SandboxExecute(Execute):  # type: ignore[misc] # nbgrader has no complete 
             SandboxError: there is no sandbox.
 
         """
-        cells = {i: cell for i, cell in enumerate(nb.cells) if cell.cell_type == "code" and cell.source.strip()}
-        for cell in nb.cells:
-            if cell.cell_type == "code":
-                cell.outputs, cell.execution_count = [], None
+        about = nb.metadata.get(ABOUT, {})
+        returned, problem = set(about.get("returned", [])), about.get("problem")
+        cells = {}
+        for index, cell in enumerate(nb.cells):
+            if cell.cell_type != "code":
+                continue
+            cell.outputs, cell.execution_count = [], None
+            if is_grade(cell) and not is_solution(cell) and cell.metadata.nbgrader.grade_id in returned:
+                _add_error(cell, problem or "This cell was deleted from the hand-in. It was put back, and scores 0.")
+            elif cell.source.strip() and not problem:
+                cells[index] = cell
         if not cells:
             return nb, resources
         folder = Path((resources or {}).get("metadata", {}).get("path") or ".")
@@ -208,21 +226,25 @@ class SandboxExecute(Execute):  # type: ignore[misc] # nbgrader has no complete 
             raise SandboxError(
                 "Submissions are only run in sandboxes, which there are none of outside of a hub."
             ) from error
-        with tempfile.TemporaryFile() as archive:
-            self._pack(nb, folder, archive)
+        with Sandbox(api, token, self.queue_timeout, self.log.info) as sandbox, tempfile.TemporaryFile() as archive:
+            self._pack(nb, cells, folder, sandbox.life - SLACK, archive)
             archive.seek(0)
-            with Sandbox(api, token, self.queue_timeout, self.log.info) as sandbox:
-                events = sandbox.run(archive, self.total_timeout + (self.startup_timeout or 60) + SLACK)
-                self._read(cells, events, sandbox.why_ended)
+            self._read(cells, sandbox.run(archive, sandbox.life), sandbox.why_ended)
         return nb, resources
 
-    def _pack(self, nb: NotebookNode, folder: Path, archive: IO[bytes]) -> None:
+    def _pack(
+        self, nb: NotebookNode, cells: dict[int, NotebookNode], folder: Path, patience: float, archive: IO[bytes]
+    ) -> None:
         """Write the request for the sandbox."""
+        # A notebook that only has what is to be run.
+        v4: Any = nbformat.v4
+        to_run = [cell if i in cells else v4.new_raw_cell() for i, cell in enumerate(nb.cells)]
         request = {
-            "notebook": nb,
+            "notebook": {**nb, "cells": to_run},
             "timeout": self.timeout,
             "deadline": self.total_timeout,
-            "startup_timeout": self.startup_timeout or 60,
+            "patience": patience,
+            "startup_timeout": patience,
             "error_on_timeout": self.error_on_timeout,
             "extra_arguments": self.extra_arguments,
             "max_output": self.max_output_size,
@@ -233,15 +255,15 @@ class SandboxExecute(Execute):  # type: ignore[misc] # nbgrader has no complete 
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))
             size = 0
-            for path in sorted(folder.rglob("*")):
-                # Links may point anywhere; notebooks hold the hidden tests of those already graded.
-                if not stat.S_ISREG(path.lstat().st_mode) or path.suffix == ".ipynb" or _through_link(path, folder):
-                    continue
+            # Small ones first: what is too much is left out. Notebooks hold the hidden tests of those already graded.
+            files = [path for path in regular_files(folder, links=False) if path.suffix != ".ipynb"]
+            for path in sorted(files, key=lambda p: (p.stat().st_size, p)):
                 size += path.stat().st_size
                 if size > self.max_files_size:
-                    raise SandboxError(
-                        f"The submission was not run: its files are larger than {self.max_files_size} bytes."
+                    self.log.warning(
+                        "Left out, since the files are larger than %s bytes: %s", self.max_files_size, path.name
                     )
+                    continue
                 entry = tar.gettarinfo(path, f"files/{path.relative_to(folder)}")
                 entry.mode, entry.uid, entry.gid, entry.uname, entry.gname = 0o644, 0, 0, "", ""
                 with path.open("rb") as file:
@@ -254,6 +276,7 @@ class SandboxExecute(Execute):  # type: ignore[misc] # nbgrader has no complete 
         waiting = dict(cells)
         started: int | None = None
         end: str | None = None
+        said = ""
         for event in events:
             index = event.get("cell")
             # bool is an int.
@@ -263,17 +286,19 @@ class SandboxExecute(Execute):  # type: ignore[misc] # nbgrader has no complete 
             elif type(event.get("start")) is int and event["start"] in waiting:
                 started = event["start"]
             elif isinstance(event.get("end"), str):
-                end = event["end"]
+                end, said = event["end"], str(event.get("message") or "")[:500]
                 break
         if end == "" and not waiting:
             return
+        if end in NOT_ITS_FAULT and (end == "busy" or started is None):
+            raise SandboxError(f"{NOT_ITS_FAULT[end]}{said and f' ({said})'}. Autograde it again.")
         if end in WHY:
-            reason = WHY[end]
+            reason = WHY[end] + (f" ({said})" if said else "")
         elif end == "":
             reason = "The sandbox did not say what this cell has put out."
         else:
             reason = why_ended() or LOST
-        broken = started if started is not None and end != "no kernel" else min(cells)
+        broken = started if started is not None else min(cells)
         self.log.error("The submission was not run to its end, cell %s: %s", broken + 1, reason)
         _add_error(cells[broken], reason)
         for index, cell in waiting.items():
@@ -289,7 +314,7 @@ class SandboxExecute(Execute):  # type: ignore[misc] # nbgrader has no complete 
         if kept is None or not isinstance(outputs, list) or len(kept) < len(outputs):
             _add_error(cell, "The sandbox's answer for this cell was malformed.")
         elif len(json.dumps(kept)) > 2 * self.max_output_size + MAX_ERROR:
-            _add_error(cell, f"This cell has put out more than {self.max_output_size} bytes.")
+            _add_error(cell, f"The sandbox's answer for this cell has more than {self.max_output_size} bytes.")
         else:
             cell.outputs = kept
 
@@ -300,11 +325,6 @@ def _message(answer: requests.Response) -> str:
         return str(answer.json()["message"])
     except (ValueError, KeyError, TypeError):
         return f"the hub answered {answer.status_code} {answer.reason}"
-
-
-def _through_link(path: Path, folder: Path) -> bool:
-    """Tell whether a folder on the way is a link."""
-    return any(parent.is_symlink() for parent in path.parents if parent != folder and folder in parent.parents)
 
 
 def _add_error(cell: NotebookNode, sentence: str) -> None:

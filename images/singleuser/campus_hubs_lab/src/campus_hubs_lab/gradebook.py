@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +13,7 @@ from nbgrader.api import Gradebook, MissingEntry
 from .places import course_root
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = ["assignments", "course_root", "enrol", "maximum", "prepare"]
 
@@ -20,6 +21,9 @@ FOLDERS: Final = ("source", "release", "submitted", "autograded", "feedback")
 # Seconds that a writer waits for another.
 BUSY: Final = 60
 # Between nodes there is no shared memory, which SQLite's write-ahead log needs (sqlite.org/wal.html).
+_NOTES: Final = (
+    "hand_in_note (assignment TEXT, student TEXT, about TEXT, text TEXT, PRIMARY KEY (assignment, student, about))"
+)
 _NETWORK: Final = ("nfs", "cifs", "smb", "ceph", "fuse", "9p", "gluster", "lustre", "beegfs")
 
 
@@ -98,29 +102,76 @@ def names(member: Mapping[str, Any]) -> tuple[str | None, str | None]:
     return first or None, last or None
 
 
+def note(root: Path | str, assignment: str, student: str, about: str, sentences: Sequence[str]) -> None:
+    """Keep what was found in a hand-in, in place of what was kept before.
+
+    Args:
+        root: the course's folder.
+        assignment: its name.
+        student: user name.
+        about: the part that it is about: "collect", "autograde" or a notebook.
+        sentences: none = nothing to say.
+
+    """
+    with closing(sqlite3.connect(Path(root) / "gradebook.db", timeout=BUSY)) as db, db:
+        db.execute(f"CREATE TABLE IF NOT EXISTS {_NOTES}")
+        key = (assignment, student, about)
+        db.execute("DELETE FROM hand_in_note WHERE assignment = ? AND student = ? AND about = ?", key)
+        if sentences:
+            db.execute("INSERT INTO hand_in_note VALUES (?, ?, ?, ?)", (*key, " ".join(sentences)))
+
+
+def notes(root: Path) -> dict[tuple[str, str], str]:
+    """Return what is kept about hand-ins, by assignment and student."""
+    kept: dict[tuple[str, str], str] = {}
+    with closing(sqlite3.connect(root / "gradebook.db", timeout=BUSY)) as db, db:
+        db.execute(f"CREATE TABLE IF NOT EXISTS {_NOTES}")
+        for assignment, student, text in db.execute(
+            "SELECT assignment, student, text FROM hand_in_note ORDER BY about"
+        ):
+            kept[assignment, student] = f"{kept.get((assignment, student), '')} {text}".strip()
+    return kept
+
+
 def assignments(root: Path, course: str) -> list[dict[str, Any]]:
-    """Return name, maximum and, by student, score and what is missing, for each assignment.
+    """Return name, maximum and, by student, score, what is missing and what was found, for each assignment.
 
     A score counts when it is complete: autograded, and graded by hand where that is asked for. Otherwise it is None,
     which takes nothing away from what was sent before.
     """
+    kept = notes(root)
     with Gradebook(db_url(root), course) as book:
-        return [_assignment(book, assignment) for assignment in book.assignments]
+        return [_assignment(root, book, assignment, kept) for assignment in book.assignments]
 
 
-def _assignment(book: Gradebook, assignment: Any) -> dict[str, Any]:  # noqa: ANN401 - nbgrader's
+def _assignment(
+    root: Path,
+    book: Gradebook,
+    assignment: Any,  # noqa: ANN401 - nbgrader's
+    kept: Mapping[tuple[str, str], str],
+) -> dict[str, Any]:
     scores: dict[str, float | None] = {}
     missing: dict[str, str] = {}
-    for submission in book.assignment_submissions(assignment.name):
+    name = assignment.name
+    graded = _students(root / "autograded", name)
+    for submission in book.assignment_submissions(name):
         student = submission.student.id
-        if submission.needs_manual_grade:
-            scores[student], missing[student] = None, "is still to be graded by hand"
-        elif not any(notebook.grades for notebook in submission.notebooks):
+        if student not in graded or not any(notebook.grades for notebook in submission.notebooks):
             scores[student], missing[student] = None, "is still to be autograded"
+        elif submission.needs_manual_grade:
+            scores[student], missing[student] = None, "is still to be graded by hand"
         else:
             penalty = submission.late_submission_penalty or 0.0
             scores[student] = max(0.0, float(submission.score) - penalty)
-    return {"name": assignment.name, "maximum": float(assignment.max_score), "scores": scores, "missing": missing}
+    for student in _students(root / "submitted", name) - scores.keys():
+        scores[student], missing[student] = None, "is still to be autograded"
+    found = {student: text for (of, student), text in kept.items() if of == name}
+    return {"name": name, "maximum": float(assignment.max_score), "scores": scores, "missing": missing, "notes": found}
+
+
+def _students(folder: Path, assignment: str) -> set[str]:
+    """Return who has a folder of an assignment."""
+    return {path.name for path in folder.glob("*") if (path / assignment).is_dir()}
 
 
 def maximum(root: Path, course: str, assignment: str) -> float | None:

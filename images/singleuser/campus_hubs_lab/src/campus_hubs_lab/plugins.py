@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import glob
+import json
 import os
 import re
+import shutil
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -17,7 +20,7 @@ import ngshare_exchange.exchange
 import requests
 from nbconvert.filters import markdown2html
 from nbgrader.converters.base import BaseConverter
-from nbgrader.exchange import ExchangeError
+from nbgrader.utils import parse_utc
 from ngshare_exchange import (
     ExchangeCollect,
     ExchangeFetchAssignment,
@@ -29,13 +32,15 @@ from ngshare_exchange import (
 )
 from traitlets.log import get_logger
 
-from . import gradebook, options
+from . import autograde, gradebook, options
 from .client import Exchange, ExchangeApiError
+from .files import encode_files, listed, place_of, regular_files, write_files
 from .isolation import isolate
 from .locks import AssignmentBusyError, assignment_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from datetime import datetime
 
 TEACHERS = {"instructor", "teaching_assistant"}
 # Seconds: to connect, and for an answer; a submission may be 100 MB.
@@ -82,19 +87,22 @@ def configure(c: Any) -> None:  # noqa: ANN401 - traitlets' Config
         c.CourseDirectory.root = str(root)
         c.CourseDirectory.db_url = gradebook.db_url(root)
         _guard_converters()
+        autograde.install()
         values, refused = options.read(root)
         for name, value in values.items():
             owner, trait = name.split(".")
             c[owner][trait] = value
         for sentence in refused:
             get_logger().warning("%s", sentence)
-    # Strangers' code runs in sandboxes only; the rest is nbgrader's own list.
+    # The exporter puts hand-ins right; strangers' code runs in sandboxes only; the rest is nbgrader's own list.
+    c.Autograde.exporter_class = "campus_hubs_lab.autograde.HandInExporter"
+    c.Autograde.sanitize_preprocessors = []
     c.Autograde.autograde_preprocessors = [
         "campus_hubs_lab.execute.SandboxExecute",
         "nbgrader.preprocessors.IgnorePattern",
         "nbconvert.preprocessors.ClearMetadataPreprocessor",
         "nbgrader.preprocessors.LimitOutput",
-        "nbgrader.preprocessors.SaveAutoGrades",
+        "campus_hubs_lab.autograde.SaveGrades",
         "nbgrader.preprocessors.AssignLatePenalties",
         "nbgrader.preprocessors.CheckCellMetadata",
     ]
@@ -189,34 +197,47 @@ def _request(
     return None
 
 
-def inside(files: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Check that all files of an answer lie where they belong.
+class _Files:
+    """How assignments and hand-ins become files and back; the structure below their folder stays as it is."""
 
-    Raises:
-        ExchangeError: one is named like a place elsewhere.
+    def decode_dir(
+        self,
+        src_dir: list[dict[str, Any]],
+        dest_dir: str,
+        ignore: Callable[[str, str, int], bool] | None = None,
+        noclobber: bool = False,
+    ) -> list[str]:
+        """Write files; return what was left out."""
+        folder = Path(dest_dir)
 
-    """
-    for file in files:
-        path = PurePosixPath(str(file.get("path")))
-        if path.is_absolute() or ".." in path.parts or not path.parts:
-            raise ExchangeError(f"A file is called {str(path)!r}, which lies outside of the assignment.")
-    return files
+        def keep(path: PurePosixPath, size: int) -> bool:
+            target = folder / path
+            return not (noclobber and target.is_file()) and not (ignore and ignore(str(target), path.name, size))
+
+        left_out = write_files(src_dir, folder, keep)
+        for each in left_out:
+            self.log.error("Left out: %s", each)  # type: ignore[attr-defined] # of an exchange step
+        return left_out
+
+    def encode_dir(self, src_dir: str, ignore: Callable[[str, str, int], bool] | None = None) -> dict[str, str]:
+        """Read files for the exchange."""
+        # What people hand in has folders of our own making; what is released has been through nbgrader's own rules.
+        patterns = self.coursedir.ignore if ignore else []  # type: ignore[attr-defined]
+        files, problems = encode_files(Path(src_dir), patterns, ignore)
+        for each in problems:
+            self.log.warning("Left out: %s", each)  # type: ignore[attr-defined]
+        return {"user": self.username, "files": json.dumps(files)}  # type: ignore[attr-defined]
 
 
-class _Inside:
-    def decode_dir(self, src_dir: list[dict[str, Any]], dest_dir: str, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
-        super().decode_dir(inside(src_dir), dest_dir, *args, **kwargs)  # type: ignore[misc]
-
-
-class FetchAssignment(_Inside, ExchangeFetchAssignment):  # type: ignore[misc] # ngshare_exchange has no types
+class FetchAssignment(_Files, ExchangeFetchAssignment):  # type: ignore[misc] # ngshare_exchange has no types
     """Fetches an assignment."""
 
 
-class FetchFeedback(_Inside, ExchangeFetchFeedback):  # type: ignore[misc]
+class FetchFeedback(_Files, ExchangeFetchFeedback):  # type: ignore[misc]
     """Fetches feedback."""
 
 
-class Submit(ExchangeSubmit):  # type: ignore[misc]
+class Submit(_Files, ExchangeSubmit):  # type: ignore[misc]
     """Submits; what the exchange has not taken is an error, not only a line in a log that no student sees."""
 
     def copy_files(self) -> None:
@@ -231,8 +252,19 @@ class Submit(ExchangeSubmit):  # type: ignore[misc]
         if self.timestamp is None:
             self.fail(f"Your work was NOT submitted. {getattr(self, 'refusal', '')}")
 
+    def do_copy(self, src: str, dest: str, log: object = None) -> None:
+        """Keep a copy. By now the work is submitted: what cannot be copied is left out."""
+        for file in regular_files(Path(src), self.coursedir.ignore):
+            target = Path(dest) / file.relative_to(src)
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(file, target)
+            except OSError as error:
+                self.log.warning("Not copied: %s", error)
+        Path(dest).mkdir(parents=True, exist_ok=True)
 
-class Collect(_Inside, ExchangeCollect):  # type: ignore[misc]
+
+class Collect(_Files, ExchangeCollect):  # type: ignore[misc]
     """Collects submissions, alone, with everybody's name in the gradebook; one bad submission does not stop it."""
 
     def start(self) -> None:
@@ -244,15 +276,83 @@ class Collect(_Inside, ExchangeCollect):  # type: ignore[misc]
                 self.log.warning("The names of who is in the course are as before: %s", error)
             super().start()
 
-    def do_copy(self, src: list[dict[str, Any]], dest: str) -> None:
-        """Write one submission."""
-        try:
-            super().do_copy(src, dest)
-        except ExchangeError as error:
-            self.log.error("The submission in %s was not collected: %s", dest, error)
+    def copy_files(self) -> None:
+        """Collect each."""
+        records, course = self.src_records, self.coursedir
+        self.log.info("There are %s submissions of %s.", len(records), course.assignment_id)
+        for record in records:
+            student = str(record["student_id"])
+            try:
+                if len(place_of(student).parts) > 1:
+                    raise ValueError("its student's name is no name of a folder")
+                notes = self._collect(student, record["timestamp"])
+            except Exception as error:
+                self.log.exception("The submission of %s was not collected", student)
+                notes = [f"It was not collected: {error or type(error).__name__}"]
+            if notes is not None:
+                gradebook.note(course.root, course.assignment_id, student, "collect", notes)
+
+    def _collect(self, student: str, stamp: datetime) -> list[str] | None:
+        """Collect one submission if it is newer than what is there; return sentences, None if nothing was done."""
+        course = self.coursedir
+        folder = Path(course.format_path(course.submitted_directory, student, course.assignment_id))
+        known = _timestamp(folder)
+        if folder.is_dir() and not folder.is_symlink() and (not self.update or (known is not None and stamp <= known)):
+            self.log.info("No newer submission to collect: %s %s", student, course.assignment_id)
+            return None
+        submission = self._get_submission(course.course_id, course.assignment_id, student)
+        if submission is None:
+            return [f"The newest submission was not collected. {getattr(self, 'refusal', '')}"]
+        # The last is the time stamp that nbgrader adds; there is no other.
+        *files, time = submission["files"]
+        ours = {PurePosixPath(time["path"])}
+        names = [f.get("path") if isinstance(f, dict) else None for f in files]
+        named_as_ours = [
+            n for n in names if isinstance(n, str) and {PurePosixPath(n), *PurePosixPath(n).parents} & ours
+        ]
+        files = [f for f, n in zip(files, names, strict=True) if n not in named_as_ours]
+        new = folder.with_name(f".{folder.name}.new")
+        _clear(folder.parent)
+        shutil.rmtree(new, ignore_errors=True)
+        left_out = self.decode_dir([*files, time], str(new))
+        # As it always is with a submission that was fetched and sent back.
+        left_out += [f"{name!r} (the time stamp has this name)" for name in named_as_ours if "/" in name]
+        if folder.is_dir() and not folder.is_symlink():
+            shutil.rmtree(folder)
+        else:
+            _set_aside(folder)
+        new.rename(folder)
+        self.log.info("Collected: %s %s", student, course.assignment_id)
+        return [f"Left out of what was handed in: {listed(left_out)}."] if left_out else []
 
 
-class ReleaseAssignment(ExchangeReleaseAssignment):  # type: ignore[misc]
+def _timestamp(folder: Path) -> datetime | None:
+    """Return when the submission in a folder was made, if it says so."""
+    try:
+        text = (folder / "timestamp.txt").read_text(encoding="utf-8").strip()
+        stamp: datetime | None = parse_utc(text) if text else None
+    except (OSError, ValueError, OverflowError):
+        return None
+    return stamp
+
+
+def _clear(folder: Path) -> None:
+    """Make a folder, whatever has its name."""
+    if folder.is_symlink() or not folder.is_dir():
+        _set_aside(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _set_aside(path: Path) -> None:
+    """Keep what stands in the way under another name, which nbgrader does not look at."""
+    if os.path.lexists(path):
+        number = 1
+        while os.path.lexists(aside := path.with_name(f".{path.name}.{number}")):
+            number += 1
+        path.rename(aside)
+
+
+class ReleaseAssignment(_Files, ExchangeReleaseAssignment):  # type: ignore[misc]
     """Releases an assignment, alone, and has its column made in the LMS."""
 
     def start(self) -> None:
@@ -283,7 +383,29 @@ class ReleaseAssignment(ExchangeReleaseAssignment):  # type: ignore[misc]
 
 
 class ReleaseFeedback(ExchangeReleaseFeedback):  # type: ignore[misc]
-    """Releases feedback, and sends the grades along if the course wants that."""
+    """Releases feedback, and sends the grades along if the course wants that; one bad one does not stop the others."""
+
+    def copy_files(self) -> None:
+        """Release each.
+
+        Raises:
+            ExchangeError: some were not released.
+
+        """
+        course = self.coursedir
+        failed = []
+        step: Any = self
+        pattern: str = step.src_path
+        for folder in sorted(glob.glob(pattern)):  # noqa: PTH207 - a pattern and all
+            student = Path(folder).parent.name
+            self.src_path = course.format_path(course.feedback_directory, student, course.assignment_id)
+            try:
+                super().copy_files()
+            except Exception as error:
+                self.log.error("The feedback for %s was not released: %s", student, error)
+                failed.append(student)
+        if failed:
+            self.fail(f"The feedback for {listed(failed)} was not released; the log says why.")
 
     def start(self) -> None:
         """Release."""

@@ -5,7 +5,9 @@
 `GET /healthz` says whether it is up. `POST /run` (`Authorization: token $SANDBOX_TOKEN`), once, with a tar archive:
 
 - `request.json`: `{"notebook": {...}, "timeout": seconds per cell or null, "deadline": seconds for all cells,
-  "startup_timeout": seconds, "error_on_timeout": {...}, "max_output": bytes per cell, "extra_arguments": [..]}`
+  "patience": seconds on the clock for all of it, "startup_timeout": seconds, "error_on_timeout": {...},
+  "max_output": bytes that are kept of a cell's outputs, "extra_arguments": [..]}`. Seconds per cell and for all cells
+  are the notebook's own: what it waits for a processor does not count (see `owntime`).
 - `files/...`: what lies beside the notebook.
 
 The answer is a line of JSON per event, written as it happens, so that the reader knows where it ended if it ends early:
@@ -19,6 +21,7 @@ tokens, limits), and the reader, who believes nothing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import hmac
 import json
@@ -31,15 +34,19 @@ import tarfile
 import tempfile
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty
 from typing import Any, Final
 
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionComplete, CellTimeoutError, DeadKernelError
 from nbclient.util import ensure_async
 from nbformat import NotebookNode, from_dict
 from tornado import web
 from tornado.httpserver import HTTPServer
+
+from .outputs import Outputs
+from .owntime import OwnTime
 
 PORT: Final = 8889
 # Bytes of the archive that is taken.
@@ -52,100 +59,100 @@ GRACE: Final = 5
 # Processes at a time, this one included; and seconds between two looks.
 MAX_PROCESSES: Final = 256
 LOOK: Final = 0.1
-ENDS: Final = ("kernel died", "too many processes", "stuck", "deadline", "no kernel", "refused")
+ENDS: Final = ("kernel died", "too many processes", "stuck", "deadline", "busy", "no kernel", "refused")
+# Seconds between two looks at a cell.
+TICK: Final = 0.2
+# Bytes of outputs that are kept of a notebook, and at least of each of its cells; that a cell may show at once.
+NOTEBOOK_OUTPUT: Final = 24 * 1024**2
+MIN_OUTPUT: Final = 4 * 1024
+FLOOD: Final = 256 * 1024**2
 _PR_SET_DUMPABLE: Final = 4
 _crowded = threading.Event()
 
 
-class Runner(NotebookClient):
-    """Runs a notebook cell by cell, and stops listening to a cell that says too much.
+@dataclass(frozen=True)
+class Limits:
+    """What a notebook may use.
 
     Args:
-        nb: the notebook.
-        max_output: bytes of output that a cell may have.
+        timeout: seconds of its own time for one cell; 0 = any.
+        deadline: seconds of its own time for all cells.
+        output: bytes of outputs that are kept of a cell.
+        notebook_output: bytes that are kept of all cells.
+        flood: bytes that a cell may show at once, kept or not; more is no output, but a flood.
 
     """
 
-    def __init__(self, nb: NotebookNode, max_output: int, **options: Any) -> None:  # noqa: ANN401 - traits
+    timeout: float
+    deadline: float
+    output: int
+    notebook_output: int
+    flood: int
+
+
+class Runner(NotebookClient):
+    """Runs a notebook cell by cell. What a cell costs and earns does not depend on how much else the node has to do.
+
+    Args:
+        nb: the notebook.
+        limits: of the request, see the module.
+
+    """
+
+    def __init__(self, nb: NotebookNode, limits: Limits, **options: Any) -> None:  # noqa: ANN401 - traits
         """See the class."""
         super().__init__(nb, **options)
-        self._max_output = max_output
-        self._said: dict[int, int] = {}
+        self._limits = limits
+        self._left = limits.notebook_output
 
-    def process_message(self, msg: dict[str, Any], cell: NotebookNode, cell_index: int) -> NotebookNode | None:
-        """Count a message of the kernel, and drop it once the cell has said enough."""
-        if msg["msg_type"] in {"status", "execute_input"}:
-            return super().process_message(msg, cell, cell_index)
-        before = self._said.get(cell_index, 0)
-        if before > self._max_output:
-            return None
-        self._said[cell_index] = before + _size(msg["content"])
-        if self._said[cell_index] <= self._max_output:
-            return super().process_message(msg, cell, cell_index)
-        text = f"this cell has put out more than {self._max_output} bytes; the rest was dropped"
-        cell.outputs.append(error_output("OutputTooLarge", text, [f"OutputTooLarge: {text}."]))
-        if self.km is not None:
-            # It may never end by itself.
-            asyncio.ensure_future(ensure_async(self.km.interrupt_kernel()))  # noqa: RUF006 - the kernel's answer tells
-        return None
-
-    async def _async_poll_output_msg(self, parent_msg_id: str, cell: NotebookNode, cell_index: int) -> None:
-        """Read messages as nbclient does, but let time-outs and interrupts have their turn.
-
-        A flood of messages is always ready to be read, so waiting for the next one would never let go of the loop.
-        """
-        while self.kc is not None:
-            msg = await ensure_async(self.kc.iopub_channel.get_msg(timeout=None))
-            await asyncio.sleep(0)
-            if msg["parent_header"].get("msg_id") == parent_msg_id:
-                try:
-                    self.process_message(msg, cell, cell_index)
-                except CellExecutionComplete:
-                    return
-
-    async def cells(self, emit: Any) -> str:  # noqa: ANN401 - async callable
+    async def cells(self, emit: Any) -> tuple[str, str]:  # noqa: ANN401 - async callable
         """Run all code cells.
 
         Args:
             emit: called with each event.
 
         Returns:
-            how it ended: "" or one of ENDS.
+            how it ended: "" or one of ENDS, and what there is to say of it.
 
         """
         try:
-            await self.async_start_new_kernel_client_safely()
+            kernel = await self._start()
         except Exception as error:
-            self.log.error("No kernel: %s", error)
-            return "no kernel"
+            return "no kernel", f"{type(error).__name__}: {error}"
+        clock = OwnTime(kernel)
         for index, cell in enumerate(self.nb.cells):
             if cell.cell_type != "code" or not cell.source.strip():
                 continue
             await emit({"start": index})
-            end = ""
-            try:
-                await self.async_execute_cell(cell, index)
-            except CellTimeoutError:
-                end = "stuck"
-            except DeadKernelError:
-                end = "too many processes" if _crowded.is_set() else "kernel died"
-            except Exception as error:
-                print(f"Cell {index}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
-                end = "kernel died"
-            await emit({"cell": index, "execution_count": cell.execution_count, "outputs": cell.outputs})
+            outputs = Outputs(max(MIN_OUTPUT, min(self._limits.output, self._left)))
+            run = CellRun(self, clock, outputs)
+            end = await run.run(cell.source)
+            listed = outputs.list()
+            self._left -= len(json.dumps(listed))
+            await emit({"cell": index, "execution_count": run.count, "outputs": listed})
             if end:
-                return end
-        return ""
+                return end, ""
+        return "", ""
 
-    async def async_start_new_kernel_client_safely(self) -> None:
-        """Start the kernel: the first to go when memory is short, and without what this process knows."""
+    async def _start(self) -> int:
+        """Start the kernel: the first to go when memory is short, and without what this process knows.
+
+        Returns:
+            its process id.
+
+        """
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("SANDBOX_", "KUBERNETES_"))}
         self.create_kernel_manager()
+        manager: Any = self.km
+        command = manager.kernel_spec.argv
+        if command[1:2] == ["-m"]:
+            # A module of the hand-in is not what the kernel imports when it starts.
+            command.insert(1, "-P")
         await self.async_start_new_kernel(env=environment)
-        pid = getattr(getattr(self.km, "provisioner", None), "pid", None)
-        if pid:
-            _tame(pid)
+        pid = int(manager.provisioner.pid)
+        _tame(pid)
         await self.async_start_new_kernel_client()
+        return pid
 
     async def kill(self) -> None:
         """End the kernel, whatever it does."""
@@ -154,13 +161,109 @@ class Runner(NotebookClient):
             await asyncio.wait_for(self._async_cleanup_kernel(), GRACE)
 
 
-def _size(content: Any) -> int:  # noqa: ANN401 - JSON
-    """Estimate how long something is as JSON, without making it."""
-    if isinstance(content, dict):
-        return sum(_size(key) + _size(value) for key, value in content.items())
-    if isinstance(content, (list, tuple)):
-        return sum(map(_size, content))
-    return len(content) if isinstance(content, str) else 8
+class CellRun:
+    """One cell on its way through the kernel.
+
+    Args:
+        runner: whose kernel it is.
+        clock: its own time.
+        outputs: where they go.
+
+    """
+
+    def __init__(self, runner: Runner, clock: OwnTime, outputs: Outputs) -> None:
+        """Nothing runs yet."""
+        self._runner = runner
+        self._kernel: Any = runner.kc
+        self._manager: Any = runner.km
+        self._clock, self._outputs = clock, outputs
+        self._limits = runner._limits
+        self._idle = asyncio.Event()
+        self._messages = 0
+        self.count: int | None = None
+
+    async def run(self, source: str) -> str:
+        """Run it; return "" or one of ENDS."""
+        began = self._clock.now()
+        self._message = str(await ensure_async(self._kernel.execute(source, allow_stdin=False, stop_on_error=False)))
+        listening = asyncio.ensure_future(self._listen())
+        try:
+            return await self._until_done(began)
+        finally:
+            listening.cancel()
+
+    async def _until_done(self, began: float) -> str:
+        stopped = again = 0.0
+        too_long = flood = False
+        while (reply := await self._reply()) is None:
+            now = self._clock.now()
+            if not await ensure_async(self._kernel.is_alive()):
+                return "too many processes" if _crowded.is_set() else "kernel died"
+            if now > self._limits.deadline:
+                return "deadline"
+            too_long = too_long or bool(self._limits.timeout and now - began > self._limits.timeout)
+            flood = flood or self._outputs.shown > self._limits.flood
+            if (too_long or flood) and now >= again:
+                if stopped and now - stopped > GRACE:
+                    return "stuck"
+                # More than once: what it does just then may not be interrupted, or catch it.
+                stopped, again = stopped or now, now + 1
+                await ensure_async(self._manager.interrupt_kernel())
+        # What the kernel has sent before is still on its way, however long that takes on a busy node.
+        heard, messages = self._clock.now(), self._messages
+        while not self._idle.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), TICK)
+            now = self._clock.now()
+            if self._messages != messages:
+                heard, messages = now, self._messages
+            elif now - heard > GRACE:
+                break
+        self._judge(reply["content"], too_long=too_long, flood=flood)
+        return ""
+
+    async def _reply(self) -> dict[str, Any] | None:
+        """Wait a moment for the kernel's answer."""
+        try:
+            message: dict[str, Any] = await ensure_async(self._kernel.shell_channel.get_msg(timeout=TICK))
+        except Empty:
+            return None
+        return message if message["parent_header"].get("msg_id") == self._message else None
+
+    async def _listen(self) -> None:
+        """Take what the kernel says about this cell; what threads of earlier cells say is dropped."""
+        while True:
+            message = await ensure_async(self._kernel.iopub_channel.get_msg(timeout=None))
+            # A flood of messages is always ready to be read: others have their turn.
+            await asyncio.sleep(0)
+            if message["parent_header"].get("msg_id") != self._message:
+                continue
+            self._messages += 1
+            kind, content = message["msg_type"], message["content"]
+            if kind == "status":
+                if content.get("execution_state") == "idle":
+                    self._idle.set()
+            elif kind.startswith("comm"):
+                # Widgets that catch output, which is not kept then; whatever else they say means nothing here.
+                with contextlib.suppress(Exception):
+                    self._runner.handle_comm_msg([], message, 0)
+            elif kind == "execute_input":
+                self.count = content.get("execution_count")
+            elif kind == "execute_result" or not self._runner.output_hook_stack[self._message]:
+                self._outputs.add(kind, content)
+
+    def _judge(self, content: dict[str, Any], *, too_long: bool, flood: bool) -> None:
+        """Put a failure among the outputs if the kernel has not shown it: nbgrader looks at outputs only."""
+        if too_long:
+            text = f"This cell ran longer than {self._limits.timeout:g} seconds of its own time, and was stopped."
+            made = dict(self._runner.error_on_timeout or {"ename": "CellTimeoutError", "traceback": []})
+            self._outputs.error(made["ename"], text, [*made["traceback"], text])
+        elif flood:
+            text = f"This cell has put out more than {self._limits.flood // 1024**2} MiB, and was stopped."
+            self._outputs.error("OutputTooLarge", text, [f"OutputTooLarge: {text}"])
+        elif content["status"] != "ok" and not self._outputs.has_error(str(content.get("ename"))):
+            trace = content.get("traceback") or ["ERROR: an error occurred while showtraceback was disabled"]
+            self._outputs.error(str(content.get("ename")), str(content.get("evalue")), trace)
 
 
 def _tame(pid: int) -> None:
@@ -213,7 +316,11 @@ def unpack(archive: Path, folder: Path) -> dict[str, Any]:
         while (member := tar.next()) is not None:
             if member.name.startswith("files/") and (member.isfile() or member.isdir()):
                 member.name = member.name.removeprefix("files/")
-                tar.extract(member, folder, filter="data")
+                try:
+                    tar.extract(member, folder, filter="data")
+                except (OSError, tarfile.FilterError) as error:
+                    # The notebook says by itself what it misses.
+                    print(f"{member.name!r} is left out: {error}", file=sys.stderr, flush=True)
     return request
 
 
@@ -250,28 +357,30 @@ class Run(web.RequestHandler):
             request = unpack(Path(self._archive.name), folder)
             notebook = from_dict(request["notebook"])  # type: ignore[no-untyped-call]
             self._archive.close()
+            limits = Limits(
+                timeout=float(request["timeout"] or 0),
+                deadline=float(request["deadline"]),
+                output=int(request["max_output"]),
+                notebook_output=NOTEBOOK_OUTPUT,
+                flood=FLOOD,
+            )
             runner = Runner(
                 notebook,
-                max_output=int(request["max_output"]),
-                timeout=request["timeout"],
+                limits,
                 startup_timeout=int(request["startup_timeout"]),
                 error_on_timeout=request["error_on_timeout"],
                 extra_arguments=[str(argument) for argument in request["extra_arguments"]],
-                allow_errors=True,
-                interrupt_on_timeout=True,
-                raise_on_iopub_timeout=True,
-                iopub_timeout=GRACE,
                 store_widget_state=False,
-                on_cell_executed=add_reply_error,
                 resources={"metadata": {"path": str(folder)}},
             )
-            deadline = float(request["deadline"])
+            patience = float(request["patience"])
         except (ValueError, KeyError, TypeError, OSError, tarfile.TarError, RecursionError) as error:
             await self._emit({"end": "refused", "message": f"{type(error).__name__}: {error}"})
             return
         cells = asyncio.ensure_future(runner.cells(self._emit))
-        await asyncio.wait({cells}, timeout=deadline)
-        await self._emit({"end": cells.result() if cells.done() else "deadline", "message": ""})
+        await asyncio.wait({cells}, timeout=patience)
+        end, message = cells.result() if cells.done() else ("busy", "")
+        await self._emit({"end": end, "message": message})
         # From here on nothing is added: a cell that is cut off looks like a dead kernel.
         self.finish()
         cells.cancel()
@@ -328,16 +437,6 @@ def error_output(ename: str, evalue: str, traceback: list[str]) -> NotebookNode:
     """Make an error output (nbformat 4)."""
     made: NotebookNode = from_dict({"output_type": "error", "ename": ename, "evalue": evalue, "traceback": traceback})  # type: ignore[no-untyped-call]
     return made
-
-
-def add_reply_error(cell: NotebookNode, cell_index: int, execute_reply: dict[str, Any]) -> None:
-    """Put a reply's error among the outputs if the kernel has not shown it: nbgrader looks at outputs only."""
-    reply = execute_reply["content"]
-    if reply["status"] != "error":
-        return
-    if not any(o.output_type == "error" and o.ename == reply["ename"] for o in cell.outputs):
-        trace = reply.get("traceback") or ["ERROR: an error occurred while showtraceback was disabled"]
-        cell.outputs.append(error_output(reply["ename"], reply["evalue"], trace))
 
 
 def main() -> None:

@@ -1,0 +1,130 @@
+"""A class of hand-ins of all kinds, collected and autograded by nbgrader with real sandboxes: each gets its score."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from campus_hubs_lab import files, gradebook
+from campus_hubs_lab.autograde import cells_of, hand_in, read_notebook
+from campus_hubs_lab.restore import Mark
+from nbgrader.api import Gradebook
+
+from tests.hostile_handins import ASSIGNMENT, KINDS, NOTEBOOK, SOURCE_FILES, source_notebook
+from tests.unit.images.singleuser.grading_lab import COURSE, Course, Exchange, Hub
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+STUDENTS = {name: f"s{number}" for number, name in enumerate(KINDS)}
+ALL = [pytest.param(name, marks=pytest.mark.full if kind.large else ()) for name, kind in KINDS.items()]
+QUICK = [name for name, kind in KINDS.items() if not kind.large]
+
+
+def released() -> dict[str, Any]:
+    """Return the students' version as nbgrader makes it."""
+    made = source_notebook()
+    for cell in made["cells"]:
+        source = cell["source"]
+        for name, stub in (("SOLUTION", "    # YOUR CODE HERE\n    raise NotImplementedError()"), ("HIDDEN TESTS", "")):
+            if f"### BEGIN {name}" in source:
+                head, rest = source.split(f"### BEGIN {name}")
+                source = head.rstrip() + "\n" + stub + rest.split(f"### END {name}")[1]
+        cell["source"] = source.strip()
+    return made
+
+
+def marks() -> dict[str, Mark]:
+    """Return what the gradebook has of the assignment."""
+    known = {}
+    for cell in source_notebook()["cells"]:
+        if fields := cell["metadata"].get("nbgrader"):
+            known[fields["grade_id"]] = Mark(
+                cell["cell_type"], cell["source"], fields["locked"], fields.get("points"), fields["solution"], False
+            )
+    return known
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_each_hand_in_has_all_graded_cells_once(tmp_path: Path, name: str) -> None:
+    """Whatever is handed in; and its sentence is there."""
+    kind, folder = KINDS[name], tmp_path / "hand-in"
+    left_out = files.write_files(kind.files(released()), folder)
+    notes, made = hand_in(folder / NOTEBOOK, cells_of(_read(tmp_path, released())), marks())
+    assert [cell.grade_id for cell in made.cells if cell.grade_id] == list(marks())
+    for cell in made.cells:
+        if cell.grade_id:
+            mark = marks()[cell.grade_id]
+            assert cell.cell_type == mark.cell_type
+            assert not mark.locked or cell.source == mark.source
+    told = " ".join([*notes, *made.notes, *(f"Left out: {each}" for each in left_out)])
+    assert kind.says.casefold() in told.casefold() or name in QUIETLY
+    assert bool(kind.says) == bool(told) or name in QUIETLY
+    assert not list(tmp_path.parent.rglob("escaped.txt"))
+
+
+# What is said in the log only, since it costs nothing; of the time stamp the collection says it.
+QUIETLY = {"a folder for the time stamp", "somebody else's cell", "a grade id that is no text"}
+
+
+def _read(folder: Path, notebook: dict[str, Any]) -> dict[str, Any]:
+    path = folder / "released.ipynb"
+    path.write_text(json.dumps(notebook))
+    return read_notebook(path)
+
+
+@pytest.fixture(scope="module")
+def graded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """Collect and autograde what this run asks for; return the course page's lines by student."""
+    wanted: list[str] = [
+        str(item.callspec.params["kind"])
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.originalname == "test_score_and_sentence"
+    ]
+    hub, exchange = Hub(), Exchange()
+    course = Course(tmp_path_factory.mktemp("class"), hub, exchange)
+    course.prepare()
+    (course.root / "options.json").write_text(json.dumps({"Execute.timeout": 8}))
+    source = course.root / "source" / ASSIGNMENT
+    source.mkdir(parents=True)
+    for name, content in SOURCE_FILES.items():
+        (source / name).write_text(content if isinstance(content, str) else json.dumps(content))
+    assert course.action("assign", ASSIGNMENT)["success"]
+    handed_out = json.loads((course.root / "release" / ASSIGNMENT / NOTEBOOK).read_text())
+    stamp = "2026-11-24 10:00:00.000000 UTC"
+    exchange.submissions[ASSIGNMENT] = {
+        STUDENTS[name]: {"timestamp": stamp, "files": KINDS[name].files(handed_out)} for name in wanted
+    }
+    done = course.action("collect", ASSIGNMENT)
+    assert done["success"], done
+    began = time.monotonic()
+    done = course.action("autograde", ASSIGNMENT, "*")
+    print(f"\n{len(wanted)} hand-ins autograded in {time.monotonic() - began:.0f} s")
+    assert done["success"], done["log"][-5000:]
+    (book,) = gradebook.assignments(course.root, COURSE)
+    with Gradebook(gradebook.db_url(course.root), COURSE) as found:
+        auto = {
+            s.student_id: {grade.name: grade.auto_score for notebook in s.notebooks for grade in notebook.grades}
+            for s in found.find_assignment(ASSIGNMENT).submissions
+        }
+    yield {"book": book, "auto": auto, "course": course}
+    assert not list(course.place.rglob("escaped.txt"))
+    assert not Path("/escaped.txt").exists()
+    hub.close()
+    exchange.close()
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_score_and_sentence(graded: dict[str, Any], kind: str) -> None:
+    """No hand-in waits to be graded by hand for ever, and none takes anything from another."""
+    expected, student = KINDS[kind], STUDENTS[kind]
+    book = graded["book"]
+    said = book["notes"].get(student, "")
+    assert graded["auto"][student] == expected.scores, said
+    assert book["missing"].get(student, "") == ""
+    assert book["scores"][student] == sum(expected.scores.values())
+    assert expected.says in said
+    assert bool(said) == bool(expected.says) or kind in QUIETLY
