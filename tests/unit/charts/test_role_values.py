@@ -141,6 +141,9 @@ def test_what_is_not_built_is_said(run: tuple[Path, str]) -> None:
     assert "with this course in --limit" in said
 
 
+WHERE_UPLOADS_GO = ("Deployment", "exchange")
+
+
 @pytest.mark.parametrize("course", sorted(set(COURSES) - {"not-built"}))
 def test_the_chart_takes_them(values: dict[str, dict[str, Any]], helm: Path, tmp_path: Path, course: str) -> None:
     (tmp_path / "values.json").write_text(json.dumps(values[course]))
@@ -151,6 +154,11 @@ def test_the_chart_takes_them(values: dict[str, dict[str, Any]], helm: Path, tmp
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    [pod] = [
+        one for one in yaml.safe_load_all(done.stdout) if (one["kind"], one["metadata"]["name"]) == WHERE_UPLOADS_GO
+    ]
+    memory = pod["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"]
+    assert memory == f"{max(512, 128 + 3 * values[course]['exchange']['maxUploadMiB'])}Mi"
 
 
 def test_the_smallest_course_is_as_the_chart_s_defaults(values: dict[str, dict[str, Any]]) -> None:

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import requests
@@ -157,6 +158,53 @@ def test_too_large_an_upload_is_told_so(make_exchange: Callable[..., Exchange]) 
     assert exchange.query("SELECT count(*) FROM submissions") == [(1,)]
     # Just the encoding is large: %2F for each character.
     assert ada.submit("ps1", {"a.bin": b"\xff" * MEBIBYTE}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "tail", "more", "status"),
+    [
+        ("a.bin", "", "", 200),
+        ("größe 😀.bin", "", "", 200),
+        (r"\ud83d\ude00.bin", r"\n", "", 200),
+        ("a.bin", "😀", "", 413),
+        ("a.bin", r"\ud83d\ude00", "", 413),
+        ("a.bin", "", '"x": "😀{}", ', 413),
+        ("a.bin", "", '"{}😀": 1, ', 413),
+        ("a.bin", "=AAA", "", 400),
+    ],
+    ids=["plain", "raw", "escaped", "content", "escaped-content", "value", "key", "padding"],
+)
+def test_memory_follows_the_largest_upload(
+    make_exchange: Callable[..., Exchange], path: str, tail: str, more: str, status: int
+) -> None:
+    """Python's texts take four bytes for each character if one of them is an emoji."""
+    size = 32
+    exchange = make_exchange(EXCHANGE_MAX_UPLOAD_BYTES=str(size * MEBIBYTE)).enrol_all()
+    lecturer = exchange.as_user(TEACHER)
+    assert lecturer.release("first").status_code == 200
+    before = peak(exchange)
+    content = "A" * (size * MEBIBYTE // 3 * 4 if not more else 4)
+    more = more.replace("{}", "A" * 40 * MEBIBYTE)
+    files = f'[{{{more}"path": "{path}", "content": "{content}{tail}"}}]'
+    answer = lecturer.call("POST", f"assignment/{COURSE}/ps1", data={"files": files})
+    assert answer.status_code == status
+    # What the chart gives to the pod.
+    assert peak(exchange) - before < 3 * size
+    assert lecturer.get("courses").status_code == 200
+
+
+def peak(exchange: Exchange) -> int:
+    """Return the most memory that the service has had, in MiB."""
+    assert exchange.process
+    status = Path(f"/proc/{exchange.process.pid}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) // 1024  # type: ignore[index]
+
+
+@pytest.mark.parametrize("field", ["user", "timestamp", "x"])
+def test_other_fields_are_short(shared: Exchange, field: str) -> None:
+    data = {field: "😀" * 5000, "files": "[]"}
+    answer = shared.as_user(TEACHER).call("POST", f"assignment/{COURSE}/ps1", data=data)
+    assert (answer.status_code, answer.json()["message"]) == (400, f"The field '{field}' is too long.")
 
 
 def test_too_many_files_are_refused(shared: Exchange) -> None:

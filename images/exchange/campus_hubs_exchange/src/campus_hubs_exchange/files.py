@@ -34,7 +34,7 @@ class FileStore:
         """Open a file without a name for an upload that is not complete."""
         return tempfile.TemporaryFile(dir=self._tmp)
 
-    def put(self, sha256: str, content: bytes) -> None:
+    def put(self, sha256: str, content: bytes | bytearray) -> None:
         """Store a content; when this returns it survives a power cut.
 
         :param sha256: of the content, hexadecimal.

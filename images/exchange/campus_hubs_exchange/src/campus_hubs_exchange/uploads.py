@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import json
 import mmap
+import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +20,13 @@ MAX_MARKS = 100 * MAX_FILES
 MAX_PATH = 1024
 # Names of files have at most 255 bytes on Linux.
 MAX_NAME = 255
+# Longest of the form's other fields, in bytes.
+MAX_FIELD = 4096
+# What stands in an upload beside contents, in bytes: names, mostly.
+MAX_NAMES = 8 * 1024 * 1024
 _WINDOW = 256 * 1024
+# A text of JSON that is base64, with line breaks and with escapes that mean ASCII.
+_BASE64 = re.compile(rb'"(?:[A-Za-z0-9+/= ]++|\\[nrt/]|\\u00[0-7][0-9A-Fa-f])*+"')
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,7 @@ class SentFile:
     """
 
     path: str
-    content: bytes
+    content: bytes | bytearray
 
 
 def form_limit(max_upload_bytes: int) -> int:
@@ -52,6 +59,7 @@ def read_form(spool: IO[bytes]) -> dict[str, bytes | bytearray]:
 
     :param spool: the body, in a real file.
     :returns: fields by name; of a repeated one the last.
+    :raises Refused: 400, if another field than `files` is too long.
     """
     spool.flush()
     if spool.seek(0, 2) == 0:
@@ -65,6 +73,8 @@ def read_form(spool: IO[bytes]) -> dict[str, bytes | bytearray]:
             name_end = equals if equals != -1 else end
             if name_end - begin <= MAX_NAME:
                 name = b"".join(_decoded(body, begin, name_end)).decode("utf-8", "replace")
+                if name != "files" and end - name_end > MAX_FIELD:
+                    raise Refused(400, f"The field {name[:100]!a} is too long.")
                 value = bytearray()
                 for piece in _decoded(body, min(name_end + 1, end), end):
                     value += piece
@@ -95,12 +105,9 @@ def read_files(document: bytes | bytearray | None, max_bytes: int) -> list[SentF
     # Base64 has none of these: a small document of a million parts would fill the memory when it is read.
     if sum(document.count(mark) for mark in (b",", b"[", b"{")) > MAX_MARKS:
         raise Refused(413, f"There are too many files; at most {MAX_FILES} are accepted. Make an archive of them.")
-    # Each copy is given up as soon as there is the next one: an upload may be as large as what the pod may use.
+    names, contents = _without_contents(document)
     try:
-        text = document.decode()
-        del document
-        entries = json.loads(text)
-        del text
+        entries = json.loads(names)
     except (ValueError, RecursionError):
         raise Refused(400, "Files cannot be JSON decoded") from None
     if not isinstance(entries, list):
@@ -117,7 +124,11 @@ def read_files(document: bytes | bytearray | None, max_bytes: int) -> list[SentF
         path = check_path(entry.get("path"))
         if path in files:
             raise Refused(400, f"Illegal path: {path!r} is there twice")
-        content = _from_base64(entry.pop("content"), path)
+        begin_end = contents.pop(entry["content"], None)
+        try:
+            content = _from_base64(document, *begin_end) if begin_end else _from_text(entry["content"])
+        except ValueError:
+            raise Refused(400, f"Content of {path!r} cannot be base64 decoded") from None
         total += len(content)
         if total > max_bytes:
             raise too_large(max_bytes)
@@ -176,13 +187,47 @@ def check_assignment_name(name: str) -> str:
     return name
 
 
-def _from_base64(text: str, path: str) -> bytes:
-    try:
-        return binascii.a2b_base64(text, strict_mode=True)
-    except ValueError:
-        pass
-    # ngshare-exchange breaks lines in some calls and not in others.
-    try:
-        return binascii.a2b_base64("".join(text.split()), strict_mode=True)
-    except ValueError:
-        raise Refused(400, f"Content of {path!r} cannot be base64 decoded") from None
+def _without_contents(document: bytes | bytearray) -> tuple[bytes, dict[str, tuple[int, int]]]:
+    """Put a number in the place of each content.
+
+    Python keeps a text with four bytes for each character if one of them is far enough from ASCII: what is as large as
+    an upload never becomes a text.
+
+    :returns: the JSON, and where the contents are (without quotes) by what stands in their place.
+    :raises Refused: 413, if what is left is large.
+    """
+    places = [found.span() for found in _BASE64.finditer(document) if found.end() - found.start() > MAX_PATH]
+    if len(document) - sum(end - begin for begin, end in places) > MAX_NAMES:
+        raise Refused(413, "What the upload holds beside base64 is too large.")
+    pieces, last = [], 0
+    for number, (begin, end) in enumerate(places):
+        pieces += [document[last:begin], b'"\\u0000%d"' % number]
+        last = end
+    contents = {f"\0{number}": (begin + 1, end - 1) for number, (begin, end) in enumerate(places)}
+    return b"".join([*pieces, document[last:]]), contents
+
+
+def _from_base64(document: bytes | bytearray, begin: int, end: int) -> bytearray:
+    """Decode a content where it stands, piece by piece; raises ValueError."""
+    content, rest, padded = bytearray(), b"", False
+    while begin < end:
+        stop = min(begin + _WINDOW, end)
+        # An escape is not cut in two.
+        if stop < end and (escape := document.rfind(b"\\", stop - 5, stop)) != -1:
+            stop = escape
+        piece = bytes(document[begin:stop])
+        if b"\\" in piece:
+            piece = json.loads(b'"%b"' % piece).encode()
+        # ngshare-exchange breaks lines in some calls and not in others.
+        piece = rest + b"".join(piece.split())
+        whole = len(piece) if stop == end else len(piece) // 4 * 4
+        if padded and piece:
+            raise ValueError("padding before the end")
+        padded = b"=" in piece[:whole]
+        content += binascii.a2b_base64(piece[:whole], strict_mode=True)
+        rest, begin = piece[whole:], stop
+    return content
+
+
+def _from_text(text: str) -> bytes:
+    return binascii.a2b_base64("".join(text.split()), strict_mode=True)
