@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -354,6 +355,102 @@ def test_a_newer_score_of_somebody_else_is_not_called_ours(exposed: Exchange, sc
     send(exposed)
     until("sent", lambda: [score["state"] for score in seen(exposed)["scores"]] == ["sent"])
     assert len(set(times)) == 1, "all attempts carry one time"
+
+
+class Moodle:
+    """A gradebook as Moodle has it: scores follow the maximum, with the time of that; no tag and no resourceId."""
+
+    def __init__(self, scripted: ScriptedLms) -> None:
+        """Have no column yet."""
+        self.url = scripted.url
+        self.columns: list[Document] = []
+        self.score: Document | None = None
+        self.stamp = ""
+        self.locked = False
+        self.posts: list[tuple[int, Document]] = []
+        scripted.answers |= {"/items": self.items, "/items/1": self.item, "/items/1/scores": self.scores}
+
+    def items(self, method: str, _: dict[str, str], body: str) -> tuple[int, dict[str, str], str]:
+        """List columns, or make one."""
+        if method == "GET":
+            return 200, {}, json.dumps(self.columns)
+        sent = json.loads(body)
+        kept = {key: sent[key] for key in ("label", "scoreMaximum")}
+        self.columns.append({"id": f"{self.url}/items/{len(self.columns) + 1}", **kept})
+        return 201, {}, json.dumps(self.columns[-1])
+
+    def item(self, method: str, _: dict[str, str], body: str) -> tuple[int, dict[str, str], str]:
+        """Read or change the first column."""
+        [column] = self.columns
+        if method == "PUT":
+            self.change(json.loads(body))
+        return 200, {}, json.dumps(column)
+
+    def change(self, new: Document) -> None:
+        """Change the first column, as a teacher does in Moodle."""
+        [column] = self.columns
+        if self.score and new.get("scoreMaximum", column["scoreMaximum"]) != column["scoreMaximum"]:
+            self.score["scoreGiven"] *= new["scoreMaximum"] / column["scoreMaximum"]
+            self.stamp = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        column |= {key: new[key] for key in ("label", "scoreMaximum") if key in new}
+
+    def scores(self, _: str, __: dict[str, str], body: str) -> tuple[int, dict[str, str], str]:
+        """Take a score that is newer than the last; without scoreGiven, clear it."""
+        sent = json.loads(body)
+        status = 500 if self.locked else 409 if sent["timestamp"] <= self.stamp else 200
+        self.posts.append((status, sent))
+        if status == 200:
+            self.stamp, self.score = sent["timestamp"], sent if "scoreGiven" in sent else None
+        return status, {}, "[]"
+
+
+def press(exchange: Exchange, maximum: float, score: float | None) -> Document:
+    """Send a score, and wait for its end."""
+    document = {"label": "W", "maximum": maximum, "scores": {"uada": score}, "send": True}
+    assert exchange.api("POST", "/grades/w", "token-uteacher", document).status_code == 202
+    until(
+        "end", lambda: seen(exchange)["column_state"] != "waiting" and seen(exchange)["scores"][0]["state"] != "waiting"
+    )
+    [found] = seen(exchange)["scores"]
+    told: Document = found
+    return told
+
+
+def test_a_gradebook_as_moodle_has_it(exposed: Exchange, scripted: ScriptedLms) -> None:
+    moodle = Moodle(scripted)
+    assert press(exposed, 10, 5)["state"] == "sent"
+    # Moodle rescales at the new maximum, with a new time: one press, and the right score is there.
+    assert press(exposed, 20, 5)["state"] == "sent"
+    assert moodle.score
+    assert (moodle.score["scoreGiven"], moodle.score["scoreMaximum"]) == (5, 20)
+    # A teacher's name of the column stays, and there is one column only.
+    moodle.change({"label": "Ours"})
+    assert press(exposed, 20, 6)["state"] == "sent"
+    assert press(exposed, 30, 6)["state"] == "sent"
+    assert [(column["label"], column["scoreMaximum"]) for column in moodle.columns] == [("Ours", 30)]
+    # A 0 that was sent is taken back.
+    assert press(exposed, 30, 0)["state"] == "sent"
+    assert moodle.score["scoreGiven"] == 0
+    press(exposed, 30, None)
+    assert moodle.score is None
+    assert "scoreGiven" not in moodle.posts[-1][1]
+    assert {status for status, _ in moodle.posts} == {200}, "no score needs a second press"
+
+
+def test_a_locked_grade_is_refused_after_an_hour_of_the_same_answer(exposed: Exchange, scripted: ScriptedLms) -> None:
+    moodle = Moodle(scripted)
+    moodle.locked = True
+    send(exposed)
+    until("first answer", lambda: seen(exposed)["scores"] and seen(exposed)["scores"][0]["reason"])
+    assert seen(exposed)["scores"][0]["state"] == "waiting"
+    exposed.stop()
+    exposed.change("UPDATE scores SET failing_since = datetime('now', '-61 minutes'), next_attempt = datetime('now')")
+    exposed.start()
+    until("refusal", lambda: seen(exposed)["scores"][0]["state"] == "refused", 30)
+    assert "500" in seen(exposed)["scores"][0]["reason"]
+    # The lock is gone: one press.
+    moodle.locked = False
+    assert press(exposed, 10, 5)["state"] == "sent"
 
 
 def test_scopes_that_the_lms_does_not_give(make_exchange: Callable[..., Exchange], lms: DemoLms, key: Key) -> None:
