@@ -2,49 +2,62 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Values for the chart against its schema: unknown keys, before helm would refuse them in the middle of a run."""
+"""Values for the chart against its schema, before helm would refuse them in the middle of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import (
-    COURSES,
-    Inventory,
-    Mistake,
-    did_you_mean,
-    show,
-)
+from ansible.utils.vars import merge_hash
+from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import COURSES, Inventory, Mistake, show
+from ansible_collections.campus.hubs.plugins.plugin_utils.json_schema import Violation, Word, violations
 
-VALUES = "course_hub_values"
+VALUES, CONFIG = "course_hub_values", "course_hub_config"
+# What the role adds to the chart's defaults, which alone are not enough.
+_IMAGE = {"image": {"name": "image"}}
+_CONFIG = ("hub", "config")
+_OURS: dict[str, Any] = {
+    "hub": _IMAGE,
+    "singleuser": _IMAGE,
+    "exchange": _IMAGE,
+    "proxy": {"chp": _IMAGE},
+    "networkPolicy": {"apiServer": {"cidrs": ["192.0.2.1/32"]}},
+}
 
 
-def check_chart_values(inventory: Inventory, schema: Mapping[str, Any]) -> Iterator[Mistake]:
-    """Find keys that the chart does not know.
+def check_chart_values(
+    inventory: Inventory, schema: Mapping[str, Any], defaults: Mapping[str, Any], traits: Mapping[str, Any]
+) -> Iterator[Mistake]:
+    """Find values and settings that the chart or the hub would not take.
 
     Args:
         inventory: all hosts.
         schema: content of the chart's values.schema.json (draft 2020-12, local references only).
+        defaults: content of the chart's values.yaml.
+        traits: schema of class -> trait -> value of what the hub's image has.
     """
     for course in inventory.group(COURSES):
-        values = course.value(VALUES)
+        values, config = course.value(VALUES), course.value(CONFIG)
         if isinstance(values, Mapping):
-            yield from _walk(course.name, VALUES, values, schema, schema)
+            # They are laid over others, so what is required may come from there.
+            whole = merge_hash(merge_hash(dict(defaults), _OURS), dict(values))
+            for wrong in violations(whole, schema, schema):
+                if wrong.path[:2] != _CONFIG or len(wrong.path) == 2:
+                    yield _mistake(course.name, VALUES, wrong)
+            hub = values.get("hub")
+            inner = hub.get("config") if isinstance(hub, Mapping) else None
+            if isinstance(inner, Mapping):
+                for wrong in violations(inner, traits, traits, _CONFIG):
+                    yield _mistake(course.name, VALUES, wrong)
+        if isinstance(config, Mapping):
+            for wrong in violations(config, traits, traits):
+                yield _mistake(course.name, CONFIG, wrong)
 
 
-def _walk(host: str, path: str, value: object, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[Mistake]:
-    if "$ref" in schema:
-        schema = root["$defs"][schema["$ref"].removeprefix("#/$defs/")]
-    known = schema.get("properties")
-    if not isinstance(known, Mapping):
-        return
-    if not isinstance(value, Mapping):
-        yield Mistake(host, path, show(path, value), f"a dictionary with {', '.join(sorted(known))}")
-        return
-    for name, part in value.items():
-        if name in known:
-            yield from _walk(host, f"{path}.{name}", part, known[name], root)
-        elif schema.get("additionalProperties") is False:
-            wanted = f"one of {', '.join(sorted(known))}"
-            yield Mistake(host, f"{path}.{name}", "unknown", wanted, did_you_mean(str(name), known))
+def _mistake(host: str, root: str, wrong: Violation) -> Mistake:
+    path = root
+    for part in wrong.path:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}"
+    got = str(wrong.got) if isinstance(wrong.got, Word) else show(path, wrong.got)
+    return Mistake(host, path, got, wrong.wanted, wrong.cure)

@@ -53,7 +53,7 @@ MEMORY, CPU, HOME_SIZE, CULL = "course_hub_memory", "course_hub_cpu", "course_hu
 # What the chart takes for an option that is left out.
 CULL_DEFAULTS = {"timeout": 3600, "every": 300, "max_age": 0}
 CANARY = "course_hub_canary"
-LMS_NETWORKS, USER_NETWORKS, CONFIG = "course_hub_lms_networks", "course_hub_user_networks", "course_hub_config"
+LMS_NETWORKS, USER_NETWORKS = "course_hub_lms_networks", "course_hub_user_networks"
 CAMPUS_NETWORKS, INTERNET_PORTS = "course_hub_campus_networks", "course_hub_internet_ports"
 NETWORK_FORM = "a network such as 10.1.0.0/16, with nothing behind the prefix"
 PORTS_FORM = "ports from 1 to 65535"
@@ -100,7 +100,6 @@ def check_courses(inventory: Inventory) -> Iterator[Mistake]:
         yield from _check_urls(course)
         yield from _check_address(inventory, course)
         yield from _check_networks(course)
-        yield from _check_config(course)
         yield from _check_canary(inventory, course)
     yield from _check_shared(inventory)
 
@@ -448,16 +447,6 @@ def _check_networks(course: Host) -> Iterator[Mistake]:
 def _may_be_port(value: object) -> bool:
     """Tell whether a value is a port, or no whole number at all, which is the argument spec's business."""
     return not re.fullmatch(r"[-+]?\d+", str(value)) or 0 < int(str(value)) < 65536
-
-
-def _check_config(course: Host) -> Iterator[Mistake]:
-    config = course.value(CONFIG)
-    for name, traits in (config if isinstance(config, Mapping) else {}).items():
-        path = f"{CONFIG}.{name}"
-        if not re.fullmatch(r"[A-Z][A-Za-z0-9]*", str(name)):
-            yield Mistake(course.name, path, "unknown", "a class of JupyterHub, such as KubeSpawner")
-        elif not isinstance(traits, Mapping):
-            yield Mistake(course.name, path, show(path, traits), "a dictionary of trait to value")
 
 
 def _check_canary(inventory: Inventory, course: Host) -> Iterator[Mistake]:

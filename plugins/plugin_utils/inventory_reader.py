@@ -196,12 +196,20 @@ def find_mistakes(  # noqa: PLR0913 (each is read at its own place)
             of_host[member].add(group)
     read = tuple(reader.read_host(host, names, raw_variables(host), extra) for host, names in of_host.items())
     inventory = Inventory(read, tuple(groups))
-    schema = loader.load_from_file(str(collection / "charts" / "course-hub" / "values.schema.json"))
+    chart = collection / "charts" / "course-hub"
+    schema, values, traits = (
+        loader.load_from_file(str(path))
+        for path in (
+            chart / "values.schema.json",
+            chart / "values.yaml",
+            collection / "roles" / "course_hub" / "files" / "hub_traits.json",
+        )
+    )
     checks = (
         check_variables(inventory, specs),
         check_forms(inventory),
         check_cluster(inventory),
         check_courses(inventory),
-        check_chart_values(inventory, schema),
+        check_chart_values(inventory, schema, values, traits),
     )
     return [*findings.mistakes, *reader.mistakes, *itertools.chain.from_iterable(checks)]
