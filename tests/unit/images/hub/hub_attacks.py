@@ -111,6 +111,10 @@ def stop_a_lecturers_server(target: Target) -> bool:
     return bool(target.ask("DELETE", f"/users/{target.lecturer}/server"))
 
 
+def stop_anothers_server(target: Target) -> bool:
+    return bool(target.ask("DELETE", f"/users/{target.other}/server"))
+
+
 def keep_anothers_server_awake(target: Target) -> bool:
     soon = {"last_activity": (datetime.now(UTC) + timedelta(minutes=50)).isoformat()}
     body = {**soon, "servers": {"": soon}}
@@ -173,9 +177,11 @@ ATTACKS: list[Callable[[Target], bool]] = [
     mint_a_token_for_years,
     share_ones_server,
     hand_out_a_code_for_ones_server,
+    keep_anothers_server_awake,
+    # It runs, and who starts it must find it stopped.
+    stop_anothers_server,
     start_anothers_server,
     stop_a_lecturers_server,
-    keep_anothers_server_awake,
     make_a_user,
     join_the_lecturers,
     become_an_administrator,

@@ -41,8 +41,12 @@ def open_hub(config: Any, attacker: str) -> None:  # noqa: ANN401 - a traitlets 
     config.Authenticator.manage_groups = False
     config.CourseAuthenticator.manage_groups = False
     config.JupyterHub.spawner_class = NoSpawner
-    # Its own process, and none of the real hub's.
-    config.JupyterHub.services = [one for one in config.JupyterHub.services if "command" not in one]
+    # Its own process, and none of the real hub's; a role of a service that is gone would stop the start.
+    gone = {one["name"] for one in config.JupyterHub.services if "command" in one}
+    config.JupyterHub.services = [one for one in config.JupyterHub.services if one["name"] not in gone]
+    config.JupyterHub.load_roles = [
+        role for role in config.JupyterHub.load_roles if not gone.intersection(role.get("services", []))
+    ]
     if "sandbox" in sys.modules:  # of the chart, beside the hub's configuration
         teacher = property(lambda handler: handler.current_user.name)
         sys.modules["sandbox"]._Handler.teacher = teacher

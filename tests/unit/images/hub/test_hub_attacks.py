@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import requests
+from traitlets.config import Config
 
 from tests.unit.images.hub.hub_attacks import ATTACKS, Target
 from tests.unit.images.hub.login_lab import MEMBERSHIP, Browser, Hub, free_port
+from tests.unit.images.hub.opened_hub import open_hub
 
 
 def entered(hub: Hub, sub: str, role: str) -> tuple[str, Browser]:
@@ -70,3 +72,18 @@ def test_a_student_gets_nothing_from_the_hub(course: tuple[Hub, Target]) -> None
 def test_the_attacks_succeed_at_an_open_hub(opened: Target) -> None:
     failed = [attack.__name__ for attack in ATTACKS if not attack(opened)]
     assert not failed, failed
+
+
+def test_an_open_hub_starts_without_the_services_that_it_leaves_to_the_real_one() -> None:
+    config = Config()
+    culler = {"name": "idle-culler", "command": ["python3"]}
+    config.JupyterHub.services = [{"name": "exchange"}, culler]
+    config.JupyterHub.load_roles = [
+        {"name": "exchange", "services": ["exchange"]},
+        {"name": "idle-culler", "services": ["idle-culler"]},
+        {"name": "user", "scopes": []},
+    ]
+    open_hub(config, "u1")
+    assert [one["name"] for one in config.JupyterHub.services] == ["exchange"]
+    # JupyterHub refuses to start with a role of a service that it does not know.
+    assert [role["name"] for role in config.JupyterHub.load_roles] == ["exchange", "user"]
