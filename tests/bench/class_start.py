@@ -52,6 +52,12 @@ def show(what: str, seconds: list[float]) -> None:
     print(f"{what:<52} p50 {median:6.1f} s   p95 {p95:6.1f} s   slowest {max(seconds):6.1f} s", flush=True)
 
 
+def retried() -> int:
+    """Count the attempts at the servers that run now, beyond the first of each: what nodes did not manage."""
+    pods = CLUSTER.core.list_namespaced_pod(f"course-{COURSE}", label_selector="component=singleuser-server").items
+    return sum(int(pod.metadata.annotations["campus.hubs/attempt"]) - 1 for pod in pods)
+
+
 def main() -> None:
     """Make the class known, wait for its homes, then start it, beside bare pods."""
     people = [f"student-{FIRST + index}" for index in range(CLASS_SIZE)]
@@ -74,6 +80,7 @@ def main() -> None:
         CLUSTER.core.delete_namespace(NAMESPACE)
         time.sleep(15)
         show(f"{CLASS_SIZE} people within {WINDOW:.0f} s, homes made ahead", spread_over(WINDOW, click, people))
+        print(f"starts that were tried again: {retried()}", flush=True)
     finally:
         course.reset()
         stop_servers()

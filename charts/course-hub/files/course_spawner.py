@@ -1,20 +1,23 @@
 """A KubeSpawner for classes: starts wait for their turn, hopeless ones end soon and say why, teachers share a volume.
 
 KubeSpawner waits for the whole start time-out, whatever has happened, and then says "timeout". A start that only waits
-for its turn (a volume, a free slot) deserves that long a time; one that has failed, or that Kubernetes warns of again
-and again, does not.
+for its turn (a volume, a free slot) deserves that long a time, and so does one that a node did not manage: it is tried
+again, on another node where there is one. One that the image or the course's settings make fail does not.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
+from aiohttp import ClientError
 from jupyterhub.spawner import SpawnException
-from kubernetes_asyncio.client import ApiException
+from kubernetes_asyncio.client import ApiException, V1Affinity, V1NodeAffinity
 from kubespawner import KubeSpawner
 from traitlets import Integer
 
@@ -26,6 +29,31 @@ if TYPE_CHECKING:
 HOPELESS = {"CreateContainerConfigError", "ErrImageNeverPull", "ImagePullBackOff", "InvalidImageName"}
 # These may pass.
 STUCK = {"CreateContainerError", "ErrImagePull", "ImageInspectError", "RunContainerError"}
+# How a container ends that has never run: by containerd and CRI-O; and one that the kubelet does not find any more.
+NEVER_RAN = {"StartError", "ContainerCannotRun", "ContainerStatusUnknown"}
+# Why the kubelet ends a pod that has done nothing wrong, whether it ran or not.
+NODE_ENDS = {"Evicted", "NodeLost", "NodeShutdown", "Preempting", "Shutdown", "Terminated"}
+# What runc and crun say of a command, working directory, user or memory limit that no node can start.
+OF_THE_IMAGE = re.compile(
+    r"""exec: "|exec /\S+: |executable file|exec format error|chdir to cwd|no command specified|OOM-killed"""
+    r"""|unable to find user|no matching entries in passwd|error mounting .*(not a directory|read-only file system)"""
+)
+# Why a volume is not mounted anywhere.
+OF_THE_SETTINGS = re.compile(
+    r'(secret|configmap) "?\S+"? not found|references non-existent|hostPath type check|access denied'
+)
+# Why an image or a ConfigMap does not reach one node, or not now; any other reason is the image's or the settings' own.
+PASSING = re.compile(
+    r"time[d ]*out|deadline exceeded|connection (refused|reset)|no route to host|unreachable|no such host|\bEOF\b"
+    r"|too many requests|server misbehaving|no space left|input/output error|\b50[0234]\b|failed to sync",
+    re.IGNORECASE,
+)
+# Seconds between two attempts at a start.
+PAUSES = (1, 2, 5, 10, 20, 30)
+# The part of the start's time that its attempts have; the rest is for cleaning up and saying so.
+ATTEMPTS_SHARE = 0.95
+ATTEMPT = "campus.hubs/attempt"
+LOST = "The node that should run it has lost it."
 # Seconds between two looks at the watched pod; that costs no request.
 LOOK = 0.25
 TEACHERS = {"instructor", "teaching_assistant"}
@@ -57,7 +85,11 @@ RESTRICTED_CONTAINER: dict[str, Any] = {
 }
 # Their volumes never leave the node that they were made on.
 LOCAL_PROVISIONERS = {"rancher.io/local-path", "openebs.io/local", "local.csi.openebs.io", "topolvm.io"}
-_NOT_FOUND = 404
+_NOT_FOUND, _TOO_MANY, _SERVER_ERROR = 404, 429, 500
+
+
+class NodeError(Exception):
+    """A node or the API server did not manage a start that may well succeed next time."""
 
 
 class Turns:
@@ -122,51 +154,105 @@ def _sentence(event: Mapping[str, Any]) -> str:
     return f"{event.get('reason', 'Warning')}: {event.get('message', '')}".strip()
 
 
+def _containers(status: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+
+
 def _waits_for(status: Mapping[str, Any], reasons: set[str]) -> str | None:
     """Say what a container waits for, if it is one of the reasons."""
-    for container in status.get("containerStatuses") or []:
+    for container in _containers(status):
         waiting = (container.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") in reasons:
             return f"{waiting['reason']}: {waiting.get('message') or 'no details'}"
     return None
 
 
+def _end(status: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return how the pod's first container ended that should not have, or None."""
+    before = len(status.get("initContainerStatuses") or [])
+    for index, container in enumerate(_containers(status)):
+        end: Mapping[str, Any] | None = (container.get("state") or {}).get("terminated")
+        if end and (end.get("exitCode") or index >= before):
+            return end
+    return None
+
+
 def _ended(status: Mapping[str, Any]) -> str | None:
     """Say why a pod has ended, or None if it has not."""
-    for container in status.get("containerStatuses") or []:
-        end = (container.get("state") or {}).get("terminated")
-        if end:
-            if end.get("reason") == "OOMKilled":
-                return "It used more memory than this course allows."
-            return f"It ended by itself with exit code {end.get('exitCode')}. {end.get('message') or ''}".strip()
+    end = _end(status)
+    if end and status.get("reason") not in NODE_ENDS:
+        if end.get("reason") == "OOMKilled":
+            return "It used more memory than this course allows."
+        return f"It ended by itself with exit code {end.get('exitCode')}. {end.get('message') or ''}".strip()
     if status.get("phase") == "Failed":
         return f"{status.get('reason') or 'Its pod failed'}: {status.get('message') or 'no details'}"
     return None
 
 
-def never_ran(pod: Mapping[str, Any]) -> bool:
-    """Tell whether the node did not get a pod's program to run at all, as a busy one sometimes does not.
+def nodes_fault(pod: Mapping[str, Any] | None, events: Sequence[Mapping[str, Any]]) -> bool:
+    """Tell whether what `why_not` says lies with a node, so that another attempt may do better.
 
     Args:
-        pod: the Pod as the API has it.
+        pod: the Pod as the API has it, None if it is not there (yet).
+        events: the pod's events since the start, oldest first.
 
     """
-    containers = (pod.get("status") or {}).get("containerStatuses") or []
-    ends = [(container.get("state") or {}).get("terminated") or {} for container in containers]
-    # What containerd says of it, and CRI-O.
-    return any(end.get("reason") in {"StartError", "ContainerCannotRun"} for end in ends)
+    status = (pod or {}).get("status") or {}
+    if status.get("reason") in NODE_ENDS:
+        return True
+    end = _end(status)
+    if end:
+        return end.get("reason") in NEVER_RAN and not OF_THE_IMAGE.search(end.get("message") or "")
+    if status.get("phase") == "Failed":
+        return status.get("reason") != "DeadlineExceeded"
+    waits = _waits_for(status, HOPELESS | STUCK)
+    if waits:
+        # A node that cannot make a container says so in many ways; a wrong image or setting in these.
+        return bool(PASSING.search(waits)) or (
+            waits.startswith(("CreateContainerError", "RunContainerError")) and not OF_THE_IMAGE.search(waits)
+        )
+    if _unschedulable(status):
+        return False
+    return not (events and events[-1].get("type") == "Warning" and OF_THE_SETTINGS.search(_sentence(events[-1])))
 
 
-def _held_up(status: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> str | None:
+def passes(error: Exception) -> bool:
+    """Tell whether what failed may succeed next time: all but what the API server refuses."""
+    if isinstance(error, ApiException):
+        return not error.status or error.status == _TOO_MANY or error.status >= _SERVER_ERROR
+    return True
+
+
+def in_words(error: Exception) -> str:
+    """Return what an error says, the API server's own words if it has some."""
+    try:
+        return str(json.loads(error.body)["message"])  # type: ignore[attr-defined]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return str(getattr(error, "reason", "") or error) or type(error).__name__
+
+
+def _unschedulable(status: Mapping[str, Any]) -> str | None:
+    for condition in status.get("conditions") or []:
+        if condition.get("reason") == "Unschedulable":
+            return str(condition.get("message"))
+    return None
+
+
+def _held_up(pod: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> str | None:
     """Say what keeps a pod from starting for longer than it should, or None if it just waits for its turn."""
+    status = pod.get("status") or {}
     stuck = _waits_for(status, STUCK)
     if stuck:
         return stuck
-    for condition in status.get("conditions") or []:
-        if condition.get("reason") == "Unschedulable":
-            return f"There is no room for it on the cluster: {condition.get('message')}"
+    unschedulable = _unschedulable(status)
+    if unschedulable:
+        return f"There is no room for it on the cluster: {unschedulable}"
     if events and events[-1].get("type") == "Warning":
         return _sentence(events[-1])
+    node = (pod.get("spec") or {}).get("nodeName")
+    # The kubelet writes this as soon as it knows of a pod.
+    if node and status.get("phase") == "Pending" and not status.get("startTime"):
+        return f"The node {node} does not answer."
     return None
 
 
@@ -184,7 +270,32 @@ def why_not(
     """
     status = (pod or {}).get("status") or {}
     hopeless = _ended(status) or _waits_for(status, HOPELESS)
-    return hopeless or (_held_up(status, events) if waited >= patience else None)
+    return hopeless or (_held_up(pod or {}, events) if waited >= patience else None)
+
+
+def refused(reason: str) -> SpawnException:
+    """Return the error that ends a start, in words for the person."""
+    message = f"Your server could not start. {reason}"
+    error = SpawnException(message, reason="error")
+    # What the pages show; the exception's own text has its class in front.
+    error.jupyterhub_message = message
+    return error
+
+
+def avoiding(nodes: Sequence[str]) -> list[dict[str, Any]]:
+    """Return preferences of a node affinity: the fewer failures, the better.
+
+    Args:
+        nodes: the node of each failure.
+
+    """
+    return [
+        {
+            "weight": 100,
+            "preference": {"matchFields": [{"key": "metadata.name", "operator": "NotIn", "values": [node]}]},
+        }
+        for node in nodes
+    ]
 
 
 class CourseSpawner(KubeSpawner):  # type: ignore[misc]
@@ -204,6 +315,15 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
     _ticket: asyncio.Future[None] | None = None
     _note = ""
     _began = 0.0
+    # Of the start that is under way: the number of its attempt, why the last one failed, where they failed, and what
+    # the person reads between two of them.
+    _attempt = 1
+    _fault = ""
+    _failed_on: Sequence[str] = ()
+    _pause = ""
+    # Of the attempt: the pod that it has made, and where.
+    _uid = ""
+    _node = ""
 
     def _pod(self) -> dict[str, Any]:
         """Return the pod as the watch saw it last, empty if there is none."""
@@ -211,13 +331,30 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
         return pods.get(f"{self.namespace}/{self.pod_name}") or {}
 
     def _check(self) -> None:
-        reason = why_not(self._pod(), self.events, time.monotonic() - self._began, self.patience)
+        """Raise NodeError or SpawnException if the attempt will not succeed."""
+        pod = self._pod()
+        notes = pod.get("metadata") or {}
+        if self._uid and (notes.get("uid") != self._uid or notes.get("deletionTimestamp")):
+            raise NodeError(LOST)
+        self._node = (pod.get("spec") or {}).get("nodeName") or self._node
+        reason = why_not(pod, self.events, time.monotonic() - self._began, self.patience)
         if reason:
-            message = f"Your server could not start. {reason}"
-            error = SpawnException(message, reason="error")
-            # What the pages show; the exception's own text has its class in front.
-            error.jupyterhub_message = message
-            raise error
+            raise NodeError(reason) if nodes_fault(pod, self.events) else refused(reason)
+
+    async def get_pod_manifest(self) -> Any:  # noqa: ANN401 - a V1Pod
+        """Return KubeSpawner's, away from the nodes that did not manage the start."""
+        pod = await super().get_pod_manifest()
+        pod.metadata.annotations = {**(pod.metadata.annotations or {}), ATTEMPT: str(self._attempt)}
+        if self._failed_on:
+            # Spreading would count as much.
+            pod.spec.topology_spread_constraints = None
+            pod.spec.affinity = pod.spec.affinity or V1Affinity()
+            affinity = pod.spec.affinity.node_affinity = pod.spec.affinity.node_affinity or V1NodeAffinity()
+            affinity.preferred_during_scheduling_ignored_during_execution = [
+                *(affinity.preferred_during_scheduling_ignored_during_execution or []),
+                *avoiding(self._failed_on),
+            ]
+        return pod
 
     @property
     def teaches(self) -> bool:
@@ -225,8 +362,9 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
         return bool(TEACHERS & {group.name for group in self.user.groups})
 
     async def _claim(self, name: str) -> dict[str, Any] | None:
+        asked = self.api.read_namespaced_persistent_volume_claim(name, self.namespace)
         try:
-            found = await self.api.read_namespaced_persistent_volume_claim(name, self.namespace)
+            found = await asyncio.wait_for(asked, self.k8s_api_request_timeout)
         except ApiException as error:
             if error.status == _NOT_FOUND:
                 return None
@@ -274,7 +412,7 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
             yield
         except asyncio.CancelledError:
             # Interrupted: the pod goes as well, and also one that nobody has seen yet, for which the hub would not ask.
-            await asyncio.shield(self.stop(now=True))
+            await asyncio.shield(self._remove())
             raise
         finally:
             cls.turns.leave(self._ticket)
@@ -294,28 +432,78 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
             await asyncio.sleep(LOOK)
         if self._note:
             yield {"progress": 0, "message": self._note}
-        async for event in super().progress():
-            yield event
+        # KubeSpawner's ends with each attempt.
+        attempt = 0
+        while attempt < self._attempt:
+            attempt = self._attempt
+            async for event in super().progress():
+                yield event
+            await asyncio.sleep(LOOK)
+            if self._pause:
+                yield {"progress": 0, "message": self._pause}
+            while self._pause:
+                await asyncio.sleep(LOOK)
 
     async def start(self) -> str:
         """Wait for a turn, start the pod and wait until its server accepts connections; return its URL.
 
-        What a node did not even start gets a second pod, once.
+        What a node did not manage is tried again, with growing pauses, while the start's time lasts.
         """
-        async with self._turn():
-            await self._arrange()
-            try:
-                return await self._start_pod()
-            except SpawnException as error:
-                if not never_ran(self._pod()):
-                    raise
-                self.log.warning("Starting the server of %s once more: %s", self.user.name, error)
-                await self.stop(now=True)
-                return await self._start_pod()
+        self._attempt, self._fault, self._failed_on = 1, "", []
+        self._start_future = None
+        try:
+            async with asyncio.timeout(self.start_timeout * ATTEMPTS_SHARE), self._turn():
+                while True:
+                    self._pause = ""
+                    try:
+                        await self._arrange()
+                        return await self._start_pod()
+                    except (NodeError, ApiException, ClientError, OSError) as error:
+                        if not passes(error):
+                            raise refused(f"The cluster refuses it: {in_words(error)}") from error
+                        await self._try_again(in_words(error))
+        except TimeoutError:
+            reason = f"It was not ready within {self.start_timeout} seconds."
+            if self._fault:
+                reason += f" {self._attempt - 1} attempts failed, the last one so: {self._fault}"
+            raise refused(reason) from None
+        finally:
+            self._pause = ""
+
+    async def _try_again(self, reason: str) -> None:
+        """Remove what an attempt has left, and wait before the next one."""
+        pause = PAUSES[min(self._attempt, len(PAUSES)) - 1]
+        self.log.warning(
+            "Attempt %s to start the server of %s failed on %s, the next one follows in %s s: %s",
+            self._attempt,
+            self.user.name,
+            self._node or "no node",
+            pause,
+            reason,
+        )
+        self._fault = reason
+        if self._node:
+            self._failed_on = [*self._failed_on, self._node]
+        self._attempt += 1
+        self._start_future = None
+        self._pause = (
+            f"The cluster did not manage to start your server. Attempt {self._attempt} follows in {pause} s, "
+            "on another node if there is one. You need not do anything."
+        )
+        await self._remove()
+        await asyncio.sleep(pause)
+
+    async def _remove(self) -> None:
+        """Remove the pod of an attempt; the next one, or the hub, sees to what is still there."""
+        try:
+            await self.stop(now=True)
+        except (ApiException, ClientError, OSError) as error:
+            self.log.warning("The pod of %s was not removed: %s", self.user.name, in_words(error))
 
     async def _start_pod(self) -> str:
         """Start the pod. KubeSpawner looks at it in growing intervals of up to 5 seconds; this looks all the time."""
         self._began = time.monotonic()
+        self._uid = self._node = ""
         before = self._pod().get("metadata", {}).get("uid")
         starting = KubeSpawner.start(self)
         try:
@@ -323,7 +511,9 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
                 await asyncio.wait({starting}, timeout=LOOK)
                 pod = self._pod()
                 uid = pod.get("metadata", {}).get("uid")
-                if uid and uid != before and not starting.done():
+                if uid != before and not self._uid:
+                    self._uid = uid or ""
+                if self._uid and not starting.done():
                     self._check()
                     if self.is_pod_running(pod):
                         self.pod_id = uid

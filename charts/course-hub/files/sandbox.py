@@ -10,6 +10,7 @@ ends by itself, at its deadline at the latest (the pod's own), and what has ende
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import secrets
 import string
@@ -17,14 +18,23 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from course_spawner import RESTRICTED_CONTAINER, RESTRICTED_POD, TEACHERS, never_ran, why_not
+from course_spawner import (
+    PAUSES,
+    RESTRICTED_CONTAINER,
+    RESTRICTED_POD,
+    TEACHERS,
+    NodeError,
+    avoiding,
+    nodes_fault,
+    why_not,
+)
 from jupyterhub.apihandlers.base import APIHandler
 from kubernetes_asyncio.client.exceptions import ApiException
 from kubespawner.clients import load_config, shared_client
 from tornado import web
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 Manifest = dict[str, Any]
 
@@ -32,7 +42,7 @@ PORT = 8889
 SELECTOR = "component=sandbox"
 USER = "campus.hubs/user"
 # Seconds: to become ready; for warnings to pass; between two looks; between two sweeps.
-READY = 60
+READY = 80
 PATIENCE = 20
 LOOK = 0.3
 SWEEP = 60
@@ -46,7 +56,9 @@ def in_bytes(size: str | int) -> int:
     return int(float(text[:-1]) * _SUFFIXES[text[-1]]) if text[-1:] in _SUFFIXES else int(text)
 
 
-def sandbox_pod(settings: Mapping[str, Any], name: str, user: str, token: str) -> Manifest:
+def sandbox_pod(
+    settings: Mapping[str, Any], name: str, user: str, token: str, failed_on: Sequence[str] = ()
+) -> Manifest:
     """Write the manifest of a sandbox. Its files are in memory, so that a full one is an error in the notebook at once.
 
     Args:
@@ -54,6 +66,7 @@ def sandbox_pod(settings: Mapping[str, Any], name: str, user: str, token: str) -
         name: the pod's name.
         user: whose it is, a hub user name (a label's value).
         token: what its agent asks for.
+        failed_on: the nodes that did not manage it before.
 
     """
     memory, cpu = settings["memory"], settings["cpu"]
@@ -97,6 +110,8 @@ def sandbox_pod(settings: Mapping[str, Any], name: str, user: str, token: str) -
         "nodeSelector": dict(settings.get("nodeSelector") or {}),
         "tolerations": list(settings.get("tolerations") or []),
     }
+    if failed_on:
+        spec["affinity"] = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": avoiding(failed_on)}}
     labels = {"component": "sandbox", "campus.hubs/course": settings["course"], USER: user}
     return {
         "apiVersion": "v1",
@@ -145,10 +160,6 @@ def _in_cluster() -> Any:  # noqa: ANN401 - a CoreV1Api
     return shared_client("CoreV1Api")
 
 
-class NeverRanError(web.HTTPError):
-    """A node did not start a sandbox at all."""
-
-
 class Sandboxes:
     """The course's sandboxes in the cluster.
 
@@ -178,7 +189,7 @@ class Sandboxes:
         return list(listed["items"])
 
     async def make(self, user: str) -> dict[str, str]:
-        """Make a sandbox and wait until it answers. What a node did not even start is made anew, once.
+        """Make a sandbox and wait until it answers. What a node did not manage is made anew, while there is time.
 
         Args:
             user: whose it is.
@@ -190,12 +201,18 @@ class Sandboxes:
             HTTPError: 429, there are as many as there may be; 503, it does not start.
 
         """
-        try:
-            return await self._make(user)
-        except NeverRanError:
-            return await self._make(user)
+        end = time.monotonic() + READY
+        failed_on: list[str] = []
+        for pause in itertools.chain(PAUSES, itertools.repeat(PAUSES[-1])):
+            try:
+                return await self._make(user, end, failed_on)
+            except NodeError as error:
+                if time.monotonic() + pause >= end:
+                    raise web.HTTPError(503, f"The sandbox did not start. {error}") from error
+            await asyncio.sleep(pause)
+        raise AssertionError
 
-    async def _make(self, user: str) -> dict[str, str]:
+    async def _make(self, user: str, end: float, failed_on: list[str]) -> dict[str, str]:
         name = "sandbox-" + "".join(secrets.choice(_NAME) for _ in range(10))
         token = secrets.token_urlsafe(32)
         # Counted and made in one step, else two at once would both be the last.
@@ -208,27 +225,29 @@ class Sandboxes:
                     f"{len(running)} submissions are being run in this course, {mine} of them for you; there may be "
                     f"{self.settings['perCourse']} and {self.settings['perUser']} at once.",
                 )
-            manifest = sandbox_pod(self.settings, name, user, token)
+            manifest = sandbox_pod(self.settings, name, user, token, failed_on)
             await self._json("create_namespaced_pod", self.namespace, manifest)
         try:
-            address = await self._until_ready(name)
+            address = await self._until_ready(name, end, failed_on)
         except BaseException:
             # Also when the caller has gone.
             await asyncio.shield(self.remove(name))
             raise
         return {"name": name, "url": f"http://{address}:{PORT}", "token": token}
 
-    async def _until_ready(self, name: str) -> str:
+    async def _until_ready(self, name: str, end: float, failed_on: list[str]) -> str:
         began = time.monotonic()
         pod: Manifest = {}
-        while (waited := time.monotonic() - began) < READY:
+        while time.monotonic() < end:
             pod = await self._json("read_namespaced_pod", name, self.namespace)
             if is_ready(pod):
                 return str(pod["status"]["podIP"])
-            reason = why_not(pod, [], waited, PATIENCE)
+            reason = why_not(pod, [], time.monotonic() - began, PATIENCE)
+            if reason and nodes_fault(pod, []):
+                failed_on.extend([node] if (node := pod["spec"].get("nodeName")) else [])
+                raise NodeError(reason)
             if reason:
-                kind = NeverRanError if never_ran(pod) else web.HTTPError
-                raise kind(503, f"The sandbox did not start. {reason}")
+                raise web.HTTPError(503, f"The sandbox did not start. {reason}")
             await asyncio.sleep(LOOK)
         phase = pod.get("status", {}).get("phase", "unknown")
         raise web.HTTPError(503, f"The sandbox did not start within {READY} seconds; it is {phase}.")

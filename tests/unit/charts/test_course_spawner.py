@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -92,6 +93,102 @@ def test_whoever_just_waits_goes_on(
     spawner: ModuleType, case: dict[str, Any] | None, events: list[dict[str, str]]
 ) -> None:
     assert spawner.why_not(case, events, 10 * PATIENCE, PATIENCE) is None
+
+
+CRI = "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: "
+FREEZE = terminated(exitCode=128, reason="StartError", message=CRI + "unable to freeze")
+NO_COMMAND = (
+    CRI + 'unable to start container process: exec: "jupyterhub-singleuser": executable file not found in $PATH'
+)
+REGISTRY = "failed to pull image: dial tcp 10.0.0.5:5000: "
+
+
+def event(reason: str, message: str) -> dict[str, str]:
+    return {"type": "Warning", "reason": reason, "message": message}
+
+
+def stuck(reason: str, message: str, kind: str = "containerStatuses") -> dict[str, Any]:
+    return pod(**{kind: [{"state": {"waiting": {"reason": reason, "message": message}}}]})
+
+
+@pytest.mark.parametrize(
+    ("case", "events"),
+    [
+        (FREEZE, []),
+        (pod(phase="Failed", initContainerStatuses=FREEZE["status"]["containerStatuses"]), []),
+        (terminated(exitCode=128, reason="StartError", message="cgroup: device or resource busy"), []),
+        (terminated(exitCode=128, reason="ContainerCannotRun", message="context deadline exceeded"), []),
+        (terminated(exitCode=137, reason="ContainerStatusUnknown", message="could not be located"), []),
+        (pod(phase="Failed", reason="UnexpectedAdmissionError", message="Allocate failed"), []),
+        (pod(phase="Failed", reason="OutOfcpu", message="Node didn't have enough resource"), []),
+        (pod(phase="Failed", reason="Evicted", message="low on disk"), []),
+        ({"status": {**terminated(exitCode=137, reason="Error")["status"], "reason": "Evicted"}}, []),
+        (stuck("ErrImagePull", REGISTRY + "i/o timeout"), []),
+        (stuck("ImagePullBackOff", REGISTRY + "connect: connection refused"), []),
+        (stuck("ErrImagePull", "write /var/lib/containerd: no space left on device", "initContainerStatuses"), []),
+        (stuck("CreateContainerConfigError", "failed to sync secret cache: timed out waiting for the condition"), []),
+        (stuck("CreateContainerError", "context deadline exceeded"), []),
+        (stuck("CreateContainerError", 'failed to reserve container name "x": name is reserved'), []),
+        (waiting("ContainerCreating"), [event("FailedCreatePodSandBox", "Failed to create pod sandbox: cni")]),
+        (waiting("ContainerCreating"), [event("FailedMount", "mount failed: Connection timed out")]),
+        (waiting("ContainerCreating"), [event("NodeNotReady", "Node is not ready")]),
+        ({**pod(), "spec": {"nodeName": "w1"}}, [NORMAL]),
+    ],
+)
+def test_what_a_node_did_not_manage(spawner: ModuleType, case: dict[str, Any], events: list[dict[str, str]]) -> None:
+    assert spawner.why_not(case, events, PATIENCE, PATIENCE)
+    assert spawner.nodes_fault(case, events)
+
+
+@pytest.mark.parametrize(
+    ("case", "events"),
+    [
+        (terminated(exitCode=1, reason="Error"), []),
+        (terminated(exitCode=0, reason="Completed"), []),
+        (terminated(exitCode=137, reason="OOMKilled"), []),
+        (pod(initContainerStatuses=[{"state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}]), []),
+        (terminated(exitCode=128, reason="StartError", message=NO_COMMAND), []),
+        (terminated(exitCode=128, reason="StartError", message=CRI + 'exec: "/x": permission denied'), []),
+        (terminated(exitCode=128, reason="StartError", message=CRI + "exec /x: exec format error"), []),
+        (terminated(exitCode=128, reason="StartError", message='chdir to cwd ("/x") set in config.json failed'), []),
+        (terminated(exitCode=128, reason="StartError", message="container init was OOM-killed (limit too low?)"), []),
+        (stuck("CreateContainerError", "unable to find user jovyan: no matching entries in passwd file"), []),
+        (stuck("CreateContainerConfigError", 'secret "licence" not found'), []),
+        (stuck("InvalidImageName", "couldn't parse image name"), []),
+        (stuck("ImagePullBackOff", "registry/x:1: not found"), []),
+        (stuck("ErrImagePull", "pull access denied, repository does not exist or may require authorization"), []),
+        (stuck("ErrImagePull", "no match for platform in manifest", "initContainerStatuses"), []),
+        (waiting("ContainerCreating"), [event("FailedMount", 'MountVolume.SetUp failed: secret "a" not found')]),
+        (waiting("ContainerCreating"), [event("FailedMount", "hostPath type check failed: /data is no directory")]),
+        (UNSCHEDULABLE, []),
+    ],
+)
+def test_what_no_other_node_would_manage(
+    spawner: ModuleType, case: dict[str, Any], events: list[dict[str, str]]
+) -> None:
+    assert spawner.why_not(case, events, PATIENCE, PATIENCE)
+    assert not spawner.nodes_fault(case, events)
+
+
+def test_a_finished_init_container_is_no_end(spawner: ModuleType) -> None:
+    done = pod(initContainerStatuses=[{"state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}])
+    assert spawner.why_not(done, [], 10 * PATIENCE, PATIENCE) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "passing"),
+    [
+        (ApiException(status=500), True),
+        (ApiException(status=429), True),
+        (ApiException(status=503), True),
+        (ApiException(status=403), False),
+        (ApiException(status=422), False),
+        (TimeoutError("Could not create PVC home-x"), True),
+        (ConnectionRefusedError(), True),
+    ],
+)
+def test_what_the_api_server_may_answer_next_time(spawner: ModuleType, error: Exception, passing: bool) -> None:
+    assert spawner.passes(error) is passing
 
 
 class Claims:
@@ -225,7 +322,6 @@ RUNNING = {
     "spec": {"containers": [{"name": "notebook", "ports": [{"name": "notebook-port", "containerPort": 8888}]}]},
     "status": {"phase": "Running", "podIP": "127.0.0.1", "containerStatuses": [{"ready": True, "state": {}}]},
 }
-NEVER_RAN = {**terminated(exitCode=128, reason="StartError", message="unable to freeze"), "metadata": {"uid": "1"}}
 
 
 def test_a_running_pod_ends_the_wait(course: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
@@ -240,7 +336,7 @@ def removing(course: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:  # noqa
 
     async def stop(self: Any, *, now: bool) -> None:  # noqa: ANN401
         assert now
-        removed.append(self._pod()["metadata"]["uid"])
+        removed.append(self._pod().get("metadata", {}).get("uid", ""))
         self.pod_reflector.pods.clear()
 
     monkeypatch.setattr(KubeSpawner, "stop", stop)
@@ -248,10 +344,148 @@ def removing(course: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:  # noqa
     return removed
 
 
-def test_what_a_node_did_not_start_gets_a_second_pod(course: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
+@pytest.fixture
+def impatient(spawner: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spawner, "PAUSES", (0.05, 0.1))
+
+
+def on_node(uid: str, node: str, state: dict[str, Any]) -> dict[str, Any]:
+    return {**state, "metadata": {"uid": uid}, "spec": {"nodeName": node}}
+
+
+def attempts(course: Any, monkeypatch: pytest.MonkeyPatch, pods: list[list[dict[str, Any]]]) -> str:  # noqa: ANN401
+    """Start while each pod that KubeSpawner makes goes through its states; the last one is made again and again."""
+    key = f"course-python-ws26/{course.pod_name}"
+    watched = watching(course, monkeypatch, {})
+
+    async def forever(states: list[dict[str, Any]]) -> str:
+        for state in states:
+            watched[key] = state
+            await asyncio.sleep(0.6)
+        await asyncio.sleep(60)
+        return "http://late"
+
+    def start(_: Any) -> asyncio.Future[str]:  # noqa: ANN401
+        return asyncio.ensure_future(forever(pods.pop(0) if len(pods) > 1 else pods[0]))
+
+    async def run() -> str:
+        monkeypatch.setattr(KubeSpawner, "start", start)
+        return str(await asyncio.wait_for(course.start(), 20))
+
+    return asyncio.run(run())
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_nodes_did_not_manage_is_tried_elsewhere(course: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
     removed = removing(course, monkeypatch)
-    assert starting(course, monkeypatch, [pod(), NEVER_RAN, RUNNING]) == "http://127.0.0.1:8888"
-    assert removed == ["1"]
+    pods = [[pod(), on_node("1", "w1", FREEZE)], [on_node("3", "w2", FREEZE)], [RUNNING]]
+    assert attempts(course, monkeypatch, pods) == "http://127.0.0.1:8888"
+    assert removed == ["1", "3"]
+    made = manifest(course)
+    affinity = made["spec"]["affinity"]["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    avoided = [term["preference"]["matchFields"] for term in affinity]
+    assert avoided == [[{"key": "metadata.name", "operator": "NotIn", "values": [node]}] for node in ("w1", "w2")]
+    assert "topologySpreadConstraints" not in made["spec"]
+    assert made["metadata"]["annotations"]["campus.hubs/attempt"] == "3"
+
+
+def test_a_first_attempt_goes_anywhere(course: Any) -> None:  # noqa: ANN401
+    made = manifest(course)
+    assert "nodeAffinity" not in made["spec"].get("affinity", {})
+    assert made["spec"]["topologySpreadConstraints"]
+    assert made["metadata"]["annotations"]["campus.hubs/attempt"] == "1"
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_pod_that_a_node_has_lost_is_made_again(course: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
+    removing(course, monkeypatch)
+    ending = on_node("3", "w2", pod())
+    ending["metadata"]["deletionTimestamp"] = "2026-11-29T08:00:00Z"
+    replaced = [on_node("1", "w1", pod()), on_node("2", "w1", pod())]
+    pods = [replaced, [on_node("3", "w2", pod()), ending], [RUNNING]]
+    assert attempts(course, monkeypatch, pods) == "http://127.0.0.1:8888"
+    assert course._failed_on == ["w1", "w2"]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_the_starts_own_time_ends_the_attempts(course: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
+    """In words, and before the hub's own time-out, which has none."""
+    removing(course, monkeypatch)
+    course.start_timeout = 2
+    with pytest.raises(SpawnException) as error:
+        attempts(course, monkeypatch, [[on_node("1", "w1", FREEZE)]])
+    said = error.value.jupyterhub_message
+    assert said.startswith("Your server could not start. It was not ready within 2 seconds. ")
+    assert re.search(r" \d+ attempts failed, the last one so: .*unable to freeze", said)
+    assert type(course).turns._busy == 0
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("status", [503, 403])
+def test_an_api_server_that_is_away_is_asked_again(
+    course: Any,  # noqa: ANN401
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+) -> None:
+    """And one that refuses is not."""
+    removing(course, monkeypatch)
+    watching(course, monkeypatch, {"metadata": {"uid": "0"}})
+    body = json.dumps({"message": "exceeded quota: homes"})
+    answers: list[Exception] = [TimeoutError("Could not create PVC home-x"), ApiException(status=status)]
+    answers[1].body = body  # type: ignore[attr-defined]
+
+    async def answer() -> str:
+        if answers:
+            raise answers.pop(0)
+        return "http://127.0.0.1:8888"
+
+    async def stop(_: Any, *, now: bool) -> None:  # noqa: ANN401
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(KubeSpawner, "start", lambda _: asyncio.ensure_future(answer()))
+    monkeypatch.setattr(KubeSpawner, "stop", stop)
+    if status == 503:
+        assert asyncio.run(course.start()) == "http://127.0.0.1:8888"
+        return
+    with pytest.raises(SpawnException, match="The cluster refuses it: exceeded quota: homes"):
+        asyncio.run(course.start())
+
+
+def test_who_waits_for_the_next_attempt_reads_it(
+    course: Any,  # noqa: ANN401
+    spawner: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    removing(course, monkeypatch)
+    monkeypatch.setattr(spawner, "PAUSES", (1,))
+    watching(course, monkeypatch, {})
+    pods = course.pod_reflector.pods
+    futures: list[asyncio.Future[str]] = []
+
+    def start(one: Any) -> asyncio.Future[str]:  # noqa: ANN401
+        future = one._start_future = asyncio.get_running_loop().create_future()
+        futures.append(future)
+        uid = len(futures)
+        state = FREEZE if uid == 1 else pod()
+        pods[f"course-python-ws26/{course.pod_name}"] = on_node(str(uid), "w1", state)
+        if uid == 2:
+            asyncio.get_running_loop().call_later(0.5, future.set_result, "http://127.0.0.1:8888")
+        return future
+
+    async def run() -> list[str]:
+        monkeypatch.setattr(KubeSpawner, "start", start)
+        monkeypatch.setattr(course, "events_enabled", False)
+        task = asyncio.ensure_future(course.start())
+        await asyncio.sleep(0.1)
+        said = [event["message"] async for event in course.progress()]
+        await task
+        return said
+
+    (sentence,) = asyncio.run(run())
+    assert sentence == (
+        "The cluster did not manage to start your server. Attempt 2 follows in 1 s, on another node if there is one. "
+        "You need not do anything."
+    )
 
 
 def test_an_interrupted_start_leaves_no_pod(course: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
@@ -278,13 +512,6 @@ def test_an_interrupted_start_leaves_no_pod(course: Any, monkeypatch: pytest.Mon
     asyncio.run(run())
     assert removed == [True]
     assert type(course).turns._busy == 0
-
-
-def test_there_is_no_third_pod(course: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
-    removed = removing(course, monkeypatch)
-    with pytest.raises(SpawnException, match=r"exit code 128\. unable to freeze"):
-        starting(course, monkeypatch, [pod(), NEVER_RAN, {**NEVER_RAN, "metadata": {"uid": "2"}}, RUNNING])
-    assert removed == ["1"]
 
 
 def test_a_server_that_dies_before_it_answers_is_told(course: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401

@@ -50,6 +50,7 @@ class Cluster:
         """Start with no pods."""
         self.pods: dict[str, Manifest] = {}
         self.next_status: list[Manifest] = []
+        self.node = ""
         self.now = datetime.now(UTC)
         self.addresses = itertools.count(1)
 
@@ -65,6 +66,7 @@ class Cluster:
         self.pods[name] = {
             **pod,
             "metadata": {**pod["metadata"], "creationTimestamp": created},
+            "spec": {**pod.get("spec", {}), **({"nodeName": self.node} if self.node else {})},
             "status": status or (self.next_status.pop(0) if self.next_status else self.ready()),
         }
         return name
@@ -246,17 +248,36 @@ def test_a_pod_that_can_not_start_says_why_and_goes(sandbox: ModuleType) -> None
     assert not cluster.pods
 
 
-@pytest.mark.parametrize("failures", [1, 2])
-def test_what_a_node_did_not_start_is_made_anew_once(sandbox: ModuleType, failures: int) -> None:
+@pytest.mark.parametrize("failures", [2, 50])
+def test_what_a_node_did_not_manage_is_made_anew_elsewhere(
+    sandbox: ModuleType, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    """While there is time."""
+    monkeypatch.setattr(sandbox, "PAUSES", (0.05, 0.2))
+    monkeypatch.setattr(sandbox, "READY", 3)
     cluster = Cluster()
+    cluster.node = "w1"
     end = {"reason": "StartError", "exitCode": 128, "message": "unable to freeze"}
     never_ran = {"phase": "Failed", "containerStatuses": [{"state": {"terminated": end}}]}
     cluster.next_status = [never_ran] * failures
-    if failures == 1:
+    if failures == 2:
         made = run(sandbox, cluster, lambda sandboxes: sandboxes.make("u1"))
         assert set(cluster.pods) == {made["name"]}
+        affinity = cluster.pods[made["name"]]["spec"]["affinity"]["nodeAffinity"]
+        terms = affinity["preferredDuringSchedulingIgnoredDuringExecution"]
+        assert [term["preference"]["matchFields"][0]["values"] for term in terms] == [["w1"], ["w1"]]
         return
-    with pytest.raises(web.HTTPError, match="unable to freeze"):
+    with pytest.raises(web.HTTPError, match="unable to freeze") as error:
+        run(sandbox, cluster, lambda sandboxes: sandboxes.make("u1"))
+    assert error.value.status_code == 503
+    assert not cluster.pods
+
+
+def test_what_no_node_can_start_is_not_made_anew(sandbox: ModuleType) -> None:
+    cluster = Cluster()
+    end = {"reason": "StartError", "exitCode": 128, "message": 'exec: "python": executable file not found in $PATH'}
+    cluster.next_status = [{"phase": "Failed", "containerStatuses": [{"state": {"terminated": end}}]}]
+    with pytest.raises(web.HTTPError, match="executable file not found"):
         run(sandbox, cluster, lambda sandboxes: sandboxes.make("u1"))
     assert not cluster.pods
 
