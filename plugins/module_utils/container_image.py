@@ -6,13 +6,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
+import os
 import re
 import typing
+from pathlib import Path
+
+from ansible_collections.campus.hubs.plugins.module_utils import registry_login
 
 if typing.TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 # What registries say of a manifest or repository that is not there (OCI distribution specification 1.1, error codes,
 # and Harbor's own words), as skopeo passes it on. Nothing wider: "not found" alone may as well be a credentials file.
@@ -36,11 +41,24 @@ class Result:
 
 @dataclasses.dataclass(frozen=True)
 class Image:
-    """One image: ``name`` is registry and repository without tag, ``tag`` stands for its content."""
+    """One image.
+
+    Attributes:
+        name: registry and repository without tag, which it is pulled from.
+        tag: stands for its content.
+        context: folder that it is built from.
+        build_args: arguments by name.
+        build_secrets: files on the machine that the build may read, by identifier.
+        build_options: more options of ``buildah build``.
+        push_name: the name under which the registry takes it, when that is another one.
+        storage: folder for layers.
+        tls_verify: whether its registry has HTTPS with a trusted certificate.
+    """
 
     name: str
     tag: str
     context: str = ""
+    push_name: str = ""
     build_args: Mapping[str, str] = dataclasses.field(default_factory=dict)
     build_secrets: Mapping[str, str] = dataclasses.field(default_factory=dict)
     build_options: Sequence[str] = ()
@@ -53,30 +71,54 @@ class Image:
         return f"{self.name}:{self.tag}"
 
 
-def lookup_command(image: Image) -> list[str]:
-    """Return the command that prints the manifest of ``image`` exactly as the registry stores it."""
-    return ["skopeo", "inspect", "--raw", f"--tls-verify={str(image.tls_verify).lower()}", f"docker://{image.tagged}"]
+@dataclasses.dataclass(frozen=True)
+class Access:
+    """How the registry lets somebody push.
 
-
-def build_commands(image: Image) -> list[list[str]]:
-    """Return the commands that build ``image`` and push it, in order.
-
-    ``bud`` is the name of ``build`` that also buildah 1.23 (Ubuntu 22.04) knows.
+    Attributes:
+        username: of a login; empty for none, or for the machine's own logins.
+        password: of that login.
+        htpasswd: file with the accounts of a registry on this machine, which gets one for the time of a push.
     """
+
+    username: str = ""
+    password: str = dataclasses.field(default="", repr=False)
+    htpasswd: str = ""
+
+
+def lookup_command(image: Image, login: Sequence[str] = ()) -> list[str]:
+    """Return the command that prints the manifest of ``image`` exactly as the registry stores it."""
+    verify = f"--tls-verify={str(image.tls_verify).lower()}"
+    return ["skopeo", "inspect", "--raw", *login, verify, f"docker://{image.tagged}"]
+
+
+def _buildah(image: Image) -> list[str]:
     buildah = ["buildah"]
     if image.storage:
         # A second folder, as the machine's own images keep their state of mounts in the default one; and mounts of its
         # own, as buildah leaves some behind, and a folder with mounts below it cannot be removed.
         storage = ["--root", f"{image.storage}/layers", "--runroot", f"{image.storage}/run"]
         buildah = ["unshare", "--mount", "buildah", *storage]
-    build = [*buildah, "bud", "--layers", *image.build_options]
+    return buildah
+
+
+def build_command(image: Image, login: Sequence[str] = ()) -> list[str]:
+    """Return the command that builds ``image``.
+
+    ``bud`` is the name of ``build`` that also buildah 1.23 (Ubuntu 22.04) knows.
+    """
+    build = [*_buildah(image), "bud", "--layers", *login, *image.build_options]
     for key, value in sorted(image.build_args.items()):
         build += ["--build-arg", f"{key}={value}"]
     for key, path in sorted(image.build_secrets.items()):
         build += ["--secret", f"id={key},src={path}"]
-    build += ["--tag", image.tagged, image.context]
-    push = [*buildah, "push", f"--tls-verify={str(image.tls_verify).lower()}", image.tagged, f"docker://{image.tagged}"]
-    return [build, push]
+    return [*build, "--tag", image.tagged, image.context]
+
+
+def push_command(image: Image, login: Sequence[str] = ()) -> list[str]:
+    """Return the command that pushes ``image``, when it is built."""
+    verify, name = f"--tls-verify={str(image.tls_verify).lower()}", image.push_name or image.name
+    return [*_buildah(image), "push", *login, verify, image.tagged, f"docker://{name}:{image.tag}"]
 
 
 def manifest_digest(manifest: bytes) -> str:
@@ -87,17 +129,19 @@ def manifest_digest(manifest: bytes) -> str:
 class ImageBackend:
     """Looks an image up in its registry, and builds and pushes it when it is not there."""
 
-    def __init__(self, image: Image, run: Callable[[list[str]], Result]) -> None:
-        """Keep ``image``; ``run`` executes a command and never raises for an exit code."""
+    def __init__(self, image: Image, run: Callable[[list[str]], Result], access: Access | None = None) -> None:
+        """Keep ``image`` and ``access``; ``run`` executes a command and never raises for an exit code."""
         self.image = image
         self._run = run
+        self._access = access or Access()
 
     def digest(self) -> str | None:
         """Return the digest that the registry has under the tag, or None when it has none.
 
         Raises ImageError when the registry cannot be asked.
         """
-        result = self._run(lookup_command(self.image))
+        with self._login() as login:
+            result = self._run(lookup_command(self.image, login))
         if result.returncode == 0:
             return manifest_digest(result.stdout)
         if _ABSENT.search(result.stderr):
@@ -110,18 +154,50 @@ class ImageBackend:
 
         Raises ImageError when a step fails or the registry does not have the image afterwards.
         """
-        for command in build_commands(self.image):
-            result = self._run(command)
-            if result.returncode != 0:
-                step = "push" if "push" in command else "build"
-                words = _last_lines(result.stderr or result.stdout.decode(errors="replace"))
-                message = f"cannot {step} {self.image.tagged}: {words}"
-                raise ImageError(message)
+        with self._login() as login:
+            self._do("build", build_command(self.image, login))
+        with self._push_login() as login:
+            self._do("push", push_command(self.image, login))
         digest = self.digest()
         if digest is None:
             message = f"{self.image.tagged} was pushed, but its registry does not have it"
             raise ImageError(message)
         return digest
+
+    def _do(self, step: str, command: list[str]) -> None:
+        result = self._run(command)
+        if result.returncode != 0:
+            words = _last_lines(result.stderr or result.stdout.decode(errors="replace"))
+            message = f"cannot {step} {self.image.tagged}: {words}"
+            raise ImageError(message)
+
+    @contextlib.contextmanager
+    def _login(self) -> Iterator[list[str]]:
+        """Yield options that log in to the registry, for as long as the block lasts."""
+        if not self._access.username:
+            yield []
+            return
+        try:
+            others = registry_login.known_logins(os.environ, Path.home())
+        except (OSError, ValueError) as error:
+            message = f"cannot read the machine's own logins to registries: {error}"
+            raise ImageError(message) from error
+        with registry_login.authfile(self.image.name, self._access.username, self._access.password, others) as path:
+            yield ["--authfile", path]
+
+    @contextlib.contextmanager
+    def _push_login(self) -> Iterator[list[str]]:
+        """Yield options that log in for a push: as an account that does not outlive the block, or as for all else."""
+        if not self._access.htpasswd:
+            with self._login() as login:
+                yield login
+            return
+        name = self.image.push_name or self.image.name
+        with (
+            registry_login.account(Path(self._access.htpasswd)) as (username, password),
+            registry_login.authfile(name, username, password, {}) as path,
+        ):
+            yield ["--authfile", path]
 
 
 def _last_lines(text: str, count: int = 15) -> str:

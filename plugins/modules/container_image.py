@@ -14,6 +14,7 @@ author:
 description:
   - Asks the registry for the tag. When it has it, nothing is built, pulled or pushed, and the digest is returned.
   - Otherwise builds the image from a folder and pushes it. So the tag should stand for the content, like a checksum.
+  - A password is handed to the tools in memory. It is in no command line and in no file.
 requirements:
   - C(buildah) >= 1.23
   - C(skopeo)
@@ -34,6 +35,23 @@ options:
     description: The tag, which stands for the content.
     type: str
     required: true
+  push_name:
+    description: Registry and repository to push to, where the registry takes images under another address.
+    type: str
+  username:
+    description:
+      - Account of the registry, for pushing and for all that is read from it. Other logins of the machine stay usable.
+      - Without one, the logins of the machine count, see C(containers-auth.json(5)).
+    type: str
+  password:
+    description: Password of O(username).
+    type: str
+  push_htpasswd:
+    description:
+      - File with the accounts of a C(docker-registry) on the same machine. For the time of a push it has one more,
+        with a new name and password; there is nothing that anybody could use before or after.
+      - Needs C(libcrypt.so.1).
+    type: path
   context:
     description: Folder on the target with the C(Containerfile). Needed when the image has to be built.
     type: path
@@ -86,7 +104,13 @@ digest:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.campus.hubs.plugins.module_utils.container_image import Image, ImageBackend, ImageError, Result
+from ansible_collections.campus.hubs.plugins.module_utils.container_image import (
+    Access,
+    Image,
+    ImageBackend,
+    ImageError,
+    Result,
+)
 
 
 def main() -> None:
@@ -94,6 +118,11 @@ def main() -> None:
         argument_spec={
             "name": {"type": "str", "required": True},
             "tag": {"type": "str", "required": True},
+            "push_name": {"type": "str"},
+            "username": {"type": "str"},
+            "password": {"type": "str", "no_log": True},
+            # A path, which is no secret itself.
+            "push_htpasswd": {"type": "path", "no_log": False},
             "context": {"type": "path"},
             "build_args": {"type": "dict", "default": {}},
             # Paths, which are no secrets themselves.
@@ -102,6 +131,8 @@ def main() -> None:
             "storage": {"type": "path"},
             "tls_verify": {"type": "bool", "default": True},
         },
+        required_together=[("username", "password")],
+        mutually_exclusive=[("username", "push_htpasswd")],
         supports_check_mode=True,
     )
 
@@ -110,7 +141,8 @@ def main() -> None:
         return Result(returncode, stdout, stderr.decode(errors="replace"))
 
     params = {key: value for key, value in module.params.items() if value is not None}
-    backend = ImageBackend(Image(**params), run)
+    access = Access(params.pop("username", ""), params.pop("password", ""), params.pop("push_htpasswd", ""))
+    backend = ImageBackend(Image(**params), run, access)
     tagged = backend.image.tagged
     digest: str | None = None
     try:

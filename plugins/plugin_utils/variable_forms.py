@@ -69,6 +69,7 @@ MTU, LEAST_MTU, MOST_MTU = "calico_mtu", 1280, 9000
 MIRRORS, BY_NODE = "containerd_mirrors", "storage_local_path_by_node"
 # Image reference with digest, https://github.com/opencontainers/distribution-spec (as containerd takes it).
 IMAGES, _IMAGE = "course_images_refs", r"[a-z0-9][-a-z0-9.]*(:\d+)?/[-a-z0-9._/]+(:[-\w.]+)?@sha256:[0-9a-f]{64}"
+REGISTRY, PUSH_CREDENTIALS = "course_images_registry", "course_images_registry_push_credentials"
 BUILD_SECRETS, SECRET_FILES = "course_images_build_secrets", ("ca-bundle", "pip.conf", "npmrc", "apt.conf")
 # Of OpenPGP keys of version 4 and 6.
 FINGERPRINTS, _FINGERPRINT = re.compile(r"\w+_apt_key_fingerprints"), r"[0-9A-Fa-f]{40}([0-9A-Fa-f]{24})?"
@@ -91,6 +92,7 @@ def check_forms(inventory: Inventory) -> Iterator[Mistake]:
         yield from _check_mirrors(host)
         yield from _check_paths(host)
         yield from _check_images(host)
+        yield from _check_push_credentials(host)
 
 
 def _check_fingerprints(host: Host, name: str, values: list[object]) -> Iterator[Mistake]:
@@ -140,6 +142,18 @@ def _check_paths(host: Host) -> Iterator[Mistake]:
         for node, path in paths.items():
             if not re.fullmatch(form, str(path)):
                 yield Mistake(host.name, f"{BY_NODE}.{node}", show(BY_NODE, path), wanted)
+
+
+def _check_push_credentials(host: Host) -> Iterator[Mistake]:
+    credentials = host.given.get(PUSH_CREDENTIALS)
+    if not isinstance(credentials, Mapping) or not credentials:
+        return
+    if not host.given.get(REGISTRY):
+        cure = f"The own registry makes an account for each push; set {REGISTRY}, or remove it."
+        yield Mistake(host.name, PUSH_CREDENTIALS, "set without a registry", f"{REGISTRY} too", cure)
+    # RFC 7617, section 2.
+    if ":" in str(credentials.get("username", "")):
+        yield Mistake(host.name, f"{PUSH_CREDENTIALS}.username", "a name with a colon", "a name without one")
 
 
 def _check_images(host: Host) -> Iterator[Mistake]:

@@ -7,7 +7,7 @@ from tests.e2e import playbook
 PLAYBOOK = "tests/integration/registry.yml"
 
 
-def test_own_registry_takes_pushes_from_its_node_only_and_settles() -> None:
+def test_own_registry_takes_pushes_with_an_account_from_its_node_only_and_settles() -> None:
     playbook.run(PLAYBOOK).assert_good()
     try:
         again = playbook.run(PLAYBOOK).assert_good()

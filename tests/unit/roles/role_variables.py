@@ -11,11 +11,21 @@ from ansible.template import Templar, trust_as_template
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def compute(role: str, expression: str, variables: dict[str, Any]) -> Any:  # noqa: ANN401 (a variable can be anything)
-    """Return an expression's value with the role's defaults and internal variables, and with others above them."""
+def _templar(role: str, variables: dict[str, Any]) -> Templar:
     loader = DataLoader()
     known: dict[str, Any] = {"role_path": str(ROOT / "roles" / role)}
     for folder in ("defaults", "vars"):
         path = ROOT / "roles" / role / folder / "main.yml"
         known |= loader.load_from_file(str(path), trusted_as_template=True) if path.exists() else {}
-    return Templar(loader=loader, variables=known | variables).template(trust_as_template(f"{{{{ {expression} }}}}"))
+    return Templar(loader=loader, variables=known | variables)
+
+
+def compute(role: str, expression: str, variables: dict[str, Any]) -> Any:  # noqa: ANN401 (a variable can be anything)
+    """Return an expression's value with the role's defaults and internal variables, and with others above them."""
+    return _templar(role, variables).template(trust_as_template(f"{{{{ {expression} }}}}"))
+
+
+def render(role: str, template: str, variables: dict[str, Any]) -> str:
+    """Return a role's template, with variables as for `compute`."""
+    text = (ROOT / "roles" / role / "templates" / template).read_text()
+    return str(_templar(role, variables).template(trust_as_template(text)))

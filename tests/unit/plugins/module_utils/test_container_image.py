@@ -8,9 +8,10 @@ from ansible_collections.campus.hubs.plugins.module_utils.container_image import
     ImageBackend,
     ImageError,
     Result,
-    build_commands,
+    build_command,
     lookup_command,
     manifest_digest,
+    push_command,
 )
 
 MANIFEST = b'{"schemaVersion": 2}\n'
@@ -118,7 +119,7 @@ def test_commands_carry_all_options_in_a_stable_order() -> None:
     )
     assert lookup_command(image) == ["skopeo", "inspect", "--raw", "--tls-verify=false", "docker://h/hub:t"]
     buildah = "unshare --mount buildah --root /var/build/layers --runroot /var/build/run"
-    build, push = (" ".join(command) for command in build_commands(image))
+    build, push = " ".join(build_command(image)), " ".join(push_command(image))
     assert build == (
         f"{buildah} bud --layers --network=host --build-arg A=1 --build-arg B=2 --secret id=ca-bundle,src=/etc/ca.crt "
         "--secret id=pip.conf,src=/etc/pip.conf --tag h/hub:t /src/hub"
