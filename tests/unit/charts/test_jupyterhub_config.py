@@ -186,7 +186,10 @@ def test_files_in_config_out(
     )
     monkeypatch.setitem(sys.modules, "campus_hubs_login", login)
     enrolled: list[tuple[str, dict[str, str]]] = []
-    exchange = SimpleNamespace(enrol_soon=lambda name, state: enrolled.append((name, state)))
+    exchange = SimpleNamespace(
+        enrol_soon=lambda name, state: enrolled.append((name, state)),
+        after_login=lambda synthetic: f"tells the exchange of all but {synthetic}",
+    )
     monkeypatch.setitem(sys.modules, "exchange", SimpleNamespace(Exchange=lambda *_: exchange))
     (tmp_path / "namespace").write_text("course-python-ws26")
     monkeypatch.setattr(config, "NAMESPACE", tmp_path / "namespace")
@@ -208,6 +211,7 @@ def test_files_in_config_out(
     ]
     assert result.JupyterHub.spawner_class == "course_spawner.CourseSpawner"
     assert result.JupyterHub.tornado_settings == {"headers": {"csp": [""]}, "slow_spawn_timeout": 0}
+    assert result.Authenticator.post_auth_hook == "tells the exchange of all but synthetic-campus.hubs"
     assert result.KubeSpawner.image == "registry/singleuser@sha256:bb"
     assert result.ConfigurableHTTPProxy.auth_token == SECRET["proxy-token"]
     spawner = SimpleNamespace(environment={"COURSE_ID": "x"}, user=SimpleNamespace(name="u1"))
