@@ -23,7 +23,8 @@ description:
 positional: _input, image, packaged
 options:
   _input:
-    description: The course's C(image), C(packages), C(memory), C(cpu), C(gpu), C(gpu_resource) and C(profiles).
+    description: >-
+      The course's C(image), C(packages), C(memory), C(cpu), C(gpu), C(gpu_resource), C(profiles) and C(volumes).
     type: dict
     required: true
   image:
@@ -51,6 +52,7 @@ EXAMPLES = r"""
       gpu: 0
       gpu_resource: nvidia.com/gpu
       profiles: []
+      volumes: []
 """
 
 RETURN = r"""

@@ -17,6 +17,7 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import
     COURSES,
     GROUPS,
     IMAGE_BUILDERS,
+    OPS,
     WORKERS,
     Host,
     Inventory,
@@ -33,6 +34,9 @@ RANGE_FORM = "ranges such as 192.0.2.200-192.0.2.220 or 192.0.2.192/27"
 # The controller manager hands every node a /24 of the pod subnet (--node-cidr-mask-size).
 NODE_MASK = 24
 API_PORT = 6443
+ADDRESS, PORT = "ansible_host", "ansible_port"
+SERVERS = frozenset({CLUSTER, CONTROL_PLANE, WORKERS, IMAGE_BUILDERS, OPS})
+_SSH_NAME = re.compile(r"(?!(.*\.)?[0-9]+$)[A-Za-z0-9_][-A-Za-z0-9_]*(\.[-A-Za-z0-9_]+)*")
 # kube-apiserver refuses service networks with more than 20 bits for hosts.
 LARGEST_SERVICE_MASK = 12
 
@@ -99,14 +103,21 @@ def parse_endpoint(text: object) -> tuple[str, int] | None:
     Returns:
         None if it is something else, such as a URL, or a number that is no address.
     """
-    found = re.fullmatch(r"(?:\[([^\]]+)\]|([^:\[\]]+))(?::(\d{1,5}))?", text) if isinstance(text, str) else None
+    found = re.fullmatch(r"(?:\[([^\]]+)\]|([^:\[\]]+))(?::([0-9]{1,5}))?", text) if isinstance(text, str) else None
     if not found or (found[1] and not parse_address(found[1])):
         return None
     host, port = found[1] or found[2], int(found[3] or API_PORT)
+    return (host, port) if is_host(host) and 1 <= port <= 65535 else None
+
+
+def is_host(text: object) -> bool:
+    """Tell whether a value is the name of a host or an IP address, and not a number that is no address."""
     label = r"[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?"
+    if not isinstance(text, str) or len(text) > 253:
+        return False
     # What ends in a number is read as an address (WHATWG URL, "ends in a number").
-    is_name = re.fullmatch(rf"{label}(\.{label})*", host) and not re.search(r"(^|\.)\d+$", host)
-    return (host, port) if (is_name or parse_address(host)) and 1 <= port <= 65535 else None
+    is_name = re.fullmatch(rf"{label}(\.{label})*\.?", text) and not re.search(r"(^|\.)[0-9]+\.?$", text)
+    return bool(is_name or parse_address(text))
 
 
 def check_cluster(inventory: Inventory) -> Iterator[Mistake]:
@@ -183,6 +194,18 @@ def node_addresses(inventory: Inventory) -> Iterator[tuple[Host, str, Address]]:
 
 def _check_addresses(inventory: Inventory) -> Iterator[Mistake]:
     taken: dict[str, Host] = {}
+    for host in inventory.hosts:
+        if not host.groups & SERVERS:
+            continue
+        port = host.given.get(PORT, 22)
+        if not re.fullmatch(r"[0-9]{1,5}", str(port)) or not 0 < int(str(port)) < 65536:
+            yield Mistake(host.name, PORT, show(PORT, port), "a port from 1 to 65535")
+        given = host.given.get(ADDRESS, host.name)
+        # SSH takes the names that its configuration has, too.
+        if not is_host(given) and not (isinstance(given, str) and _SSH_NAME.fullmatch(given)):
+            got = show(ADDRESS, given)
+            cure = "" if ADDRESS in host.given else f"The name is no address: set {ADDRESS}."
+            yield Mistake(host.name, ADDRESS, got, "the name or IP address of a server, and no URL", cure)
     for host in inventory.cluster():
         other = taken.setdefault(host.address(), host)
         if other is not host:
@@ -203,7 +226,7 @@ def _check_addresses(inventory: Inventory) -> Iterator[Mistake]:
 def _check_networks(inventory: Inventory, head: Host) -> Iterator[Mistake]:
     for name in (ENDPOINT, KUBECONFIG_SERVER):
         value = head.value(name)
-        without_port = name == KUBECONFIG_SERVER and not re.search(r":\d+$", str(value))
+        without_port = name == KUBECONFIG_SERVER and not re.search(r":[0-9]+$", str(value))
         if value and (without_port or not parse_endpoint(value)):
             wanted = "a name or address and a port, such as api.example.edu:6443 or [2001:db8::1]:6443"
             yield Mistake(head.name, name, show(name, value), wanted, "It is no URL.")

@@ -6,14 +6,16 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from ansible_collections.campus.hubs.plugins.plugin_utils.cluster_rules import (
     Address,
     has_pool,
+    is_host,
     node_addresses,
     parse_address,
     parse_network,
@@ -64,7 +66,7 @@ _COURSE_ID = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 _MIB = 1024**2
 # With a registry's host, and with a digest or tag (https://github.com/opencontainers/distribution-spec).
 _IMAGE = re.compile(
-    r"(localhost|[a-z0-9][-a-z0-9]*\.[-a-z0-9.]+|[a-z0-9][-a-z0-9.]*:\d+)(:\d+)?/[-a-z0-9._/]*[a-z0-9]"
+    r"(localhost|[a-z0-9][-a-z0-9]*\.[-a-z0-9.]+|[a-z0-9][-a-z0-9.]*:[0-9]+)(:[0-9]+)?/[-a-z0-9._/]*[a-z0-9]"
     r"(:(?P<tag>\w[-\w.]{0,127}))?(@sha256:[0-9a-f]{64})?"
 )
 # Debian Policy, section 5.6.1.
@@ -73,11 +75,25 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # What JupyterHub, KubeSpawner, the image and the chart set in a person's server.
 OWN_ENVIRONMENT = {"EXCHANGE_URL", "HOME", "JPY_API_TOKEN", "LANG", "NGSHARE_URL", "PATH"}
 OWN_PREFIXES = ("COURSE_", "CPU_", "JUPYTER", "KUBERNETES_", "MATERIAL_", "MEM_")
-_GIT_SSH = re.compile(r"(ssh://)?[\w.-]+@[\w.-]+(:\d+/|[:/])\S+")
+_GIT_SSH = re.compile(r"(ssh://)?[\w.-]+@[\w.-]+(:[0-9]+/|[:/])\S+")
 # git-check-ref-format(1), as far as anybody's branch goes.
 _BRANCH = re.compile(r"(?!.*(\.\.|//))[\w][\w./+-]*(?<![./])")
 _FOLDER = re.compile(r"[^/\s.~-][^/]*(/[^/.][^/]*)*")
 _DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+PULL_SECRETS, IMAGES_PULL_SECRETS = "course_hub_pull_secrets", "course_images_pull_secrets"
+VOLUMES, CONFIG, VALUES = "course_hub_volumes", "course_hub_config", "course_hub_values"
+# What the chart mounts in a person's server; charts/course-hub/files has the same.
+HOME, COURSE_FOLDER, OWN_MOUNTS = "/home/jovyan", "/srv/course", ("/home/jovyan", "/tmp", "/srv/course")  # noqa: S108
+OWN_VOLUMES = re.compile(r"ca|home|tmp|course|material(-key|-tmp)?|shared-.*")
+# Of the course's own programs, and people's homes.
+OWN_CLAIMS = re.compile(r"course|exchange|hub-db|home-.*")
+SOURCES = ("claim", "nfs", "host_path")
+# What belongs to the system, on a node and in a server's image.
+SYSTEM_FOLDERS = re.compile(
+    r"/(bin|boot|dev|etc|lib(32|64|x32)?|proc|root|run|sbin|sys|usr|opt|var/run|var/lib/(campus-hubs|containerd|etcd|kubelet))(/.*)?"
+)
+_SHARED_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
+_SHARED_PATH = re.compile(r"/[^:\x00-\x1f{}]+")
 MOST_GPUS = 64
 # Least sizes that can work; anything under them is a forgotten unit.
 LEAST_MEMORY, LEAST_HOME = 64 * _MIB, 10 * _MIB
@@ -92,6 +108,9 @@ def check_courses(inventory: Inventory) -> Iterator[Mistake]:
         yield from _check_profiles(course)
         yield from _check_environment(course)
         yield from _check_material(course)
+        yield from _check_pull_secrets(course, PULL_SECRETS)
+        yield from _check_volumes(course)
+        yield from _check_mounts(course)
         yield from _check_sizes(course)
         yield from _check_cull(course)
         yield from _check_platforms(course)
@@ -101,6 +120,8 @@ def check_courses(inventory: Inventory) -> Iterator[Mistake]:
         yield from _check_address(inventory, course)
         yield from _check_networks(course)
         yield from _check_canary(inventory, course)
+    for host in inventory.cluster():
+        yield from _check_pull_secrets(host, IMAGES_PULL_SECRETS)
     yield from _check_shared(inventory)
 
 
@@ -217,7 +238,7 @@ def _check_profiles(course: Host) -> Iterator[Mistake]:
         if len(merged) == 2:
             yield from _check_server_limits(course, f"{path}.memory", f"{path}.cpu", *merged)
         gpu = str(profile.get("gpu", 0))
-        if re.fullmatch(r"-?\d+", gpu) and not 0 <= int(gpu) <= MOST_GPUS:
+        if re.fullmatch(r"-?[0-9]+", gpu) and not 0 <= int(gpu) <= MOST_GPUS:
             yield Mistake(course.name, f"{path}.gpu", gpu, f"0 to {MOST_GPUS}")
     if defaults > 1:
         yield Mistake(course.name, PROFILES, f"{defaults} with default", "one of them, or none for the first")
@@ -265,6 +286,115 @@ def _check_material(course: Host) -> Iterator[Mistake]:
             yield Mistake(course.name, f"{MATERIAL}.{name}", f'"{value}"', wanted)
 
 
+def _check_pull_secrets(host: Host, name: str) -> Iterator[Mistake]:
+    secrets = host.value(name)
+    for index, secret in enumerate(secrets if isinstance(secrets, list) else ()):
+        if not _DNS_NAME.fullmatch(str(secret)):
+            yield Mistake(host.name, f"{name}[{index}]", f'"{secret}"', "the name of a Secret")
+
+
+def _folder(path: object) -> str | None:
+    """Return an absolute path as the kernel takes it; None if it is none."""
+    if not isinstance(path, str) or not _SHARED_PATH.fullmatch(path) or len(path) > 255:
+        return None
+    return re.sub("^//", "/", posixpath.normpath(path))
+
+
+def _taken(path: str) -> str:
+    """Return what of ours a mount at a path would hide; empty if nothing."""
+    return next((own for own in OWN_MOUNTS if f"{own}/".startswith(path.rstrip("/") + "/")), "")
+
+
+def _check_volumes(course: Host) -> Iterator[Mistake]:
+    volumes = course.value(VOLUMES)
+    names: list[str] = []
+    paths: list[str] = []
+    for index, volume in enumerate(volumes if isinstance(volumes, list) else ()):
+        if not isinstance(volume, Mapping):
+            continue  # its type is the argument spec's business
+        path, name = f"{VOLUMES}[{index}]", str(volume.get("name"))
+        if "name" in volume and (not _SHARED_NAME.fullmatch(name) or name in names):
+            wanted = "a name of its own, of at most 40 characters: a-z, 0-9 and '-'"
+            yield Mistake(course.name, f"{path}.name", show("name", volume["name"]), wanted)
+        names.append(name)
+        mount = _folder(volume.get("mount_path"))
+        if "mount_path" in volume and (mount is None or SYSTEM_FOLDERS.fullmatch(mount)):
+            wanted = "an absolute path of its own, such as /data"
+            yield Mistake(course.name, f"{path}.mount_path", show("mount_path", volume["mount_path"]), wanted)
+        elif mount and (_taken(mount) or mount in paths):
+            got, hidden = show("mount_path", volume["mount_path"]), _taken(mount) or mount
+            yield Mistake(course.name, f"{path}.mount_path", got, f"a path that does not hide {hidden}")
+        paths.append(mount or "")
+        yield from _check_source(course, path, volume)
+
+
+def _check_source(course: Host, path: str, volume: Mapping[str, Any]) -> Iterator[Mistake]:
+    given = [source for source in SOURCES if volume.get(source)]
+    if len(given) != 1:
+        yield Mistake(course.name, path, " and ".join(given) or "without a source", f"one of {', '.join(SOURCES)}")
+    claim, nfs, folder = (volume.get(source) for source in SOURCES)
+    if claim and (not _DNS_NAME.fullmatch(str(claim)) or OWN_CLAIMS.fullmatch(str(claim))):
+        wanted = "the name of a claim that is not the course's own"
+        yield Mistake(course.name, f"{path}.claim", show("claim", claim), wanted)
+    if isinstance(nfs, Mapping):
+        server = nfs.get("server")
+        if server is not None and not is_host(server):
+            yield Mistake(course.name, f"{path}.nfs.server", show("server", server), "the name or address of a server")
+        if nfs.get("path") is not None and nfs["path"] != "/" and _folder(nfs["path"]) is None:
+            yield Mistake(course.name, f"{path}.nfs.path", show("path", nfs["path"]), "an absolute path")
+    if isinstance(folder, str) and folder:
+        place = _folder(folder)
+        if place is None or place == "/" or SYSTEM_FOLDERS.fullmatch(place):
+            wanted = "a folder of the nodes that is not the system's, such as /srv/data"
+            yield Mistake(course.name, f"{path}.host_path", show("host_path", folder), wanted)
+
+
+def _check_mounts(course: Host) -> Iterator[Mistake]:
+    """Find volumes and mounts of the admin's own settings that would be in the place of ours."""
+    shared = course.value(VOLUMES)
+    own = (
+        {_folder(one.get("mount_path")) for one in shared if isinstance(one, Mapping)}
+        if isinstance(shared, list)
+        else set()
+    )
+    for path, trait, item in _spawner_items(course):
+        if trait == "volumes" and OWN_VOLUMES.fullmatch(str(item.get("name"))):
+            yield Mistake(course.name, f"{path}.name", f'"{item["name"]}"', "a name that no volume of the course has")
+        if trait == "volume_mounts":
+            field = "mount_path" if "mount_path" in item else "mountPath"
+            mount = _folder(item.get(field)) or ""
+            hidden = "the server's own files" if item.get(field) == "/" else _taken(mount) if mount else ""
+            if hidden or mount in own:
+                got, wanted = show(field, item.get(field)), f"a path that does not hide {hidden or mount}"
+                yield Mistake(course.name, f"{path}.{field}", got, wanted)
+
+
+def _spawner_items(course: Host) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Return each volume and mount of the spawner's settings: where it is, its trait, itself."""
+    config, values = course.value(CONFIG), course.value(VALUES)
+    inner = _part(_part(values, "hub"), "config")
+    sources = [
+        (f"{root}.{cls}", _part(settings, cls))
+        for root, settings in ((CONFIG, config), (f"{VALUES}.hub.config", inner))
+        for cls in ("KubeSpawner", "CourseSpawner")
+    ]
+    profiles = _part(_part(values, "singleuser"), "profileList")
+    for index, profile in enumerate(profiles if isinstance(profiles, list) else ()):
+        place = f"{VALUES}.singleuser.profileList[{index}].kubespawner_override"
+        sources.append((place, _part(profile, "kubespawner_override")))
+    for path, traits in sources:
+        for trait in ("volumes", "volume_mounts"):
+            items = _part(traits, trait)
+            pairs: Iterable[tuple[object, object]] = enumerate(items) if isinstance(items, list) else ()
+            for key, item in items.items() if isinstance(items, Mapping) else pairs:
+                if isinstance(item, Mapping):
+                    yield f"{path}.{trait}" + (f"[{key}]" if isinstance(key, int) else f".{key}"), trait, item
+
+
+def _part(value: object, name: str) -> Any:  # noqa: ANN401 (anything)
+    return value.get(name) if isinstance(value, Mapping) else None
+
+
 def _check_sizes(course: Host) -> Iterator[Mistake]:
     sizes: dict[str, int | None] = {}
     for name in (HOME_SIZE, COURSE_SIZE, EXCHANGE_SIZE, MAX_UPLOAD):
@@ -275,7 +405,7 @@ def _check_sizes(course: Host) -> Iterator[Mistake]:
         # Volumes that grow later are compared in these units alone.
         binary = name == HOME_SIZE or str(value).endswith("i")
         if name == MAX_UPLOAD:
-            if size is None or not re.fullmatch(r"\d+[MG]i", str(value)) or not size:
+            if size is None or not re.fullmatch(r"[0-9]+[MG]i", str(value)) or not size:
                 yield Mistake(course.name, name, show(name, value), "a size in Mi or Gi, such as 100Mi")
         elif size is None or size < LEAST_HOME or not binary:
             yield Mistake(course.name, name, show(name, value), STORAGE_FORM)
@@ -291,7 +421,7 @@ def _check_cull(course: Host) -> Iterator[Mistake]:
         return
     seconds = dict(CULL_DEFAULTS)
     for name, option in value.items():
-        if name in seconds and re.fullmatch(r"-?\d+", str(option)):  # else it is the argument spec's business
+        if name in seconds and re.fullmatch(r"-?[0-9]+", str(option)):  # else it is the argument spec's business
             seconds[name] = int(option)
             least = 0 if name == "max_age" else 1
             if seconds[name] < least:
@@ -446,7 +576,7 @@ def _check_networks(course: Host) -> Iterator[Mistake]:
 
 def _may_be_port(value: object) -> bool:
     """Tell whether a value is a port, or no whole number at all, which is the argument spec's business."""
-    return not re.fullmatch(r"[-+]?\d+", str(value)) or 0 < int(str(value)) < 65536
+    return not re.fullmatch(r"[-+]?[0-9]+", str(value)) or 0 < int(str(value)) < 65536
 
 
 def _check_canary(inventory: Inventory, course: Host) -> Iterator[Mistake]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import posixpath
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -49,7 +50,8 @@ def server_values(
     """Return the chart's values for a course's servers.
 
     Args:
-        course: `image`, `packages`, `memory`, `cpu`, `gpu`, `gpu_resource`, `profiles`, as in the course's variables.
+        course: `image`, `packages`, `memory`, `cpu`, `gpu`, `gpu_resource`, `profiles`, `volumes`, as in the course's
+            variables.
         image: reference of the image of all courses.
         packaged: key (see `packages_key`) to reference of the images with packages.
         missing: what stands for an image with packages that is not built yet.
@@ -77,6 +79,7 @@ def server_values(
         "memory": {key: _bytes(course["memory"][key]) for key in ("guarantee", "limit")},
         "cpu": {key: _cores(course["cpu"][key]) for key in ("guarantee", "limit")},
         "profileList": [],
+        "sharedVolumes": [shared_volume(volume) for volume in course["volumes"]],
     }
     if gpu:
         values["extraResource"] = {"limits": {resource: gpu}}
@@ -105,6 +108,19 @@ def server_values(
         )
     images = {f"image-{hashlib.sha256(name.encode()).hexdigest()[:8]}": {"name": name} for name in sorted(own)}
     return {"singleuser": values, "prePuller": {"extraImages": images}}
+
+
+def shared_volume(volume: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the chart's value for shared data; a claim of ours is another one for each folder that it leads to."""
+    folder = volume.get("nfs") or volume.get("host_path")
+    key = hashlib.sha256(json.dumps(folder, sort_keys=True, default=str).encode()).hexdigest()[:8]
+    return {
+        "name": str(volume["name"]),
+        "mountPath": posixpath.normpath(str(volume["mount_path"])),
+        "claim": f"shared-{volume['name']}-{key}" if folder else str(volume["claim"]),
+        "persistentVolume": bool(folder),
+        "writableBy": list(volume.get("writable_by") or ()),
+    }
 
 
 def _bytes(size: object) -> str:

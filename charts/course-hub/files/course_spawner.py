@@ -19,7 +19,7 @@ from aiohttp import ClientError
 from jupyterhub.spawner import SpawnException
 from kubernetes_asyncio.client import ApiException, V1Affinity, V1NodeAffinity
 from kubespawner import KubeSpawner
-from traitlets import Integer
+from traitlets import Dict, Integer, List
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -56,7 +56,9 @@ ATTEMPT = "campus.hubs/attempt"
 LOST = "The node that should run it has lost it."
 # Seconds between two looks at the watched pod; that costs no request.
 LOOK = 0.25
-TEACHERS = {"instructor", "teaching_assistant"}
+TEACHERS, STUDENT = {"instructor", "teaching_assistant"}, "student"
+# Before the names of shared data's volumes.
+SHARED = "shared-"
 GRADER = "campus.hubs/grader"
 COURSE_CLAIM = "course"
 COURSE_VOLUME = {"name": "course", "persistentVolumeClaim": {"claimName": COURSE_CLAIM}}
@@ -307,6 +309,12 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
         8, config=True, help="How many servers start at a time; the others wait for their turn."
     )
 
+    shared_volumes = List(
+        Dict(),
+        config=True,
+        help="Data that all have: name, mountPath, claim, and writableBy, the groups that may change it.",
+    )
+
     extra_labels: Any
     volumes: Any
     volume_mounts: Any
@@ -372,13 +380,19 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
         claim: dict[str, Any] = self.api.api_client.sanitize_for_serialization(found)
         return claim
 
+    async def load_user_options(self) -> None:
+        """Apply what the user has chosen, then what their role gives them: see KubeSpawner.load_user_options."""
+        await super().load_user_options()
+        await self._arrange()
+
     async def _arrange(self) -> None:
-        """Give teachers the course's volume, and a home on the same node.
+        """Give everybody the shared data, and teachers the course's volume, and a home on the same node.
 
         A student who becomes a tutor may have a home on another node, in a volume that can not move. Then they get a
         second home, and the first is theirs again when they are a student.
         """
         home = f"home-{self.user.name}"
+        roles = {group.name for group in self.user.groups} or {STUDENT}
         self._note = ""
         if self.teaches:
             places = [node_of(await self._claim(name)) for name in (home, COURSE_CLAIM)]
@@ -389,17 +403,34 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
                 )
                 home = f"{home}-staff"
         labels: dict[str, str] = {key: value for key, value in self.extra_labels.items() if key != GRADER}
-        volumes: list[Any] = [volume for volume in self.volumes if volume["name"] not in {"home", "course"}]
-        mounts: list[Any] = [mount for mount in self.volume_mounts if mount["name"] != "course"]
+        together: list[Any] = [term for term in self.pod_affinity_required if term != TOGETHER]
+        ours = {"home", "course", *(f"{SHARED}{shared['name']}" for shared in self.shared_volumes)}
+        volumes: list[Any] = [volume for volume in self.volumes if volume["name"] not in ours]
+        mounts: list[Any] = [mount for mount in self.volume_mounts if mount["name"] not in ours - {"home"}]
         self.pvc_name = home
         self.extra_labels = {**labels, GRADER: "true"} if self.teaches else labels
         self.volumes = [
             *volumes,
             {"name": "home", "persistentVolumeClaim": {"claimName": home}},
             *([COURSE_VOLUME] if self.teaches else []),
+            *(
+                {"name": f"{SHARED}{shared['name']}", "persistentVolumeClaim": {"claimName": shared["claim"]}}
+                for shared in self.shared_volumes
+            ),
         ]
-        self.volume_mounts = [*mounts, *([COURSE_MOUNT] if self.teaches else [])]
-        self.pod_affinity_required = [TOGETHER] if self.teaches else []
+        self.volume_mounts = [
+            *mounts,
+            *([COURSE_MOUNT] if self.teaches else []),
+            *(
+                {
+                    "name": f"{SHARED}{shared['name']}",
+                    "mountPath": shared["mountPath"],
+                    "readOnly": not roles & set(shared["writableBy"]),
+                }
+                for shared in self.shared_volumes
+            ),
+        ]
+        self.pod_affinity_required = [*together, *([TOGETHER] if self.teaches else [])]
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:

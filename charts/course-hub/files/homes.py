@@ -113,6 +113,7 @@ def pod_manifest(user: str, spawner: Mapping[str, Any], avoid: list[str], *, tea
             "affinity": affinity,
             "nodeSelector": spawner["node_selector"],
             "tolerations": spawner["tolerations"],
+            "imagePullSecrets": spawner.get("image_pull_secrets") or [],
             "containers": [
                 {
                     "name": "home",

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import posixpath
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,14 @@ EXCHANGE_SERVICE = "exchange"
 PROBE_SERVICE = "probe"
 # What hub.config says of these is added to what the course needs, not put in its place; of one name, it counts alone.
 ADDED = {"services", "load_roles", "blocked_users"}
+# Of these ours stay, whatever else has their name: no setting takes a home away, or what brings the material.
+KEPT = {"volumes", "volume_mounts", "init_containers", "extra_containers", "tolerations", "image_pull_secrets"}
+# Of these, what every server has is in a profile's servers as well.
+OVERRIDDEN = KEPT - {"tolerations"}
+# What says how the internet is reached, in whatever letters.
+PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
+# One object has the settings of all three.
+SPAWNERS = ("Spawner", "KubeSpawner", "CourseSpawner")
 
 # The loop itself holds tasks weakly.
 BACKGROUND: list[asyncio.Task[None]] = []
@@ -32,23 +41,55 @@ Settings = dict[str, dict[str, Any]]
 
 
 def merged(base: Settings, extra: Settings) -> Settings:
-    """Lay class -> trait -> value over another: dictionaries are merged, lists of ADDED grow, all else is replaced."""
+    """Lay class -> trait -> value over another: dictionaries are merged, some lists grow, all else is replaced."""
     result = {name: dict(traits) for name, traits in base.items()}
     for name, traits in extra.items():
-        target = result.setdefault(name, {})
         for trait, value in traits.items():
-            old = target.get(trait)
-            if isinstance(old, dict) and isinstance(value, dict):
-                target[trait] = {**old, **value}
-            elif isinstance(old, list) and trait in ADDED:
-                names = {item["name"] for item in value if isinstance(item, dict)}
-                target[trait] = [
-                    *(item for item in old if not (isinstance(item, dict) and item["name"] in names)),
-                    *value,
-                ]
-            else:
-                target[trait] = value
+            # A spawner's trait counts where we have set it, so that the setting of another class does not hide ours.
+            known = [cls for cls in SPAWNERS if trait in base.get(cls, {})] if name in SPAWNERS else []
+            target = result.setdefault(known[0] if known else name, {})
+            target[trait] = added(trait, target[trait], value) if trait in target else value
     return result
+
+
+def added(trait: str, old: Any, value: Any) -> Any:  # noqa: ANN401 - a trait's value can be anything
+    """Return what a trait is when a setting is laid over ours."""
+    if isinstance(old, list) and trait in KEPT:
+        # As a dictionary, KubeSpawner takes the values in the order of the keys.
+        more = [value[key] for key in sorted(value)] if isinstance(value, dict) else value or []
+        more = [more] if isinstance(more, str) else more
+        ours = [_identity(trait, item) for item in old]
+        return [*old, *(item for item in more if _identity(trait, item) not in ours)]
+    if isinstance(old, dict) and isinstance(value, dict):
+        return {**old, **value}
+    if isinstance(old, list) and trait in ADDED:
+        names = {item["name"] for item in value if isinstance(item, dict)}
+        return [*(item for item in old if not (isinstance(item, dict) and item["name"] in names)), *value]
+    return value
+
+
+def _identity(trait: str, item: Any) -> Any:  # noqa: ANN401 - as above
+    """Return what there may be only one of in a pod."""
+    if trait == "volume_mounts" and isinstance(item, dict):
+        return posixpath.normpath(str(item.get("mountPath") or item.get("mount_path")))
+    return item.get("name", item) if isinstance(item, dict) else item
+
+
+def with_ours(profiles: Any, ours: dict[str, Any]) -> Any:  # noqa: ANN401 - a part of a list of profiles
+    """Return profiles whose overrides have what every server has, in whose place KubeSpawner would put them."""
+    if isinstance(profiles, list):
+        return [with_ours(part, ours) for part in profiles]
+    if not isinstance(profiles, dict):
+        return profiles
+    return {
+        name: {
+            trait: added(trait, ours.get(trait, []), value) if trait in OVERRIDDEN else value
+            for trait, value in part.items()
+        }
+        if name == "kubespawner_override"
+        else with_ours(part, ours)
+        for name, part in profiles.items()
+    }
 
 
 def exchange_url(values: dict[str, Any]) -> str:
@@ -225,7 +266,15 @@ def literal(text: str) -> str:
 MATERIAL_CACHE, MATERIAL_KEYS = "/srv/material", "/etc/material"
 
 
-def material_settings(material: dict[str, str], image: str, home: str) -> dict[str, list[dict[str, Any]]]:
+# Certificates of the campus's own authorities, for a server and for what fetches the material.
+CA_VOLUME = {"name": "ca", "configMap": {"name": "ca"}}
+CA_MOUNT = {"name": "ca", "mountPath": "/etc/campus-hubs/ca", "readOnly": True}
+CA_FILE = "/etc/campus-hubs/ca/ca.crt"
+
+
+def material_settings(
+    material: dict[str, str], image: str, home: str, outside: dict[str, str], *, own_ca: bool
+) -> dict[str, list[dict[str, Any]]]:
     """Return what brings the teaching material into a home before the server starts; empty if there is none.
 
     One container has the deploy key and nothing of the person's, a second one the home and no key: what lies in a home
@@ -235,13 +284,16 @@ def material_settings(material: dict[str, str], image: str, home: str) -> dict[s
         material: git (URL), branch, directory, secretName (a Secret with a deploy key), each "" if not set.
         image: an image with `campus_hubs_lab`.
         home: where the home is mounted.
+        outside: environment that says how the internet is reached.
+        own_ca: whether the campus has an authority of its own.
 
     """
     if not material["git"]:
         return {"init_containers": [], "volumes": []}
 
-    def step(name: str, own_home: str, mounts: list[dict[str, Any]]) -> dict[str, Any]:
+    def step(name: str, own_home: str, mounts: list[dict[str, Any]], more: dict[str, str]) -> dict[str, Any]:
         environment = {
+            **more,
             "HOME": own_home,
             "MATERIAL_GIT": material["git"],
             "MATERIAL_BRANCH": material["branch"],
@@ -275,8 +327,11 @@ def material_settings(material: dict[str, str], image: str, home: str) -> dict[s
         # A Secret that is not there is a reason in the log, not one against the server.
         secret = {"secretName": material["secretName"], "defaultMode": 0o440, "optional": True}
         volumes.append({"name": "material-key", "secret": secret})
+    if own_ca:
+        fetch_mounts.append(CA_MOUNT)
+        outside = {**outside, "GIT_SSL_CAINFO": CA_FILE}
     merge_mounts = [{"name": "home", "mountPath": home}, {"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - the same
-    steps = [step("fetch", "/tmp", fetch_mounts), step("merge", home, merge_mounts)]  # noqa: S108 - the same
+    steps = [step("fetch", "/tmp", fetch_mounts, outside), step("merge", home, merge_mounts, {})]  # noqa: S108 - the same
     return {"init_containers": steps, "volumes": volumes}
 
 
@@ -294,7 +349,11 @@ def spawner_settings(values: dict[str, Any]) -> Settings:
         "whenUnsatisfiable": "ScheduleAnyway",
         "labelSelector": {"matchLabels": {"component": "singleuser-server"}},
     }
-    material = material_settings(user["material"], only.get("image", user["image"]), storage["homeMountPath"])
+    outside = {name: value for name, value in user["extraEnv"].items() if name.lower() in PROXIES}
+    own_ca = values["caCertificates"]
+    material = material_settings(
+        user["material"], only.get("image", user["image"]), storage["homeMountPath"], outside, own_ca=own_ca
+    )
     login = values["config"].get("CourseAuthenticator", {})
     environment = {
         **{name: literal(value) for name, value in user["extraEnv"].items()},
@@ -303,6 +362,8 @@ def spawner_settings(values: dict[str, Any]) -> Settings:
         "NGSHARE_URL": f"{exchange_url(values)}/ngshare",
         "EXCHANGE_URL": f"{exchange_url(values)}/api",
     }
+    if own_ca:
+        environment["COURSE_CA_FILE"] = CA_FILE
     if user["sendGradesOnFeedback"]:
         # Read where feedback is released, so by lecturers' and tutors' servers only.
         environment["COURSE_SEND_GRADES_ON_FEEDBACK"] = "1"
@@ -339,13 +400,17 @@ def spawner_settings(values: dict[str, Any]) -> Settings:
                 {"name": "home", "persistentVolumeClaim": {"claimName": "home-{user_server}"}},
                 {"name": "tmp", "emptyDir": {"sizeLimit": "2Gi"}},
                 *material["volumes"],
+                *([CA_VOLUME] if own_ca else []),
             ],
             "init_containers": material["init_containers"],
+            "extra_containers": [],
+            "image_pull_secrets": [{"name": name} for name in values["imagePullSecrets"]],
             "profile_list": profiles if len(profiles) > 1 else [],
             "profile_form_template": PROFILES,
             "volume_mounts": [
                 {"name": "home", "mountPath": storage["homeMountPath"]},
                 {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own
+                *([CA_MOUNT] if own_ca else []),
             ],
             "working_dir": storage["homeMountPath"],
             "automount_service_account_token": False,
@@ -379,9 +444,13 @@ def spawner_settings(values: dict[str, Any]) -> Settings:
         "CourseSpawner": {
             "patience": user["patienceSeconds"],
             "concurrent_starts": user["concurrentStarts"],
+            "shared_volumes": user["sharedVolumes"],
         },
     }
-    return merged(result, {"KubeSpawner": only})
+    result = merged(result, {"KubeSpawner": only})
+    if "tolerations" in only:
+        result["KubeSpawner"]["tolerations"] = only["tolerations"]
+    return result
 
 
 def sandbox_settings(values: dict[str, Any], spawner: dict[str, Any]) -> dict[str, Any]:
@@ -401,6 +470,7 @@ def sandbox_settings(values: dict[str, Any], spawner: dict[str, Any]) -> dict[st
         "cpu": user["cpu"],
         "nodeSelector": spawner["node_selector"],
         "tolerations": spawner["tolerations"],
+        "imagePullSecrets": spawner["image_pull_secrets"],
         **user["sandbox"],
     }
 
@@ -424,7 +494,30 @@ def settings(values: dict[str, Any], secret: dict[str, str], student: str = "") 
         spawner_settings(values),
     ):
         result = merged(result, part)
-    return merged(result, values["config"])
+    result = merged(result, values["config"])
+    spawner = result["KubeSpawner"]
+    # As Kubernetes writes them; KubeSpawner takes names alone as well.
+    pull = spawner["image_pull_secrets"]
+    spawner["image_pull_secrets"] = [item if isinstance(item, dict) else {"name": item} for item in pull]
+    spawner["profile_list"] = with_ours(spawner["profile_list"], spawner)
+    environment = result["Spawner"]["environment"]
+    environment |= direct([*values["hosts"].values()], environment)
+    return result
+
+
+def direct(hosts: list[str], environment: dict[str, Any]) -> dict[str, str]:
+    """Return what keeps a proxy, which the environment or somebody in it names, away from the course's own addresses.
+
+    Args:
+        hosts: names of the course's Services.
+        environment: what else is set; its own exceptions stay.
+
+    """
+    found = [str(value) for name, value in environment.items() if name.lower() == "no_proxy" and value]
+    names = dict.fromkeys(part.strip() for value in found for part in value.split(",") if part.strip())
+    # The star is one only if it is alone.
+    text = "*" if "*" in names else ",".join(dict.fromkeys([*names, "localhost", "127.0.0.1", "::1", *hosts]))
+    return {"NO_PROXY": text, "no_proxy": text}
 
 
 def read_secret(folder: Path) -> dict[str, str]:

@@ -109,6 +109,7 @@ def sandbox_pod(
         "dnsConfig": {"nameservers": ["127.0.0.1"]},
         "nodeSelector": dict(settings.get("nodeSelector") or {}),
         "tolerations": list(settings.get("tolerations") or []),
+        "imagePullSecrets": list(settings.get("imagePullSecrets") or []),
     }
     if failed_on:
         spec["affinity"] = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": avoiding(failed_on)}}
@@ -337,7 +338,8 @@ def sandbox_handlers(sandboxes: Sandboxes) -> list[tuple[str, type[APIHandler], 
     """Return what goes into JupyterHub.extra_handlers.
 
     The settings of `sandboxes`: course; image, pullPolicy; memory and cpu, each with guarantee and limit; home and tmp
-    (sizes); deadlineSeconds; perCourse and perUser (how many at once); nodeSelector and tolerations, if any.
+    (sizes); deadlineSeconds; perCourse and perUser (how many at once); nodeSelector, tolerations and imagePullSecrets,
+    if any.
     """
     options = {"sandboxes": sandboxes}
     return [

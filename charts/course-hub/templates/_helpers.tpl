@@ -27,10 +27,40 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
 
+{{- define "course-hub.pullSecrets" }}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - {name: {{ . | quote }}}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* Of programs that use OpenSSL: the file is beside the system's folder of public authorities. */ -}}
+{{- define "course-hub.caEnv" }}
+{{- with .Values.caCertificates }}
+- {name: SSL_CERT_FILE, value: /etc/campus-hubs/ca/ca.crt}
+{{- end }}
+{{- end }}
+
+{{- define "course-hub.caMount" }}
+{{- with .Values.caCertificates }}
+- {name: ca, mountPath: /etc/campus-hubs/ca, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- define "course-hub.caVolume" }}
+{{- with .Values.caCertificates }}
+- name: ca
+  configMap: {name: ca}
+{{- end }}
+{{- end }}
+
 {{- /* What all pods of the chart have in common, below spec. A lost node's pod is replaced after half a minute. */ -}}
 {{- define "course-hub.pod" -}}
 enableServiceLinks: false
 {{- include "course-hub.dns" . }}
+{{- include "course-hub.pullSecrets" . }}
 {{- with .Values.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
@@ -82,6 +112,8 @@ options: [{name: ndots, value: "1"}]
   "config" .Values.hub.config
   "cull" .Values.cull
   "membershipHours" .Values.hub.membershipHours
+  "imagePullSecrets" .Values.imagePullSecrets
+  "caCertificates" (ne .Values.caCertificates "")
   "singleuser" (merge (omit .Values.singleuser "image" "pdb" "networkPolicy") $image)
   | toPrettyJson }}
 {{- end }}

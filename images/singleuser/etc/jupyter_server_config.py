@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
+
+from campus_hubs_lab.trust import trust
 
 c = get_config()  # noqa: F821 - given by traitlets
 
@@ -31,6 +34,8 @@ else:
 c.ServerApp.kernel_manager_class = "campus_hubs_lab.server.CourseKernelManager"
 c.ContentsManager.files_handler_class = "campus_hubs_lab.server.CourseFileHandler"
 os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("JUPYTER_PATH")]))
+
+trust(Path(tempfile.gettempdir()))
 
 # A trash folder in a home of fixed size is a full home that looks empty.
 c.FileContentsManager.delete_to_trash = False

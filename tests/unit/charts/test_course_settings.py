@@ -229,6 +229,75 @@ def test_grades_are_sent_on_feedback_where_the_course_says_so(
     assert found.get("COURSE_SEND_GRADES_ON_FEEDBACK") == wanted
 
 
+OWN: dict[str, dict[str, Any]] = {
+    "volumes": {"name": "data", "nfs": {"server": "192.0.2.7", "path": "/data"}},
+    "volume_mounts": {"name": "data", "mountPath": "/data"},
+    "init_containers": {"name": "first", "image": "busybox"},
+    "extra_containers": {"name": "beside", "image": "busybox"},
+    "tolerations": {"key": "mine", "operator": "Exists"},
+    "image_pull_secrets": {"name": "mine"},
+}
+ENVIRONMENT, LABELS = {"MINE": "1"}, {"example.edu/mine": "yes"}
+
+
+def own(kind: str) -> dict[str, Any]:
+    """Return settings of an administrator, with lists as lists or as dictionaries."""
+    lists = {trait: [item] if kind == "list" else {"a": item} for trait, item in OWN.items()}
+    return {**lists, "environment": ENVIRONMENT, "extra_labels": LABELS}
+
+
+def without_ours(spec: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
+    """Return what a pod has beside what it has without settings, which is all there."""
+    found: dict[str, Any] = {}
+    for name, part in (("", ""), *((name, "containers") for name in ("volumeMounts", "env"))):
+        ours, all_of_it = (one[part][0] if part else one for one in (usual, spec))
+        for field in [name] if name else ["volumes", "initContainers", "containers", "tolerations", "imagePullSecrets"]:
+            before, after = ours.get(field) or [], all_of_it.get(field) or []
+            if field == "containers":
+                before, after = [one["name"] for one in before], [one["name"] for one in after]
+            assert [one for one in before if one not in after] == [], field
+            found[field] = [one for one in after if one not in before]
+    return found
+
+
+@pytest.mark.parametrize("kind", ["list", "dictionary"])
+@pytest.mark.parametrize("way", ["KubeSpawner", "CourseSpawner", "profile", "one of two profiles"])
+def test_what_an_administrator_adds_takes_nothing_away(template: Template, kind: str, way: str) -> None:
+    if way.endswith("Spawner"):
+        arguments = [f"--set-json=hub.config={json.dumps({way: own(kind)})}"]
+    else:
+        profiles = [{"display_name": "A", "slug": "a", "kubespawner_override": own(kind)}]
+        profiles += [{"display_name": "B"}] if way != "profile" else []
+        arguments = [f"--set-json=singleuser.profileList={json.dumps(profiles)}"]
+    material = '--set-json=singleuser.material={"git":"https://a/b","branch":"","directory":"","secretName":""}'
+    tolerated = '--set-json=singleuser.extraTolerations=[{"key":"gpu","operator":"Exists"}]'
+    usual = pod(settings(template, "minimal", material, *([tolerated] if way.endswith("Spawner") else [])))
+    spec = pod(settings(template, "minimal", material, *arguments, *([tolerated] if way.endswith("Spawner") else [])))
+    found = without_ours(spec, usual)
+    assert found["volumes"] == [OWN["volumes"]]
+    assert found["volumeMounts"] == [OWN["volume_mounts"]]
+    assert [container["name"] for container in found["initContainers"]] == ["first"]
+    assert found["containers"] == ["beside"]
+    assert found["tolerations"] == [OWN["tolerations"]]
+    assert found["imagePullSecrets"] == [OWN["image_pull_secrets"]]
+    assert {"name": "MINE", "value": "1"} in found["env"]
+    assert len(spec["initContainers"]) == 3
+
+
+def test_nothing_takes_the_place_of_ours(template: Template) -> None:
+    """Also where nobody has checked the inventory."""
+    wrong = {
+        "volumes": [{"name": "home", "emptyDir": {}}],
+        "volume_mounts": [{"name": "x", "mountPath": "/home/jovyan/"}, {"name": "home", "mountPath": "/mine"}],
+    }
+    spec = pod(settings(template, "minimal", f"--set-json=hub.config={json.dumps({'KubeSpawner': wrong})}"))
+    assert [volume for volume in spec["volumes"] if volume["name"] == "home"] == [
+        {"name": "home", "persistentVolumeClaim": {"claimName": "home-uabcdefgh23456777"}}
+    ]
+    mounts = [(mount["name"], mount["mountPath"]) for mount in spec["containers"][0]["volumeMounts"]]
+    assert mounts == [("home", "/home/jovyan"), ("tmp", "/tmp"), ("home", "/mine")]  # noqa: S108
+
+
 def puller(template: Template, name: str, *arguments: str) -> dict[str, Any] | None:
     objects = [manifest for manifest in yaml.safe_load_all(template(name, *arguments)) if manifest]
     found = [manifest["spec"] for manifest in objects if manifest["kind"] == "DaemonSet"]
@@ -255,3 +324,71 @@ def test_images_of_the_course_alone_are_held_on_the_nodes(template: Template) ->
             "capabilities": {"drop": ["ALL"]},
         }
         assert container["resources"]["limits"]["memory"]
+
+
+@pytest.mark.parametrize("own", [[], ["mine"], "mine", [{"name": "mine"}]])
+def test_every_pod_is_pulled_with_the_course_s_secrets(template: Template, own: Any) -> None:  # noqa: ANN401
+    config = json.dumps({"KubeSpawner": {"image_pull_secrets": own}} if own else {})
+    arguments = ['--set-json=imagePullSecrets=["registry"]', f"--set-json=hub.config={config}"]
+    objects = [manifest for manifest in yaml.safe_load_all(template("full", *arguments)) if manifest]
+    pods = {
+        (m["kind"], m["metadata"]["name"]): m["spec"]["template"]["spec"]
+        for m in objects
+        if "template" in (m.get("spec") or {})
+    }
+    assert len(pods) == 4
+    made = settings(template, "full", *arguments)
+    values = json.loads(next(m["data"]["values.json"] for m in objects if "values.json" in (m.get("data") or {})))
+    chart_module("course_spawner")
+    sandbox = chart_module("jupyterhub_config").sandbox_settings(values, made["KubeSpawner"])
+    theirs = [{"name": "mine"}] if own else []
+    for name, spec in {
+        **pods,
+        "server": pod(made),
+        "sandbox": chart_module("sandbox").sandbox_pod(sandbox, "sandbox-1", "u1", "token")["spec"],
+        "home": chart_module("homes").pod_manifest("u1", made["KubeSpawner"], [], teaches=False)["spec"],
+    }.items():
+        assert spec["imagePullSecrets"] == [{"name": "registry"}, *(theirs if isinstance(name, str) else [])], name
+    (allowed,) = [m["data"]["pullSecrets"] for m in objects if m["metadata"]["name"] == "hub-pods"]
+    assert allowed.split() == ["registry", *(["mine"] if own else [])]
+
+
+def test_a_public_registry_needs_none(template: Template) -> None:
+    assert "imagePullSecrets: []" not in template("full")
+    assert not pod(settings(template, "full")).get("imagePullSecrets")
+
+
+def test_the_campus_s_authorities_are_trusted_where_others_are_reached(template: Template) -> None:
+    authority = json.dumps("-----BEGIN CERTIFICATE-----\nAA\n-----END CERTIFICATE-----\n")
+    arguments = [f"--set-json=caCertificates={authority}", "--set=singleuser.extraEnv.https_proxy=http://proxy:3128"]
+    objects = [manifest for manifest in yaml.safe_load_all(template("full", *arguments)) if manifest]
+    (text,) = [m["data"]["ca.crt"] for m in objects if m["metadata"]["name"] == "ca"]
+    assert json.dumps(text) == authority
+    for name in ("hub", "exchange"):
+        (found,) = [
+            m["spec"]["template"] for m in objects if (m["kind"], m["metadata"]["name"]) == ("Deployment", name)
+        ]
+        (container,) = found["spec"]["containers"]
+        assert environment(container)["SSL_CERT_FILE"] == "/etc/campus-hubs/ca/ca.crt"
+        assert {"name": "ca", "mountPath": "/etc/campus-hubs/ca", "readOnly": True} in container["volumeMounts"]
+        assert {"name": "ca", "configMap": {"name": "ca"}} in found["spec"]["volumes"]
+        assert "checksum/ca" in found["metadata"]["annotations"]
+    spec = pod(settings(template, "full", *arguments))
+    fetch, merge = spec["initContainers"]
+    (server,) = spec["containers"]
+    assert environment(server)["COURSE_CA_FILE"] == environment(fetch)["GIT_SSL_CAINFO"] == "/etc/campus-hubs/ca/ca.crt"
+    assert environment(fetch)["https_proxy"] == "http://proxy:3128"
+    assert [any(m["name"] == "ca" for m in container["volumeMounts"]) for container in (fetch, merge, server)] == [
+        1,
+        0,
+        1,
+    ]
+    (allowed,) = [m["data"]["volumes"] for m in objects if m["metadata"]["name"] == "hub-pods"]
+    assert "configMap:ca" in allowed.split()
+
+
+def test_without_an_authority_there_is_nothing_of_it(template: Template) -> None:
+    rendered = template("full")
+    assert "SSL_CERT_FILE" not in rendered
+    assert "configMap:ca" not in rendered
+    assert "COURSE_CA_FILE" not in environment(pod(settings(template, "full"))["containers"][0])

@@ -636,3 +636,64 @@ def test_a_failed_start_gives_its_turn_back(course: Any, monkeypatch: pytest.Mon
         with pytest.raises(SpawnException):
             starting(course, monkeypatch, [{"metadata": {"uid": "1"}, **pod()}, ended])
         assert type(course).turns._busy == 0
+
+
+SHARED_DATA = [
+    {"name": "images", "mountPath": "/data", "claim": "shared-images-1", "writableBy": []},
+    {"name": "tools", "mountPath": "/tools", "claim": "tools", "writableBy": ["instructor", "teaching_assistant"]},
+    {"name": "board", "mountPath": "/board", "claim": "board", "writableBy": ["student"]},
+]
+
+
+@pytest.mark.parametrize(
+    ("role", "writable"),
+    [("instructor", {"/tools"}), ("teaching_assistant", {"/tools"}), ("student", {"/board"}), ("", {"/board"})],
+)
+def test_shared_data_is_writable_by_role(course: Any, role: str, writable: set[str]) -> None:  # noqa: ANN401
+    course.shared_volumes = SHARED_DATA
+    # A start in another role before leaves nothing of it.
+    asyncio.run(course.load_user_options())
+    course.user.groups = [SimpleNamespace(name=role)] if role else []
+    asyncio.run(course.load_user_options())
+    spec = manifest(course)["spec"]
+    claims = {v["name"]: v["persistentVolumeClaim"]["claimName"] for v in spec["volumes"] if v["name"] != "tmp"}
+    course_volume = {"course": "course"} if role and role != "student" else {}
+    assert claims == {
+        "home": "home-uabcdefgh23456777",
+        **course_volume,
+        **{f"shared-{shared['name']}": shared["claim"] for shared in SHARED_DATA},
+    }
+    mounts = spec["containers"][0]["volumeMounts"]
+    assert len({mount["mountPath"] for mount in mounts}) == len(mounts)
+    shared = {
+        mount["mountPath"]: mount.get("readOnly", False)
+        for mount in mounts
+        if mount["name"] in {*claims} - {"home", "course"}
+    }
+    assert shared == {path: path not in writable for path in ("/data", "/tools", "/board")}
+
+
+def test_a_profile_takes_away_neither_home_nor_course(course: Any) -> None:  # noqa: ANN401
+    """KubeSpawner applies a profile during the start, after what the role gave."""
+    override = {"volume_mounts": [{"name": "d", "mountPath": "/d"}], "volumes": [{"name": "d", "emptyDir": {}}]}
+    ours = chart_module("jupyterhub_config").with_ours(
+        [{"display_name": "A", "kubespawner_override": override}], {t: getattr(course, t) for t in override}
+    )
+    course.profile_list = ours
+    asyncio.run(course._arrange())
+    asyncio.run(course.load_user_options())
+    spec = manifest(course)["spec"]
+    assert {volume["name"] for volume in spec["volumes"]} == {"home", "tmp", "course", "d"}
+    mounts = {mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]}
+    assert mounts == {"/home/jovyan", "/tmp", "/srv/course", "/d"}  # noqa: S108
+
+
+def test_an_affinity_of_one_s_own_stays(course: Any) -> None:  # noqa: ANN401
+    mine = {"labelSelector": {"matchLabels": {"a": "b"}}, "topologyKey": "zone"}
+    course.pod_affinity_required = [mine]
+    for groups, count in ((["instructor"], 2), (["student"], 1), (["instructor"], 2)):
+        course.user.groups = [SimpleNamespace(name=name) for name in groups]
+        asyncio.run(course._arrange())
+        terms = manifest(course)["spec"]["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+        assert len(terms) == count
+        assert terms[0]["topologyKey"] == "zone"

@@ -191,6 +191,27 @@ def test_what_the_course_is_configured_with(course: Callable[..., HubsAccount], 
     assert MESSAGE in node
 
 
+def test_shared_data_is_what_the_course_is_configured_with(
+    course: Callable[..., HubsAccount], template: Template
+) -> None:
+    shared = [
+        {"name": "a", "mountPath": "/a", "claim": "shared-a-1", "persistentVolume": True, "writableBy": []},
+        {"name": "b", "mountPath": "/b", "claim": "b", "persistentVolume": False, "writableBy": ["instructor"]},
+    ]
+    argument = f"--set-json=singleuser.sharedVolumes={json.dumps(shared)}"
+    hub = course([m for m in yaml.safe_load_all(template("minimal", argument)) if m], f"{NAMESPACE}-shared")
+
+    def mounted(claim: str, *, read_only: bool) -> Manifest:
+        made = changed(plain(), volume({"persistentVolumeClaim": {"claimName": claim}}))
+        made["spec"]["containers"][0]["volumeMounts"][-1]["readOnly"] = read_only
+        return made
+
+    for claim, read_only in (("shared-a-1", True), ("b", True), ("b", False)):
+        assert hub.refusal(mounted(claim, read_only=read_only)) == "", claim
+    assert "nobody may change" in hub.refusal(mounted("shared-a-1", read_only=False))
+    assert MESSAGE in hub.refusal(mounted("shared-c-1", read_only=True))
+
+
 def test_a_release_of_before_still_starts_servers(
     course: Callable[..., HubsAccount], manifests: list[Manifest], template: Template
 ) -> None:

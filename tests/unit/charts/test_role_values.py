@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,11 @@ COURSES: dict[str, dict[str, Any]] = {
         "course_hub_internet_ports": [443, "8443"],
         "course_hub_campus_networks": ["198.51.100.0/24", "2001:db8::/32"],
         "course_hub_homes_ahead": False,
+        "course_hub_volumes": [
+            {"name": "images", "mount_path": "/data/", "nfs": {"server": "files", "path": "/images"}},
+            {"name": "tools", "mount_path": "/tools", "host_path": "/srv/tools", "writable_by": ["instructor"]},
+            {"name": "results", "mount_path": "/results", "claim": "results"},
+        ],
         "course_hub_course_size": "20Gi",
         "course_hub_exchange_size": "50Gi",
         "course_hub_max_upload": "1Gi",
@@ -305,6 +311,16 @@ def test_sizes_limits_and_switches(values: dict[str, dict[str, Any]]) -> None:
 def test_a_course_whose_lms_has_not_given_its_ids_waits(values: dict[str, dict[str, Any]]) -> None:
     platform = values["waiting"]["hub"]["config"]["CourseAuthenticator"]["lti13_platform"]
     assert platform == {**PLATFORM, "client_id": "", "deployment_id": ""}
+
+
+def test_shared_data(values: dict[str, dict[str, Any]]) -> None:
+    assert values["smallest"]["singleuser"]["sharedVolumes"] == []
+    images, tools, results = values["everything"]["singleuser"]["sharedVolumes"]
+    assert re.fullmatch(r"shared-images-[0-9a-f]{8}", images.pop("claim"))
+    assert images == {"name": "images", "mountPath": "/data", "persistentVolume": True, "writableBy": []}
+    assert tools["writableBy"] == ["instructor"]
+    assert tools["persistentVolume"]
+    assert (results["claim"], results["persistentVolume"]) == ("results", False)
 
 
 def test_values_of_the_chart_are_laid_over(values: dict[str, dict[str, Any]]) -> None:

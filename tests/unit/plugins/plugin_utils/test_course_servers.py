@@ -9,6 +9,7 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.course_servers import 
     package_lists,
     packages_key,
     server_values,
+    shared_volume,
 )
 
 COURSE: dict[str, Any] = {
@@ -17,6 +18,7 @@ COURSE: dict[str, Any] = {
     "gpu": 1,
     "gpu_resource": "nvidia.com/gpu",
     "profiles": [],
+    "volumes": [],
 }
 IMAGE = "registry.example.edu/singleuser@sha256:aa"
 
@@ -65,3 +67,17 @@ def test_an_image_that_is_not_built() -> None:
     assert stand_in["singleuser"]["image"] == {"name": "not-built-yet"}
     there = server_values(course, IMAGE, {packages_key(course["packages"]): "built"})
     assert there["singleuser"]["image"] == {"name": "built"}
+
+
+def test_another_folder_is_another_claim() -> None:
+    """What a volume leads to cannot be changed."""
+    claims = {
+        shared_volume({"name": "a", "mount_path": "/a", **source})["claim"]
+        for source in (
+            {"nfs": {"server": "one", "path": "/a"}},
+            {"nfs": {"path": "/a", "server": "one"}},
+            {"nfs": {"server": "two", "path": "/a"}},
+            {"host_path": "/a"},
+        )
+    }
+    assert len(claims) == 3

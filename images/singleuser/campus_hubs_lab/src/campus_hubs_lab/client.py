@@ -12,6 +12,13 @@ import requests
 TIMEOUT: Final = (5, 60)
 
 
+def direct_session() -> requests.Session:
+    """Return a session for the course's own pods: no proxy of the environment stands between them."""
+    session = requests.Session()
+    session.trust_env = False
+    return session
+
+
 class ExchangeApiError(Exception):
     """The exchange can not be asked, or refuses; the message says why."""
 
@@ -65,9 +72,7 @@ class Exchange:
 
     def _ask(self, method: str, path: str, document: dict[str, Any] | None = None) -> dict[str, Any]:
         try:
-            with requests.Session() as session:
-                # No proxy of the environment stands between pods of one course.
-                session.trust_env = False
+            with direct_session() as session:
                 answer = session.request(
                     method,
                     f"{self._url}/{path}",

@@ -40,6 +40,10 @@ class MaterialError(Exception):
     """The material cannot be updated; the message is the end of a sentence."""
 
 
+# How the repository is reached: by which proxy, and whose certificates are trusted.
+OUTSIDE = {"http_proxy", "https_proxy", "all_proxy", "no_proxy", "git_ssl_cainfo"}
+
+
 class Entry(NamedTuple):
     """A path's content in a commit (git-ls-tree(1)): mode, id, size in bytes."""
 
@@ -68,6 +72,7 @@ class Git:
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_ASKPASS": "true",
             "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh",
+            **{name: value for name, value in os.environ.items() if name.lower() in OUTSIDE},
         }
 
     def command(self, *arguments: str) -> list[str]:

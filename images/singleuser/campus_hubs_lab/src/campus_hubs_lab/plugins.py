@@ -33,7 +33,7 @@ from ngshare_exchange import (
 from traitlets.log import get_logger
 
 from . import autograde, gradebook, options
-from .client import Exchange, ExchangeApiError
+from .client import Exchange, ExchangeApiError, direct_session
 from .files import encode_files, listed, place_of, regular_files, write_files
 from .isolation import isolate
 from .locks import AssignmentBusyError, assignment_lock
@@ -177,14 +177,15 @@ def _request(
     """Ask the exchange; None and a sentence in the log if it refuses, or does not answer in time."""
     self.refusal = ""
     try:
-        answer = requests.request(
-            method,
-            self.ngshare_url + self.encode_url(url),
-            headers={"Authorization": f"token {os.environ.get('JUPYTERHUB_API_TOKEN', '')}"},
-            data=data,
-            params=params,
-            timeout=TIMEOUT,
-        )
+        with direct_session() as session:
+            answer = session.request(
+                method,
+                self.ngshare_url + self.encode_url(url),
+                headers={"Authorization": f"token {os.environ.get('JUPYTERHUB_API_TOKEN', '')}"},
+                data=data,
+                params=params,
+                timeout=TIMEOUT,
+            )
         said = answer.json()
     except (requests.RequestException, ValueError) as error:
         self.refusal = f"The exchange does not answer ({type(error).__name__})."
