@@ -13,6 +13,7 @@ author:
   - The campus.hubs developers (@campus-hubs)
 description:
   - Writes each file that does not have the content that is wanted, and makes the folders that it lacks.
+  - Removes each file whose content is V(null).
   - All of them are root's, and everybody may read them (mode C(0644)). So the content is no place for secrets.
   - M(ansible.builtin.copy) takes two steps for each file and host, even where nothing is to be done.
 extends_documentation_fragment: [ansible.builtin.action_common_attributes]
@@ -40,7 +41,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changed_files:
-  description: Those that were written, or whose owner or mode was put right; in check mode, would be.
+  description: Those that were written or removed, or whose owner or mode was put right; in check mode, would be.
   returned: success
   type: list
   elements: str
@@ -73,16 +74,18 @@ def write(module: AnsibleModule, path: Path, content: str) -> None:
     module.atomic_move(file.name, str(path))
 
 
-def have(module: AnsibleModule, path: Path, content: str) -> dict[str, Any] | None:
+def have(module: AnsibleModule, path: Path, content: str | None) -> dict[str, Any] | None:
     """Bring one file up to what is wanted; return what that changes, None for nothing."""
     before = read(path)
     diff: dict[str, Any] = {"before_header": str(path), "after_header": str(path)}
     changed = before != content
     if changed:
-        diff |= {"before": before or "", "after": content}
-        if not module.check_mode:
+        diff |= {"before": before or "", "after": content or ""}
+        if not module.check_mode and content is None:
+            path.unlink()
+        elif not module.check_mode and content is not None:
             write(module, path, content)
-    if path.exists():
+    if content is not None and path.exists():
         wanted = {"owner": OWNER, "group": OWNER, "mode": "0644"}
         attributes = module.load_file_common_arguments(wanted, path=str(path))
         changed = module.set_fs_attributes_if_different(attributes, changed, diff=None if "after" in diff else diff)
@@ -94,10 +97,10 @@ def main() -> None:
         argument_spec={"files": {"type": "dict", "required": True}},
         supports_check_mode=True,
     )
-    files: dict[str, str] = module.params["files"]
+    files: dict[str, str | None] = module.params["files"]
     for path, content in files.items():
-        if not Path(path).is_absolute() or not isinstance(content, str):
-            module.fail_json(msg=f"files: got {path}: {content!r}; want text by absolute path.")
+        if not Path(path).is_absolute() or not isinstance(content, (str, type(None))):
+            module.fail_json(msg=f"files: got {path}: {content!r}; want text, or null, by absolute path.")
     os.umask(0o022)
     try:
         diffs = {path: have(module, Path(path), content) for path, content in files.items()}

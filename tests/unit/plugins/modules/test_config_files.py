@@ -93,3 +93,15 @@ def test_what_can_not_be_written_is_said(capsys: pytest.CaptureFixture[str], tmp
     result = run(capsys, {str(tmp_path / "file" / "a"): "x"})
     assert result["failed"]
     assert "A file could not be written" in result["msg"]
+
+
+def test_what_is_not_wanted_is_removed_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "old.conf").write_text("old\n")
+    files = {str(tmp_path / name): None for name in ("old.conf", "never-there.conf")}
+    said = run(capsys, files, check_mode=True, diff=True)
+    assert said["changed_files"] == [str(tmp_path / "old.conf")]
+    assert [(entry["before"], entry["after"]) for entry in said["diff"]] == [("old\n", "")]
+    assert (tmp_path / "old.conf").exists()
+    assert run(capsys, files)["changed"]
+    assert list(tmp_path.iterdir()) == []
+    assert not run(capsys, files)["changed"]
