@@ -24,6 +24,8 @@ _SECRET = re.compile(r"passw|passphrase|secret|token|private|credential|api_?key
 _PUBLIC = re.compile(
     r"_(url|endpoint|uri|file|path|dir|name|seconds|days|bytes|hours|show_secret)$|_show_secret|token_endpoint"
 )
+# Control and format characters, and separators of lines.
+_UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp"})
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 
 
@@ -98,8 +100,11 @@ class Mistake:
 
 
 def printable(text: str) -> str:
-    """Return a text for a terminal: control characters and what is no Unicode as escapes."""
-    escaped = "".join(f"\\x{ord(letter):02x}" if unicodedata.category(letter) == "Cc" else letter for letter in text)
+    """Return a text for a terminal: control characters, what turns lines around and what is no Unicode as escapes."""
+    escaped = "".join(
+        letter if unicodedata.category(letter) not in _UNSEEN else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
     return escaped.encode(errors="backslashreplace").decode()
 
 

@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -33,6 +35,7 @@ _WORD = re.compile(r"[A-Za-z_]\w*")
 _LATER = re.compile(r"ansible_(?!host$|user$|port$|connection$)\w+|hostvars")
 
 
+@functools.cache
 def read_roles(roles_path: Path, loader: DataLoader) -> tuple[list[RoleSpec], dict[str, dict[str, Any]]]:
     """Return the argument specs and the defaults (not templated) of all roles that have specs.
 
@@ -197,14 +200,10 @@ def find_mistakes(  # noqa: PLR0913 (each is read at its own place)
     read = tuple(reader.read_host(host, names, raw_variables(host), extra) for host, names in of_host.items())
     inventory = Inventory(read, tuple(groups))
     chart = collection / "charts" / "course-hub"
-    schema, values, traits = (
-        loader.load_from_file(str(path))
-        for path in (
-            chart / "values.schema.json",
-            chart / "values.yaml",
-            collection / "roles" / "course_hub" / "files" / "hub_traits.json",
-        )
-    )
+    values = loader.load_from_file(str(chart / "values.yaml"))
+    # Read by the loader, they would take longer than all checks.
+    schema = json.loads((chart / "values.schema.json").read_text())
+    traits = json.loads((collection / "roles" / "course_hub" / "files" / "hub_traits.json").read_text())
     checks = (
         check_variables(inventory, specs),
         check_forms(inventory),

@@ -12,16 +12,16 @@ from decimal import Decimal
 MEMORY_FORM = "a size in K, M, G or T, such as 512M or 2G"
 STORAGE_FORM = "a size in Ki, Mi, Gi or Ti, such as 5Gi"
 # ByteSpecification of JupyterHub (jupyterhub/traitlets.py).
-_MEMORY = re.compile(r"(\d+(?:\.\d+)?)([KMGT])?")
+_MEMORY = re.compile(r"([0-9]+(?:\.[0-9]+)?)([KMGT])?")
 # https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/, without exponents and fractions.
-_STORAGE = re.compile(r"(\d+(?:\.\d+)?)([kMGT]|[KMGT]i)?")
+_STORAGE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([kMGT]|[KMGT]i)?")
 _POWER = {"K": 1, "M": 2, "G": 3, "T": 4}
 
 
 def parse_memory(value: object) -> int | None:
     """Return bytes (K, M, G, T are powers of 1024); None if it is no size."""
     number, unit = _split(_MEMORY, value)
-    return None if number is None else int(number * 1024 ** _POWER.get(unit, 0))
+    return None if number is None else _kept(number * 1024 ** _POWER.get(unit, 0))
 
 
 def parse_storage(value: object) -> int | None:
@@ -30,14 +30,19 @@ def parse_storage(value: object) -> int | None:
     if number is None:
         return None
     base = 1024 if unit.endswith("i") else 1000
-    return int(number * base ** _POWER.get(unit[:1].upper(), 0))
+    return _kept(number * base ** _POWER.get(unit[:1].upper(), 0))
 
 
 def parse_cpu(value: object) -> Decimal | None:
     """Return a number of processors; None if it is none."""
-    if isinstance(value, bool) or not re.fullmatch(r"\d+(\.\d+)?", str(value)):
+    if isinstance(value, bool) or not re.fullmatch(r"[0-9]+(\.[0-9]+)?", str(value)):
         return None
     return Decimal(str(value))
+
+
+def _kept(size: Decimal) -> int | None:
+    """Return a size that a signed number of 64 bits holds, as Kubernetes keeps it."""
+    return int(size) if size < 2**63 else None
 
 
 def _split(form: re.Pattern[str], value: object) -> tuple[Decimal | None, str]:

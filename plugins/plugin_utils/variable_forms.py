@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from ansible_collections.campus.hubs.plugins.plugin_utils.cluster_rules import is_host
 from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import (
     Host,
     Inventory,
@@ -18,17 +19,33 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import
 )
 
 _DNS_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
-_URL = r"https?://[^\s/]+(/\S*)?"
-_REGISTRY = (r"[a-z0-9][-a-z0-9.]*(:\d+)?(/[-a-z0-9._]+)*/", "a registry with a slash at the end, such as quay.io/")
-_TAG = (r"v\d+\.\d+\.\d+\S*", "a release with a v, such as v1.2.3")
+# RFC 3986, section 2, without quotes; and with a host, if not its exact form.
+_URL = r"https?://[-A-Za-z0-9._~%:@\[\]]+(/[-A-Za-z0-9._~%:@!$&()*+,;=/?#]*)?"
+# Of such a URL what stands in front of a last slash.
+_URL_PARTS = r"https?://[-A-Za-z0-9._~%:@\[\]]+(/[-A-Za-z0-9._~%:@!$&()*+,;=]+)*"
+_REGISTRY = (
+    r"[a-z0-9][-a-z0-9.]*(:[0-9]{1,5})?(/[-a-z0-9._]+)*/",
+    "a registry with a slash at the end, such as quay.io/",
+)
+_TAG = (r"v[0-9]+\.[0-9]+\.[0-9]+[-A-Za-z0-9_.]*", "a release with a v, such as v1.2.3")
+# https://github.com/distribution/reference
+_REFERENCE = (
+    r"([a-z0-9][-a-z0-9.]*(:[0-9]{1,5})?/)?([a-z0-9]+([._]|__|-+))*[a-z0-9]+(/([a-z0-9]+([._]|__|-+))*[a-z0-9]+)*"
+    r"(:[A-Za-z0-9_][-A-Za-z0-9_.]{0,127})?(@sha256:[0-9a-f]{64})?",
+    "an image, such as registry.example.edu/name:1.0",
+)
 
 # Variable to regular expression and words for it.
 FORMS: dict[str, tuple[str, str]] = {
     "calico_operator_version": _TAG,
     "calico_registry": _REGISTRY,
     "containerd_apt_key_url": (_URL, "a URL"),
-    "containerd_apt_url": (r"https?://\S*[^/\s]", "a URL without a slash at the end"),
-    "containerd_version": (r"([2-9]|\d\d+)\.\d+\.\d+", 'three numbers, at least "2.0.0"'),
+    "containerd_apt_url": (_URL_PARTS, "a URL without a slash at the end"),
+    "containerd_apt_suite": (r"[A-Za-z0-9][-A-Za-z0-9._/]*", "the name of a suite, such as bookworm"),
+    "containerd_campus_registry_url": (_URL, "a URL"),
+    "containerd_sandbox_image": _REFERENCE,
+    "containerd_version": (r"([2-9]|[0-9][0-9]+)\.[0-9]+\.[0-9]+", 'three numbers, at least "2.0.0"'),
+    "course_images_base": _REFERENCE,
     "course_images_registry": (
         rf"({_REGISTRY[0][:-1]})?",
         "a registry and path without scheme and without a slash at the end",
@@ -37,17 +54,24 @@ FORMS: dict[str, tuple[str, str]] = {
         rf"{_DNS_LABEL}(\.{_DNS_LABEL})*/[A-Za-z0-9]([-\w.]*[A-Za-z0-9])?",
         "the name of a resource with its vendor, such as nvidia.com/gpu",
     ),
-    "course_hub_helm_url": (r"https?://\S*[^/\s]", "a URL without a slash at the end"),
-    "course_hub_helm_version": (r"4\.\d+\.\d+", 'three numbers without a v, such as "4.3.1"'),
+    "course_hub_helm_url": (_URL_PARTS, "a URL without a slash at the end"),
+    "course_hub_helm_version": (r"4\.[0-9]+\.[0-9]+", 'three numbers without a v, such as "4.3.1"'),
     "course_hub_tls_secret": (rf"({_DNS_LABEL}(\.{_DNS_LABEL})*)?", "the name of a Secret"),
     "kubeadm_apt_key_url": (_URL, "a URL"),
-    "kubeadm_apt_url": (r"https?://\S+/", "a URL with a slash at the end"),
+    "kubeadm_apt_url": (rf"{_URL_PARTS}/", "a URL with a slash at the end"),
     "kubeadm_cluster_name": (_DNS_LABEL, "a name of a-z, 0-9 and '-'"),
-    "kubeadm_version": (r"1\.\d+\.\d+", 'three numbers without a v, such as "1.36.3"'),
+    "kubeadm_version": (r"1\.[0-9]+\.[0-9]+", 'three numbers without a v, such as "1.36.3"'),
     "load_balancer_metallb_version": _TAG,
     "load_balancer_registry": _REGISTRY,
+    "scheduled_run_branch": (r"(?!.*(\.\.|//))[\w][\w./+-]*(?<![./])", "the name of a branch"),
+    "scheduled_run_inventory": (r"(?!/)[\w.][^\s]*", "the path of a file or folder in the repository"),
+    "scheduled_run_pip_index_url": (_URL, "a URL"),
+    "scheduled_run_python": (r"[A-Za-z0-9/][-A-Za-z0-9._/]*", "the name or path of a program, such as python3.12"),
+    "scheduled_run_repository": (r"([A-Za-z0-9/~.]\S*)?", "the address of a git repository"),
     "storage_class": (rf"{_DNS_LABEL}(\.{_DNS_LABEL})*", "a name of a-z, 0-9, '-' and '.'"),
-    "storage_local_path": (r"/\S*[^/\s]", "an absolute path, and not / itself"),
+    "storage_local_path": (r"(/[-A-Za-z0-9._+@]+)+", "an absolute path, and not / itself"),
+    "storage_local_path_helper_image": _REFERENCE,
+    "storage_local_path_image": _REFERENCE,
 }
 # Variable to least and most.
 RANGES: dict[str, tuple[int, int]] = {
@@ -60,6 +84,9 @@ RANGES: dict[str, tuple[int, int]] = {
     "course_images_pull_timeout_seconds": (1, 86400),
     "course_images_registry_port": (1, 65535),
     "kubeadm_renew_certificates_days": (0, 365),
+    "scheduled_run_random_delay_seconds": (0, 604_800),
+    "scheduled_run_reports": (1, 10_000),
+    "scheduled_run_time_limit_seconds": (60, 604_800),
     "node_max_clock_skew_seconds": (1, 3600),
     "node_min_disk_gb": (0, 1_000_000),
     "node_min_memory_mb": (0, 10_000_000),
@@ -68,11 +95,13 @@ RANGES: dict[str, tuple[int, int]] = {
 MTU, LEAST_MTU, MOST_MTU = "calico_mtu", 1280, 9000
 MIRRORS, BY_NODE = "containerd_mirrors", "storage_local_path_by_node"
 # Image reference with digest, https://github.com/opencontainers/distribution-spec (as containerd takes it).
-IMAGES, _IMAGE = "course_images_refs", r"[a-z0-9][-a-z0-9.]*(:\d+)?/[-a-z0-9._/]+(:[-\w.]+)?@sha256:[0-9a-f]{64}"
 REGISTRY, PUSH_CREDENTIALS = "course_images_registry", "course_images_registry_push_credentials"
+IMAGES, _IMAGE = "course_images_refs", r"[a-z0-9][-a-z0-9.]*(:[0-9]+)?/[-a-z0-9._/]+(:[-\w.]+)?@sha256:[0-9a-f]{64}"
 BUILD_SECRETS, SECRET_FILES = "course_images_build_secrets", ("ca-bundle", "pip.conf", "npmrc", "apt.conf")
 # Of OpenPGP keys of version 4 and 6.
 FINGERPRINTS, _FINGERPRINT = re.compile(r"\w+_apt_key_fingerprints"), r"[0-9A-Fa-f]{40}([0-9A-Fa-f]{24})?"
+EMAIL = "scheduled_run_email"
+PROXY, CERTIFICATES = "node_proxy", ("node_ca_certificates", "course_hub_ca_certificates")
 MIRROR_FIELDS = ("url", "override_path", "fallback")
 
 
@@ -91,6 +120,10 @@ def check_forms(inventory: Inventory) -> Iterator[Mistake]:
                 yield from _check_fingerprints(host, name, value)
         yield from _check_mirrors(host)
         yield from _check_paths(host)
+        yield from _check_proxy(host)
+        yield from _check_email(host)
+        for name in CERTIFICATES:
+            yield from _check_certificates(host, name)
         yield from _check_images(host)
         yield from _check_push_credentials(host)
 
@@ -105,10 +138,9 @@ def _check_fingerprints(host: Host, name: str, values: list[object]) -> Iterator
 
 
 def _check_number(host: Host, name: str, value: object) -> Iterator[Mistake]:
-    try:
-        number = int(str(value))
-    except ValueError:
+    if not re.fullmatch(r"[-+]?[0-9]{1,18}", str(value)):
         return  # its type is the argument spec's business
+    number = int(str(value))
     if name == MTU:
         if number and not LEAST_MTU <= number <= MOST_MTU:
             yield Mistake(host.name, name, str(number), f"0 (automatic) or {LEAST_MTU} to {MOST_MTU} bytes")
@@ -133,6 +165,64 @@ def _check_mirrors(host: Host) -> Iterator[Mistake]:
         if not re.fullmatch(_URL, str(mirror.get("url", ""))):
             got = show("url", mirror["url"]) if "url" in mirror else "missing"
             yield Mistake(host.name, f"{path}.url", got, "a URL with http:// or https://")
+
+
+def _check_proxy(host: Host) -> Iterator[Mistake]:
+    proxy = host.given.get(PROXY)
+    if not isinstance(proxy, Mapping) or not proxy:
+        return
+    urls = {kind: str(proxy[kind]) for kind in ("http", "https") if proxy.get(kind)}
+    if not urls:
+        yield Mistake(host.name, PROXY, "without a URL", "http or https, such as http://proxy.example.edu:3128")
+    for kind, url in urls.items():
+        if "@" in url:
+            cure = "What a proxy asks for would be readable on the nodes; let it know them by their addresses."
+            yield Mistake(host.name, f"{PROXY}.{kind}", "a URL with a password", "one without", cure)
+        elif not re.fullmatch(_URL, url):
+            yield Mistake(host.name, f"{PROXY}.{kind}", show(PROXY, url), "a URL such as http://proxy.example.edu:3128")
+    exceptions = proxy.get("no_proxy")
+    for index, one in enumerate(exceptions if isinstance(exceptions, list) else ()):
+        if not re.fullmatch(r"[-A-Za-z0-9._:/*]+", str(one)):
+            yield Mistake(
+                host.name, f"{PROXY}.no_proxy[{index}]", show(PROXY, one), "a name, domain, address or network"
+            )
+
+
+def _check_email(host: Host) -> Iterator[Mistake]:
+    email = host.given.get(EMAIL)
+    if not isinstance(email, Mapping):
+        return
+    to = email.get("to")
+    addresses = {f"to[{index}]": address for index, address in enumerate(to if isinstance(to, list) else ())}
+    for path, address in {**addresses, "sender": email.get("sender")}.items():
+        if address is not None and not re.fullmatch(r"[^@]*[^@\s]@[^@\s]+", str(address)):
+            yield Mistake(host.name, f"{EMAIL}.{path}", show(EMAIL, address), "an address such as admin@example.edu")
+    server, port = email.get("server"), email.get("port", 587)
+    if server is not None and not is_host(server):
+        yield Mistake(host.name, f"{EMAIL}.server", show(EMAIL, server), "the name or address of a server")
+    if re.fullmatch(r"[-+]?[0-9]{1,18}", str(port)) and not 0 < int(str(port)) < 65536:
+        yield Mistake(host.name, f"{EMAIL}.port", show(EMAIL, port), "a port from 1 to 65535")
+
+
+def _check_certificates(host: Host, name: str) -> Iterator[Mistake]:
+    certificates = host.given.get(name)
+    for index, text in enumerate(certificates if isinstance(certificates, list) else ()):
+        if isinstance(text, str) and not _is_certificate(text):
+            cure = "It begins with -----BEGIN CERTIFICATE-----; a private key has no place here."
+            yield Mistake(
+                host.name, f"{name}[{index}]", "something else", "certificates in PEM, and nothing else", cure
+            )
+
+
+def _is_certificate(text: str) -> bool:
+    # A dependency of ansible-core, which sanity tests import plugins without.
+    from cryptography import x509  # noqa: PLC0415
+
+    try:
+        x509.load_pem_x509_certificates(text.encode())
+    except ValueError:
+        return False
+    return not re.search("PRIVATE KEY", text)
 
 
 def _check_paths(host: Host) -> Iterator[Mistake]:

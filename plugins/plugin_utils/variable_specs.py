@@ -69,11 +69,15 @@ _TYPES = {
 }
 # What Jinja's filter `bool` and Ansible's modules both understand.
 _SWITCHES = frozenset({"yes", "no", "on", "off", "true", "false", "1", "0"})
-_FORMS = {"int": r"[-+]?[0-9]+", "float": r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)"}
+# What 64 bits hold.
+_FORMS = {"int": r"[-+]?[0-9]{1,18}", "float": r"[-+]?([0-9]{1,18}(\.[0-9]{0,18})?|\.[0-9]{1,18})"}
 _CLASSES = {"str": (str, int, float), "path": (str, int, float), "list": (list, tuple), "dict": (Mapping,)}
 # A line of a file at the longest; a process takes no longer text as argument or environment variable (execve(2)).
 LONGEST = 100_000
-_LINES = ("scheduled_run_allowed_signers", "scheduled_run_known_hosts")
+_LINES = (
+    *("course_hub_ca_certificates", "node_ca_certificates"),
+    *("scheduled_run_allowed_signers", "scheduled_run_known_hosts"),
+)
 QUOTED_NAME = "To YAML on, yes, null, numbers and dates are no names, unless they are in quotes."
 
 
