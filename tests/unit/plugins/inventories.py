@@ -28,11 +28,16 @@ def mistakes_of(path: Path, extra: Mapping[str, Any] | None = None) -> list[Mist
         path: the inventory.
         extra: variables from the command line.
     """
+    return read(path, extra)[0]
+
+
+def read(path: Path, extra: Mapping[str, Any] | None = None) -> tuple[list[Mistake], HostVars]:
+    """Return what the check finds, and all hosts' variables; see `mistakes_of`."""
     inventory = InventoryManager(loader=loader, sources=[str(path)])
     manager = VariableManager(loader=loader, inventory=inventory)
     manager._extra_vars = dict(extra or {})
     hostvars, groups = HostVars(inventory, manager, loader), inventory.get_groups_dict()
-    return find_mistakes(
+    mistakes = find_mistakes(
         groups,
         lambda host: {**hostvars.raw_get(host), "hostvars": hostvars, "groups": groups},
         collection=ROOT,
@@ -40,3 +45,4 @@ def mistakes_of(path: Path, extra: Mapping[str, Any] | None = None) -> list[Mist
         extra=extra or (),
         files=find_files([str(path)], "", (), loader),
     )
+    return mistakes, hostvars
