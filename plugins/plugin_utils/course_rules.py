@@ -95,6 +95,8 @@ SYSTEM_FOLDERS = re.compile(
 _SHARED_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 _SHARED_PATH = re.compile(r"/[^:\x00-\x1f{}]+")
 MOST_GPUS = 64
+# Ten years, as in the chart's schema; Python's time spans end somewhere as well.
+MOST_SECONDS = 315_360_000
 # Least sizes that can work; anything under them is a forgotten unit.
 LEAST_MEMORY, LEAST_HOME = 64 * _MIB, 10 * _MIB
 
@@ -150,7 +152,8 @@ def _check_limits(
             continue
         parsed[key] = parse(value[key])
         if parsed[key] is None:
-            if parse is parse_memory:  # what is no number of processors, the argument spec refuses
+            # What is no number at all, the argument spec refuses.
+            if parse is parse_memory or re.fullmatch(r"[0-9.]+", str(value[key])):
                 yield Mistake(course.name, f"{name}.{key}", show(key, value[key]), form, _without_i(value[key]))
         elif parsed[key] < least or (key == "limit" and parsed[key] == 0):
             yield Mistake(course.name, f"{name}.{key}", show(key, value[key]), f"{form}, enough to start a server")
@@ -424,8 +427,8 @@ def _check_cull(course: Host) -> Iterator[Mistake]:
         if name in seconds and re.fullmatch(r"-?[0-9]+", str(option)):  # else it is the argument spec's business
             seconds[name] = int(option)
             least = 0 if name == "max_age" else 1
-            if seconds[name] < least:
-                yield Mistake(course.name, f"{CULL}.{name}", str(option), f"{least} or more seconds")
+            if not least <= seconds[name] <= MOST_SECONDS:
+                yield Mistake(course.name, f"{CULL}.{name}", str(option), f"{least} to {MOST_SECONDS} seconds")
     every, timeout = seconds["every"], seconds["timeout"]
     if every > timeout > 0:
         wanted = f"at most the timeout ({timeout})"
@@ -440,7 +443,9 @@ def _http_url(value: object) -> SplitResult | None:
         port_is_right = parts.port is None or parts.port > 0
     except ValueError:
         return None
-    return parts if parts.scheme in ("http", "https") and parts.hostname and port_is_right else None
+    # Names with _ are no names of hosts, but browsers and proxies take them.
+    is_right = port_is_right and is_host((parts.hostname or "").replace("_", "-"))
+    return parts if parts.scheme in ("http", "https") and is_right else None
 
 
 def _check_platforms(course: Host) -> Iterator[Mistake]:

@@ -15,6 +15,7 @@ STORAGE_FORM = "a size in Ki, Mi, Gi or Ti, such as 5Gi"
 _MEMORY = re.compile(r"([0-9]+(?:\.[0-9]+)?)([KMGT])?")
 # https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/, without exponents and fractions.
 _STORAGE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([kMGT]|[KMGT]i)?")
+MOST_CORES = 10_000
 _POWER = {"K": 1, "M": 2, "G": 3, "T": 4}
 
 
@@ -37,7 +38,8 @@ def parse_cpu(value: object) -> Decimal | None:
     """Return a number of processors; None if it is none."""
     if isinstance(value, bool) or not re.fullmatch(r"[0-9]+(\.[0-9]+)?", str(value)):
         return None
-    return Decimal(str(value))
+    number = Decimal(str(value))
+    return number if number <= MOST_CORES else None
 
 
 def _kept(size: Decimal) -> int | None:

@@ -316,6 +316,7 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
     )
 
     extra_labels: Any
+    pod_affinity_required: Any
     volumes: Any
     volume_mounts: Any
     turns: ClassVar[Turns | None] = None

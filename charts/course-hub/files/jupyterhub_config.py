@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import os
 import posixpath
 import sys
 from pathlib import Path
@@ -31,8 +32,8 @@ KEPT = {"volumes", "volume_mounts", "init_containers", "extra_containers", "tole
 OVERRIDDEN = KEPT - {"tolerations"}
 # What says how the internet is reached, in whatever letters.
 PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
-# One object has the settings of all three.
-SPAWNERS = ("Spawner", "KubeSpawner", "CourseSpawner")
+# One object has the settings of all of a family.
+FAMILIES = (("Spawner", "KubeSpawner", "CourseSpawner"), ("Authenticator", "CourseAuthenticator"))
 
 # The loop itself holds tasks weakly.
 BACKGROUND: list[asyncio.Task[None]] = []
@@ -45,8 +46,9 @@ def merged(base: Settings, extra: Settings) -> Settings:
     result = {name: dict(traits) for name, traits in base.items()}
     for name, traits in extra.items():
         for trait, value in traits.items():
-            # A spawner's trait counts where we have set it, so that the setting of another class does not hide ours.
-            known = [cls for cls in SPAWNERS if trait in base.get(cls, {})] if name in SPAWNERS else []
+            # It counts where we have set it, so that the setting of another class does not hide ours.
+            family: tuple[str, ...] = next((each for each in FAMILIES if name in each), ())
+            known = [cls for cls in family if trait in base.get(cls, {})]
             target = result.setdefault(known[0] if known else name, {})
             target[trait] = added(trait, target[trait], value) if trait in target else value
     return result
@@ -530,6 +532,9 @@ def configure(config: Any) -> None:  # noqa: ANN401 - a traitlets Config
     import campus_hubs_login as login  # noqa: PLC0415 - of the hub's image
 
     values = json.loads((HERE / "values.json").read_text())
+    # The API server is no more behind a proxy than the course's own pods, whatever hub.extraEnv says.
+    own = [*values["hosts"].values(), os.environ.get("KUBERNETES_SERVICE_HOST", "kubernetes.default.svc")]
+    os.environ.update(direct(own, dict(os.environ)))
     sys.path.insert(0, str(HERE))
     from course_spawner import CourseSpawner  # noqa: PLC0415 - beside this file
     from exchange import Exchange  # noqa: PLC0415

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -112,6 +113,14 @@ def test_a_role_of_hub_config_takes_the_place_of_ours(config: ModuleType, templa
     assert [r["scopes"] for r in settings["JupyterHub"]["load_roles"] if r["name"] == "user"] == [["self"]]
 
 
+@pytest.mark.parametrize("cls", ["Authenticator", "CourseAuthenticator"])
+def test_service_names_stay_nobodys(config: ModuleType, template: Template, cls: str) -> None:
+    extra = json.dumps({cls: {"blocked_users": ["u1"]}})
+    settings = config.settings(rendered(template, "minimal", f"--set-json=hub.config={extra}"), SECRET)
+    assert {"exchange", "idle-culler", "u1"} <= set(settings["Authenticator"]["blocked_users"])
+    assert "blocked_users" not in settings["CourseAuthenticator"]
+
+
 def test_service_names_are_nobodys(config: ModuleType, template: Template) -> None:
     settings = config.settings(rendered(template, "full"), SECRET)
     ours = {"exchange", "idle-culler"}
@@ -193,6 +202,9 @@ def test_files_in_config_out(
     monkeypatch.setitem(sys.modules, "exchange", SimpleNamespace(Exchange=lambda *_: exchange))
     (tmp_path / "namespace").write_text("course-python-ws26")
     monkeypatch.setattr(config, "NAMESPACE", tmp_path / "namespace")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("no_proxy", ".example.edu")
     for name in ("course_spawner", "homes", "leases", "sandbox"):
         monkeypatch.setitem(sys.modules, name, chart_module(name))
     result = Config()
@@ -203,6 +215,9 @@ def test_files_in_config_out(
             task.cancel()
 
     asyncio.run(read())
+    direct = os.environ["NO_PROXY"].split(",")
+    assert os.environ["no_proxy"].split(",") == direct
+    assert {".example.edu", "10.96.0.1", "exchange.course-python-ws26.svc.cluster.local"} < set(direct)
     assert [path for path, *_ in result.JupyterHub.extra_handlers] == [
         "/api/homes",
         "/api/lease",

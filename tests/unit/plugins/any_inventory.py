@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -112,15 +113,23 @@ def near(spec: Mapping[str, Any]) -> st.SearchStrategy[Any]:
     return _SIMPLE.get(kind, texts)
 
 
+def right(spec: Mapping[str, Any]) -> list[Any]:
+    """Return what an option's spec shows: its default, and the values in its description."""
+    shown = re.findall(r"\bV\(([^)]+)\)", str(spec.get("description")))
+    lists = spec.get("type") == "list"
+    return [*([spec["default"]] if "default" in spec else []), *([text] if lists else text for text in shown)]
+
+
 def value_of(spec: Mapping[str, Any]) -> st.SearchStrategy[Any]:
     """Return values for an option: mostly of its type."""
-    return st.one_of(near(spec), near(spec), anything)
+    known = st.sampled_from(right(spec)) if right(spec) else near(spec)
+    return st.one_of(known, near(spec), near(spec), anything)
 
 
 def changes(options: Mapping[str, Mapping[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
-    """Return up to two variables with their values."""
+    """Return one or two variables with their values."""
     one = st.sampled_from(sorted(options)).flatmap(lambda name: st.tuples(st.just(name), value_of(options[name])))
-    return st.lists(one, max_size=2, unique_by=lambda pair: pair[0]).map(dict)
+    return st.lists(one, min_size=1, max_size=2, unique_by=lambda pair: pair[0]).map(dict)
 
 
 def text_of(node: Mapping[str, Any], courses: Mapping[str, Mapping[str, Any]], aliases: str = "&alias a") -> str:

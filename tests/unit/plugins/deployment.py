@@ -16,7 +16,7 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.wanted_values import c
 from jupyterhub.app import JupyterHub
 from traitlets.config import Config
 
-from tests.hub_traits import CourseAuthenticator
+from tests import hub_traits
 from tests.unit.charts.conftest import chart_module
 from tests.unit.charts.test_role_values import READ
 
@@ -24,6 +24,7 @@ __all__ = ["chart_module", "course_values", "hub_classes", "problems_of_nodes"]
 
 ROOT = Path(__file__).resolve().parents[3]
 loader = DataLoader()
+AUTHENTICATOR = next(cls for cls in hub_traits.classes() if cls.__name__ == "CourseAuthenticator")
 templar = Templar(loader=loader, variables={})
 compile_once(templar)
 HOSTS = ("one", "two", "three")
@@ -66,9 +67,10 @@ FILES = [
     ("scheduled_run", "campus-hubs-run.service.j2", r"LoadCredential"),
     ("scheduled_run", "campus-hubs-run.timer.j2", ""),
 ]
-# https://github.com/distribution/reference, without digests.
+# https://github.com/distribution/reference
+_COMPONENT = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
 REFERENCE = re.compile(
-    r"[a-z0-9][-a-z0-9.]*(:\d{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+(:\w[-\w.]{0,127})?(@sha256:[0-9a-f]{64})?", re.ASCII
+    rf"([a-z0-9][-a-z0-9.]*(:[0-9]{{1,5}})?/)?{_COMPONENT}(/{_COMPONENT})*(:[A-Za-z0-9_][-A-Za-z0-9_.]{{0,127}})?(@sha256:[0-9a-f]{{64}})?"
 )
 
 
@@ -197,4 +199,4 @@ def hub_classes(made: Mapping[str, Mapping[str, Any]]) -> None:
     """
     config = Config({name: dict(traits) for name, traits in made.items()})
     JupyterHub(config=config)
-    CourseAuthenticator(config=config)
+    AUTHENTICATOR(config=config)

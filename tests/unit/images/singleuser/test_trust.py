@@ -106,6 +106,16 @@ def test_both_are_trusted(tmp_path: Path, servers: dict[str, str], monkeypatch: 
     assert "CERTIFICATE_VERIFY_FAILED" in refused.stderr
 
 
+def test_hub_and_exchange_trust_it(tmp_path: Path, servers: dict[str, str]) -> None:
+    """By OpenSSL's own variable, as the chart sets it."""
+    ask = "import sys, tornado.httpclient as t\nprint(t.HTTPClient().fetch(sys.argv[1]).body.decode())"
+    command = [sys.executable, "-c", ask, servers["campus"]]
+    for environment, works in (({}, False), ({"SSL_CERT_FILE": str(tmp_path / "campus.crt")}, True)):
+        given = {"PATH": os.environ["PATH"], **environment}
+        asked = subprocess.run(command, env=given, capture_output=True, text=True, check=False)  # noqa: S603
+        assert (asked.stdout == "ok\n") is works, asked.stderr
+
+
 def test_git_trusts_it_as_well(tmp_path: Path, servers: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     def said() -> str:
         git = Git(tmp_path / "git", 30)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from urllib.request import getproxies_environment, proxy_bypass_environment
+from urllib.request import getproxies, proxy_bypass
 
 import pytest
 import yaml
@@ -48,10 +48,10 @@ def test_the_cluster_is_always_excepted(monkeypatch: pytest.MonkeyPatch) -> None
     """As Python's own programs read it."""
     for name, value in proxy_environment(PROXY, HOSTS).items():
         monkeypatch.setenv(name, value)
-    assert getproxies_environment()["https"] == PROXY["http"]
+    assert getproxies()["https"] == PROXY["http"]
     for host in REACHED:
-        assert proxy_bypass_environment(host), host
-    assert not proxy_bypass_environment("download.docker.com")
+        assert proxy_bypass(host), host
+    assert not proxy_bypass("download.docker.com")
     assert set(SUBNETS.values()) < set(proxy_environment(PROXY, HOSTS)["no_proxy"].split(","))
 
 
