@@ -36,6 +36,7 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.quantities import (
     parse_memory,
     parse_storage,
 )
+from ansible_collections.campus.hubs.plugins.plugin_utils.timezones import timezones
 
 ADDRESS, SERVICE_TYPE, URL, LMS_URL = (
     "course_hub_address",
@@ -43,6 +44,7 @@ ADDRESS, SERVICE_TYPE, URL, LMS_URL = (
     "course_hub_url",
     "course_hub_lms_url",
 )
+TIMEZONE = "course_hub_timezone"
 PLATFORMS, PLATFORM = "course_hub_lti_platforms", "course_hub_lti13_platform"
 CLIENT_ID, DEPLOYMENT_ID = "course_hub_lti13_client_id", "course_hub_lti13_deployment_id"
 MEMBERSHIPS = "course_hub_lti13_memberships_url"
@@ -105,6 +107,7 @@ def check_courses(inventory: Inventory) -> Iterator[Mistake]:
     """Find what is wrong with each course and between courses."""
     for course in inventory.group(COURSES):
         yield from _check_id(course)
+        yield from _check_timezone(course)
         yield from _check_server_limits(course, MEMORY, CPU, course.value(MEMORY), course.value(CPU))
         yield from _check_image(course, IMAGE, course.value(IMAGE), PACKAGES, course.value(PACKAGES))
         yield from _check_profiles(course)
@@ -133,6 +136,13 @@ def _check_id(course: Host) -> Iterator[Mistake]:
         better = re.sub(r"[^a-z0-9]+", "-", course.name.lower())[:40].strip("-")
         cure = f"Perhaps {better}." if better else ""
         yield Mistake(course.name, "course id (the host's name)", f'"{course.name}"', wanted, cure)
+
+
+def _check_timezone(course: Host) -> Iterator[Mistake]:
+    value, known = course.given.get(TIMEZONE), timezones()
+    if isinstance(value, str) and known and value not in known:
+        wanted = "the name of a time zone of the IANA, such as Europe/Berlin"
+        yield Mistake(course.name, TIMEZONE, show(TIMEZONE, value), wanted, did_you_mean(value, known))
 
 
 def _check_server_limits(course: Host, memory: str, cpu: str, sizes: object, cores: object) -> Iterator[Mistake]:

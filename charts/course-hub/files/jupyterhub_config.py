@@ -358,6 +358,8 @@ def spawner_settings(values: dict[str, Any]) -> Settings:
     )
     login = values["config"].get("CourseAuthenticator", {})
     environment = {
+        # Due dates without a zone are in this one.
+        **({"TZ": values["timezone"]} if values["timezone"] else {}),
         **{name: literal(value) for name, value in user["extraEnv"].items()},
         "COURSE_ID": values["course"],
         "COURSE_TITLE": literal(login.get("course_title") or values["course"]),

@@ -114,6 +114,7 @@ options: [{name: ndots, value: "1"}]
   "membershipHours" .Values.hub.membershipHours
   "imagePullSecrets" .Values.imagePullSecrets
   "caCertificates" (ne .Values.caCertificates "")
+  "timezone" .Values.timezone
   "singleuser" (merge (omit .Values.singleuser "image" "pdb" "networkPolicy") $image)
   | toPrettyJson }}
 {{- end }}

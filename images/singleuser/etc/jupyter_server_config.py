@@ -33,6 +33,7 @@ else:
 # A hand-in is data: its kernel starts elsewhere, its files run nothing. Python takes no modules from where it stands.
 c.ServerApp.kernel_manager_class = "campus_hubs_lab.server.CourseKernelManager"
 c.ContentsManager.files_handler_class = "campus_hubs_lab.server.CourseFileHandler"
+c.ServerApp.contents_manager_class = "campus_hubs_lab.server.CourseContentsManager"
 os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("JUPYTER_PATH")]))
 
 trust(Path(tempfile.gettempdir()))

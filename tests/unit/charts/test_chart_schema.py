@@ -19,6 +19,7 @@ WRONG = {
     "traits": '--set-json=hub.config={"JupyterHub":1}',
     "hub.baseUrl": "--set=hub.baseUrl=python",
     "hub.publicUrl": "--set=hub.publicUrl=hub.example.edu",
+    "timezone": "--set=timezone=../../etc/passwd",
     "hub.extraEnv": '--set-json=hub.extraEnv={"A":1}',
     "hub.resources.limits.gpu": "--set=hub.resources.limits.gpu=1",
     "singleuser.memory.limits": "--set=singleuser.memory.limits=2G",

@@ -216,6 +216,22 @@ def test_the_environment_is_taken_word_for_word(template: Template) -> None:
     assert found["OPEN"] == "{"
 
 
+def test_the_campus_s_time_zone(template: Template) -> None:
+    zone = "--set=timezone=Europe/Vienna"
+    assert environment(pod(settings(template, "minimal", zone))["containers"][0])["TZ"] == "Europe/Vienna"
+    assert "TZ" not in environment(pod(settings(template, "minimal"))["containers"][0])
+    # What a course sets for itself counts, once.
+    assert environment(pod(settings(template, "full", zone))["containers"][0])["TZ"] == "Europe/Berlin"
+    for values, hubs in (("minimal", "Europe/Vienna"), ("full", "Europe/Berlin")):
+        (hub,) = [
+            one
+            for one in yaml.safe_load_all(template(values, zone))
+            if one and (one["kind"], one["metadata"]["name"]) == ("Deployment", "hub")
+        ]
+        found = [each for each in hub["spec"]["template"]["spec"]["containers"][0]["env"] if each["name"] == "TZ"]
+        assert found == [{"name": "TZ", "value": hubs}]
+
+
 def test_the_system_s_own_environment_can_not_be_set(template: Template) -> None:
     made = settings(template, "minimal", "--set=singleuser.extraEnv.COURSE_ID=other")
     assert environment(pod(made)["containers"][0])["COURSE_ID"] == "python-ws26"

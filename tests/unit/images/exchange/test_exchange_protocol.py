@@ -136,6 +136,37 @@ def test_a_wrong_assignment_name_is_refused(shared: Exchange, name: str) -> None
     assert requests.Session().send(prepared, timeout=10).status_code == 400
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("sums [1]", "use letters, digits"),
+        ("a%23b", "use letters, digits"),
+        ("-f", "use letters, digits"),
+        ("a.", "use letters, digits"),
+        ("u%CC%88", "use letters, digits"),
+        ("%C3%BC" * 51, "use letters, digits"),
+        ("PS1", "another differs in capital letters only"),
+    ],
+)
+def test_a_new_assignment_has_a_name_that_all_of_nbgrader_can_handle(exchange: Exchange, name: str, why: str) -> None:
+    lecturer = exchange.as_user(TEACHER)
+    for good in ("ps1", "%C3%9Cbung 3"):
+        assert lecturer.call("POST", f"assignment/{COURSE}/{good}", data=form({"a": b""})).status_code == 200
+    answer = lecturer.call("POST", f"assignment/{COURSE}/{name}", data=form({"a": b""}))
+    assert answer.status_code == 400
+    assert why in answer.json()["message"]
+
+
+def test_an_assignment_that_is_there_goes_on(exchange: Exchange) -> None:
+    """Whatever it is called: it was released before there was such a rule."""
+    lecturer = exchange.as_user(TEACHER)
+    assert lecturer.call("POST", f"assignment/{COURSE}/ps1", data=form({"a": b""})).status_code == 200
+    exchange.change("UPDATE assignments SET name = 'sums [1]'")
+    for method in ("DELETE", "POST"):
+        answer = lecturer.call(method, f"assignment/{COURSE}/sums%20%5B1%5D", data=form({"a": b""}))
+        assert answer.status_code == 200, answer.text
+
+
 def test_line_breaks_in_base64_and_windows_of_the_decoder(exchange: Exchange) -> None:
     """ngshare-exchange breaks lines in feedback; escapes must not be cut where the decoder takes pieces."""
     content = b"\xff" * 700_000 + bytes(range(256)) * 1000

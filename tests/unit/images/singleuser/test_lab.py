@@ -81,3 +81,27 @@ def test_the_menu_and_the_notices(
             assert browser.current_url == f"{lab.url}course"
     finally:
         lab.close()
+
+
+def test_formgrader_says_why_a_name_or_date_is_refused(course: Course, browser: webdriver.Chrome) -> None:
+    lab = Lab(course, "instructor", TZ="Europe/Berlin")
+    wait = WebDriverWait(browser, 60)
+    try:
+        browser.get(f"{lab.url}lab?token={SECRET}")
+        browser.get(f"{lab.url}formgrader/manage_assignments")
+        for name, due, words in (
+            ("sums [1]", "", "cannot be called 'sums [1]': it has [ ]"),
+            ("sums", "2027-03-28T02:30", "is left out in Europe/Berlin"),
+        ):
+            wait.until(lambda b: b.find_elements(By.LINK_TEXT, "Add new assignment..."))[0].click()
+            field = wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, "#add-assignment-modal .name"))[0]
+            wait.until(lambda _, it=field: it.is_displayed())
+            field.send_keys(name)
+            assert browser.execute_script("return $('#add-assignment-modal .timezone').val()") == "Europe/Berlin"
+            browser.execute_script("$('#add-assignment-modal .duedate').val(arguments[0])", due)
+            browser.find_element(By.CSS_SELECTOR, "#add-assignment-modal .save").click()
+            wait.until(lambda b, said=words: said in " ".join(texts(b, "#refused-modal .modal-body")))
+            browser.get(f"{lab.url}formgrader/manage_assignments")
+        assert lab.get("formgrader/api/assignments").json() == []
+    finally:
+        lab.close()

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from .errors import Refused
 from .files import FileStore
 from .model import FILE_TABLES, Assignment, AssignmentFile, FeedbackFile, FileTable, Submission, SubmissionFile
-from .uploads import SentFile, check_assignment_name, readable_size
+from .uploads import SentFile, check_assignment_name, check_new_assignment, readable_size
 
 # ngshare's way to write a time; nbgrader's own exchange writes the same.
 _TIME = "%Y-%m-%d %H:%M:%S.%f"
@@ -80,7 +80,8 @@ class Coursework:
         """
         assignment = session.scalar(select(Assignment).where(Assignment.name == check_assignment_name(name)))
         if assignment is None:
-            assignment = Assignment(name=name, released=True)
+            known = session.scalars(select(Assignment.name))
+            assignment = Assignment(name=check_new_assignment(name, known), released=True)
             session.add(assignment)
         elif assignment.released:
             raise Refused(409, "Assignment already exists")

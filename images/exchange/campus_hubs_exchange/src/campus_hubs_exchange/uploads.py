@@ -7,7 +7,7 @@ import json
 import mmap
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO
 from urllib.parse import unquote_to_bytes
@@ -184,6 +184,35 @@ def check_assignment_name(name: str) -> str:
     """
     if "/" in check_path(name) or "+" in name or name.startswith("."):
         raise Refused(400, f"Illegal assignment name: {name[:100]!a}")
+    return name
+
+
+# As `campus_hubs_lab.names` has it in the user image, where a lecturer reads what is wrong before anything is released.
+_LONGEST_NEW = 100
+_FORBIDDEN_NEW = frozenset(r"""[](){}*?#%+/\:;|<>&"'`$!~^=,@""")
+
+
+def check_new_assignment(name: str, others: Iterable[str]) -> str:
+    """Accept the name of an assignment that is released for the first time: one that all of nbgrader can handle.
+
+    :param others: names of the course's assignments.
+    :raises Refused: 400.
+    """
+    kinds = {unicodedata.category(char)[0] for char in name if not (char.isascii() and char.isprintable())}
+    twin = {unicodedata.normalize("NFC", other.casefold()) for other in others if other != name}
+    if (
+        _FORBIDDEN_NEW & set(name)
+        or not kinds <= set("LMN")
+        or name != name.strip()
+        or name[:1] in {"", ".", "-"}
+        or name.endswith(".")
+        or unicodedata.normalize("NFC", name) != name
+        or len(name.encode()) > _LONGEST_NEW
+    ):
+        wanted = "letters, digits, blanks, dots, hyphens and underscores"
+        raise Refused(400, f"An assignment cannot be called {name[:100]!a}: use {wanted}.")
+    if unicodedata.normalize("NFC", name.casefold()) in twin:
+        raise Refused(400, f"An assignment cannot be called {name[:100]!a}: another differs in capital letters only.")
     return name
 
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from nbgrader.apps import NbGrader, NbGraderAPI
 
+from .assignments import RefusedError
 from .isolation import isolate
 from .locks import AssignmentBusyError
 
@@ -42,7 +43,7 @@ def main(arguments: list[str]) -> int:
     api = NbGraderAPI(app.coursedir, parent=app)
     result = getattr(api, ACTIONS[action])(*ids)
     # Not a fault of anything: the log has the sentence, a traceback says nothing more.
-    if AssignmentBusyError.__name__ in (result.get("error") or ""):
+    if any(each.__name__ in (result.get("error") or "") for each in (AssignmentBusyError, RefusedError)):
         del result["error"]
     with answer:
         json.dump(result, answer)

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import os
 import secrets
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,8 +15,9 @@ from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.utils import url_path_join
 from tornado import web
 
-from . import gradebook, plugins
+from . import gradebook, names, plugins
 from .client import Exchange, ExchangeApiError
+from .duedates import campus_zone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,11 +33,13 @@ WAYS: Final = {
 
 
 def moment(text: str | None) -> str:
-    """Write an ISO time for people; '' if there is none."""
+    """Write an ISO time for people, in the campus's zone; '' if there is none."""
     try:
-        return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M UTC") if text else ""
+        stamp = datetime.fromisoformat(text or "")
     except ValueError:
         return ""
+    aware = stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)
+    return aware.astimezone(campus_zone()).strftime("%Y-%m-%d %H:%M %Z")
 
 
 def points(number: float | None) -> str:
@@ -55,7 +58,8 @@ def matrix(
         sent: assignments by the exchange's grades.
 
     Returns:
-        assignments with rows: name, score (text), missing (why there is none), sent (text), state, why.
+        assignments with rows: name, score (text), missing (why there is none), note (what was found in the hand-in),
+        state (of what the LMS has), why.
 
     """
     people = {m["user"]: m.get("name") or m["user"] for m in members}
@@ -66,7 +70,7 @@ def matrix(
         column = columns.get(assignment["name"], {})
         told = {score["user"]: score for score in column.get("scores") or []}
         rows = []
-        for user in students | set(assignment["scores"]) | set(told):
+        for user in students | set(assignment["scores"]) | set(told) | set(assignment.get("notes", {})):
             score, entry = assignment["scores"].get(user), told.get(user, {})
             state = entry.get("state", "unsent")
             why = str(entry.get("reason") or "")
@@ -82,6 +86,7 @@ def matrix(
                     "name": people.get(user) or str(entry.get("name") or user),
                     "score": points(score),
                     "missing": missing,
+                    "note": assignment.get("notes", {}).get(user, ""),
                     "state": state if state in STATES else "unsent",
                     "why": why,
                 }
@@ -141,7 +146,7 @@ class CoursePage(JupyterHandler):
             nonce=self.nonce,
             xsrf=self.xsrf_token.decode("utf-8"),
             notes=notes,
-            problems=list(dict.fromkeys(problems)),
+            problems=[*dict.fromkeys(problems), *names.problems()],
             members=sorted(members, key=lambda m: (not m.get("active", True), str(m.get("name") or "").casefold())),
             roster=roster.get("roster") or {},
             may_sync=os.environ.get("COURSE_ROLE") == "instructor",

@@ -23,6 +23,7 @@ from tornado import web
 from tornado.iostream import StreamClosedError
 
 from . import pages, plugins
+from .assignments import RefusedError
 from .client import ExchangeApiError
 
 # The course's folder as it looks from the person's files: Lab and formgrader's links know no others.
@@ -157,9 +158,22 @@ class _File(_Page, handlers.SubmissionFilesHandler):  # type: ignore[misc]
         return f"{super().content_security_policy}; sandbox"
 
 
+class _Assignment(_Page, apihandlers.AssignmentHandler):  # type: ignore[misc]
+    """An assignment and its due date."""
+
+    @web.authenticated
+    def put(self, assignment_id: str) -> None:
+        """Make or change it; a refusal is a sentence, which the page shows."""
+        try:
+            super().put(assignment_id)
+        except RefusedError as error:
+            self.set_status(400)
+            self.finish({"message": str(error)})
+
+
 def _own(handler: type[Any]) -> type[Any]:
     """Make a handler of nbgrader's ours."""
-    for own in (_Start, _File):
+    for own in (_Start, _File, _Assignment):
         if handler in own.__bases__:
             return own
     return type(handler.__name__, (_Page, handler), {})

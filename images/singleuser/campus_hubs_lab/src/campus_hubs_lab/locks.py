@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 from urllib.parse import quote
 
+from .duedates import campus_zone
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -92,7 +94,7 @@ def _holder(file: IO[str], what: str) -> str:
     try:
         note = json.loads(file.read())
         mine = note["user"] == os.environ.get("JUPYTERHUB_USER", "")
-        since = datetime.fromisoformat(note["since"]).strftime("%H:%M UTC")
+        since = datetime.fromisoformat(note["since"]).astimezone(campus_zone()).strftime("%H:%M %Z")
         return f"{'You are' if mine else 'Somebody else is'} {note['action']} {what} just now, since {since}."
     except (ValueError, KeyError, TypeError):
         return f"Somebody is working on {what} just now."

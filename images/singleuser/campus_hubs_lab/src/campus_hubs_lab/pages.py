@@ -16,6 +16,8 @@ from markupsafe import Markup
 from nbconvert.exporters import HTMLExporter
 from nbgrader.server_extensions.formgrader import handlers
 
+from . import names
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -43,6 +45,28 @@ window.MathJax = {
 <script src="{{ mathjax_url }}"></script>
 {%- endmacro -%}
 """
+
+
+# What nbgrader's page of assignments lacks: why something was refused, and assignments that were made elsewhere.
+_ASSIGNMENTS: Final = {
+    "{%- block messages -%}": """
+{% for sentence in name_problems() %}<div class="alert alert-warning" role="alert">{{ sentence }}</div>{% endfor %}
+""",
+    "{%- block head -%}": """
+<script>
+document.addEventListener("DOMContentLoaded", function () {
+    $(document).ajaxError(function (event, answer) {
+        var said = answer.responseJSON && answer.responseJSON.message;
+        if (said) {
+            createModal("refused-modal", "Not saved", $("<p/>").text(said)).on("hidden.bs.modal", function () {
+                location.reload();
+            });
+        }
+    });
+});
+</script>
+""",
+}
 
 
 def mathjax_folder() -> Path | None:
@@ -105,6 +129,9 @@ class _Own(BaseLoader):
             # formgrader's page "not found" asks for it by its old name.
             asked = template.replace("formgrade_macros.tpl", "formgrade/formgrade_macros.html.j2")
             source, name, current = self._loader.get_source(environment, asked)
+        if template == "manage_assignments.tpl":
+            for block, more in _ASSIGNMENTS.items():
+                source = source.replace(block, block + more)
         if Path(template).suffix in {".tpl", ".j2"}:
             source = re.sub(r"<script\b", f'<script nonce="{_MARK}"', source)
             # Between quotes of a script nothing is HTML.
@@ -119,7 +146,9 @@ class _Own(BaseLoader):
 
 def environment() -> Environment:
     """Return the environment of formgrader's pages."""
-    return Environment(loader=_Own(FileSystemLoader(TEMPLATES)), autoescape=True)
+    made = Environment(loader=_Own(FileSystemLoader(TEMPLATES)), autoescape=True)
+    made.globals["name_problems"] = names.problems
+    return made
 
 
 def _markup(plain: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,6 +8,8 @@ from typing import Final
 
 # In the course's folder, what students have made.
 HAND_INS: Final = ("submitted", "autograded", "feedback")
+# And what lecturers write there.
+SOURCE: Final = "source"
 
 
 def course_root() -> Path:

@@ -19,6 +19,8 @@ import bleach
 import ngshare_exchange.exchange
 import requests
 from nbconvert.filters import markdown2html
+from nbgrader.api import Gradebook
+from nbgrader.converters import GenerateAssignment
 from nbgrader.converters.base import BaseConverter
 from nbgrader.utils import parse_utc
 from ngshare_exchange import (
@@ -32,7 +34,7 @@ from ngshare_exchange import (
 )
 from traitlets.log import get_logger
 
-from . import autograde, gradebook, options
+from . import assignments, autograde, duedates, gradebook, options
 from .client import Exchange, ExchangeApiError, direct_session
 from .files import encode_files, listed, place_of, regular_files, write_files
 from .isolation import isolate
@@ -88,12 +90,16 @@ def configure(c: Any) -> None:  # noqa: ANN401 - traitlets' Config
         c.CourseDirectory.db_url = gradebook.db_url(root)
         _guard_converters()
         autograde.install()
+        assignments.install()
         values, refused = options.read(root)
         for name, value in values.items():
             owner, trait = name.split(".")
             c[owner][trait] = value
         for sentence in refused:
             get_logger().warning("%s", sentence)
+    zone = duedates.campus_zone().key
+    c.NbGraderAPI.timezone = zone
+    c.Exchange.timezone = zone
     # The exporter puts hand-ins right; strangers' code runs in sandboxes only; the rest is nbgrader's own list.
     c.Autograde.exporter_class = "campus_hubs_lab.autograde.HandInExporter"
     c.Autograde.sanitize_preprocessors = []
@@ -146,6 +152,9 @@ def _guard_converters() -> None:
     def start(self: Any) -> None:  # noqa: ANN401 - a BaseConverter
         doing = _DOING.get(type(self).__name__, "working on")
         with held(self, doing, self.coursedir.student_id):
+            if isinstance(self, GenerateAssignment):
+                with said(self):
+                    assignments.check_step(self)
             plain(self)
 
     BaseConverter.start = start
@@ -163,6 +172,21 @@ def held(step: Any, action: str, student: str) -> Iterator[None]:  # noqa: ANN40
         with assignment_lock(Path(step.coursedir.root), step.coursedir.assignment_id, action, student):
             yield
     except AssignmentBusyError as error:
+        step.log.error("%s", error)
+        raise
+
+
+@contextmanager
+def said(step: Any) -> Iterator[None]:  # noqa: ANN401 - a converter or an exchange step
+    """Say a refusal in the log of a step of nbgrader.
+
+    Raises:
+        RefusedError: there is one.
+
+    """
+    try:
+        yield
+    except assignments.RefusedError as error:
         step.log.error("%s", error)
         raise
 
@@ -358,7 +382,10 @@ class ReleaseAssignment(_Files, ExchangeReleaseAssignment):  # type: ignore[misc
 
     def start(self) -> None:
         """Release."""
+        course = self.coursedir
         with held(self, "releasing", "*"):
+            with said(self), Gradebook(course.db_url, course.course_id) as book:
+                assignments.check(book, course.assignment_id)
             super().start()
 
     def copy_files(self) -> None:

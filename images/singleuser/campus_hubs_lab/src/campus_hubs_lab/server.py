@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from jupyter_server.base.handlers import AuthenticatedFileHandler
 from jupyter_server.nbconvert.handlers import NbconvertFileHandler
+from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
-from jupyter_server.utils import to_os_path
+from jupyter_server.utils import ApiPath, to_os_path
+from tornado import web
 
+from . import names
 from .kernel import FOLDER
 from .places import is_hand_in
 
@@ -25,6 +29,42 @@ class CourseKernelManager(AsyncMappingKernelManager):
         kwargs.get("env", {})[FOLDER] = folder
         root: str = self.root_dir
         return root
+
+
+class CourseContentsManager(AsyncLargeFileManager):
+    """The file browser: what becomes an assignment or its notebook has a name that nbgrader can handle."""
+
+    async def save(self, model: Any, path: str = "") -> Any:  # noqa: ANN401 - as the base's
+        """Save, upload or make a file or folder."""
+        self._check(path)
+        return await super().save(model, path)  # type: ignore[no-untyped-call]
+
+    async def rename_file(self, old_path: str, new_path: str) -> None:
+        """Rename or move."""
+        if old_path != new_path:
+            self._check(new_path, self._place(old_path))
+        await super().rename_file(old_path, new_path)  # type: ignore[no-untyped-call]
+
+    async def copy(self, from_path: str, to_path: str | None = None) -> Any:  # noqa: ANN401 - as the base's
+        """Copy; into a folder under the same name."""
+        if to_path is not None and self._place(to_path).is_dir():
+            self._check(f"{to_path}/{from_path.strip('/').rsplit('/', 1)[-1]}")
+        return await super().copy(from_path, to_path)  # type: ignore[no-untyped-call]
+
+    def _place(self, path: str) -> Path:
+        return Path(to_os_path(ApiPath(path.strip("/")), self.root_dir))
+
+    def _check(self, path: str, before: Path | None = None) -> None:
+        """Refuse a name.
+
+        Raises:
+            HTTPError: 400.
+
+        """
+        place = self._place(path)
+        sentence = "" if place.exists() else names.path_refusal(place, before)
+        if sentence:
+            raise web.HTTPError(400, sentence)
 
 
 class _Confined:
