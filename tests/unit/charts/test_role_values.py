@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.campus.hubs.plugins.plugin_utils.timezones import local_timezone
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLE = ROOT / "roles" / "course_hub"
@@ -95,6 +96,21 @@ COURSES: dict[str, dict[str, Any]] = {
         "course_hub_lti_roles": {"urn:x:tutor": "teaching_assistant"},
         "course_hub_values": {"singleuser": {"nodeSelector": {"gpu": "yes"}}},
     },
+    "lms-ports": {
+        **LTI13,
+        "course_hub_lti_platforms": {
+            "moodle": {
+                **PLATFORM,
+                "issuer": "HTTPS://moodle.example.edu:8443",
+                "token_endpoint": "http://192.0.2.80:8080/token",
+                "jwks_uri": "https://[2001:db8::80]:8443/jwks",
+            }
+        },
+        "course_hub_lms_url": "http://moodle.example.edu:8081/my",
+        "course_hub_lms_networks": ["198.51.100.0/24", "2001:db8:1::/64"],
+        "course_hub_material": {"git": "https://[2001:db8::90]:3000/python/material.git"},
+    },
+    "lti11-port": {"course_hub_lms_url": "https://[2001:db8::80]:8443/", "course_hub_timezone": "Europe/Vienna"},
     "material": {
         "course_hub_material": {"git": "https://git.example.edu/a/notes.git/", "branch": "ws26", "directory": "m"}
     },
@@ -180,6 +196,8 @@ def test_the_smallest_course_is_as_the_chart_s_defaults(values: dict[str, dict[s
     assert exchange["storage"]["capacity"] == defaults["exchange"]["storage"]["capacity"]
     assert values["smallest"]["prePuller"] == {"extraImages": {}}
     assert "JupyterHub" not in values["smallest"]["hub"]["config"]
+    assert values["smallest"]["timezone"] == local_timezone()
+    assert values["lti11-port"]["timezone"] == "Europe/Vienna"
 
 
 def images(values: dict[str, Any]) -> list[str]:
@@ -291,6 +309,32 @@ def test_the_lms_is_reached_where_rosters_and_grades_are(values: dict[str, dict[
     }
     # Where the totals of LTI 1.1 go is said by the launch.
     assert egress(values["smallest"]["hub"]["networkPolicy"]["egress"]) == {("0.0.0.0/0", 443)}
+
+
+def test_the_lms_is_reached_at_its_ports(values: dict[str, dict[str, Any]], helm: Path, tmp_path: Path) -> None:
+    """Hub and exchange: key set, token, roster, gradebook, whatever the scheme, the port and the form of the host."""
+    networks = ("198.51.100.0/24", "2001:db8:1::/64")
+    expected = {("192.0.2.80/32", 8080), ("2001:db8::80/128", 8443)}
+    expected |= {(network, port) for network in networks for port in (8443, 8081)}
+    assert egress(values["lms-ports"]["hub"]["networkPolicy"]["egress"]) == expected
+    assert egress(values["lti11-port"]["hub"]["networkPolicy"]["egress"]) == {("2001:db8::80/128", 8443)}
+    assert egress(values["lms-ports"]["singleuser"]["networkPolicy"]["egress"]) == {("2001:db8::90/128", 3000)}
+    (tmp_path / "values.json").write_text(json.dumps(values["lms-ports"]))
+    done = subprocess.run(  # noqa: S603
+        [str(helm), "template", "x", str(ROOT / "charts" / "course-hub"), f"--values={tmp_path / 'values.json'}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    policies = {
+        one["metadata"]["name"]: one["spec"]["egress"]
+        for one in yaml.safe_load_all(done.stdout)
+        if one["kind"] == "NetworkPolicy" and one["metadata"]["name"] in {"hub", "exchange"}
+    }
+    for name, rules in policies.items():
+        blocks = [rule for rule in rules if "ipBlock" in rule["to"][0]]
+        assert expected <= egress(blocks), name
+    assert len(policies) == 2
 
 
 def test_sizes_limits_and_switches(values: dict[str, dict[str, Any]]) -> None:
