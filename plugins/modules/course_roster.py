@@ -126,9 +126,19 @@ notes:
   type: list
   elements: str
 context:
-  description: The LMS's course, with its C(id), C(title) and C(label), as far as launches by staff have told it.
+  description:
+    - The LMS's course that this one is bound to, with its C(id), C(title), C(label), C(issuer) and C(deployment_id),
+      which LTI 1.1 does not have.
+    - Empty until staff have come from one.
   returned: with O(namespace)
   type: dict
+bound:
+  description: The same in a sentence; with O(namespaces) one for each course whose exchange runs.
+  returned: always
+  type: list
+  elements: str
+  sample:
+    - "course-python-ws26: Python (PY26, id 57) of https://moodle.example.edu, deployment 1"
 members:
   description: How many active members there are afterwards.
   returned: with O(namespace)
@@ -176,7 +186,8 @@ _SYNC_TIMEOUT = 300
 # Each is a process in a course's exchange, and a question to its LMS.
 _PARALLEL = 16
 _PODS = Kind("", "v1", "Pod", "pods", namespaced=True, verbs=frozenset())
-_NO_EXCHANGE = {"changed": False, "available": False, "reason": "The exchange does not run.", **NOTHING}
+NO_EXCHANGE = "The exchange does not run."
+_NO_EXCHANGE = {"changed": False, "available": False, "reason": NO_EXCHANGE, **NOTHING}
 
 
 class RosterError(Exception):
@@ -292,6 +303,21 @@ def line_of(course: Mapping[str, Any]) -> str:
     return f"{course['namespace']}: {'; '.join(parts)}" if parts else ""
 
 
+def bound_of(namespace: str, context: Mapping[str, Any]) -> str:
+    """Say to which course of the LMS one is bound.
+
+    Args:
+        namespace: of the course.
+        context: as the exchange gives it; empty if it is bound to none.
+    """
+    if not context.get("id"):
+        return f"{namespace}: not bound to a course of the LMS yet; the first launch by a lecturer does it"
+    title, label, issuer, deployment = (context.get(key) or "" for key in ("title", "label", "issuer", "deployment_id"))
+    ids = ", ".join(part for part in (label, f"id {context['id']}") if part)
+    text = f"{title} ({ids})" if title else ids
+    return f"{namespace}: {text}{f' of {issuer}' if issuer else ''}{f', deployment {deployment}' if deployment else ''}"
+
+
 def result_of(courses: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the module's result for many courses."""
     diffs = {course["namespace"]: diff_of(course) for course in courses if not course["msg"]}
@@ -305,6 +331,11 @@ def result_of(courses: list[dict[str, Any]]) -> dict[str, Any]:
         "changed": any(course.get("changed") for course in courses),
         "courses": courses,
         "lines": [line for course in courses if (line := line_of(course))],
+        "bound": [
+            bound_of(course["namespace"], course["context"])
+            for course in courses
+            if not course["msg"] and course["reason"] != NO_EXCHANGE
+        ],
         "diff": diff,
     }
 
@@ -335,7 +366,8 @@ def main() -> None:
         fail(module, f"Rosters: The Kubernetes API answers {error.status}: {error}")
     except (ApiException, HTTPError, ConfigException, CoreException) as error:
         fail(module, f"Roster of {module.params['namespace'] or 'courses'}: {describe_api_error(error)}")
-    module.exit_json(**document, diff=diff_of(document))
+    bound = [bound_of(module.params["namespace"], document["context"])] if document["reason"] != NO_EXCHANGE else []
+    module.exit_json(**document, bound=bound, diff=diff_of(document))
 
 
 def exchanges(client: Any, namespace: str = "") -> dict[str, str]:  # noqa: ANN401

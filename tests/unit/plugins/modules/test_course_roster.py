@@ -24,6 +24,10 @@ DOCUMENT = {
 }
 
 
+CONTEXT = {"id": "57", "title": "Python", "label": "PY26", "issuer": "https://moodle.example.edu", "deployment_id": "1"}
+BOUND = "Python (PY26, id 57) of https://moodle.example.edu, deployment 1"
+
+
 def pod(name: str, ready: str = "True", **metadata: str) -> dict[str, Any]:
     status = {"conditions": [{"type": "Ready", "status": ready}]}
     return {"metadata": {"name": name, "namespace": "course-x", **metadata}, "status": status}
@@ -94,6 +98,20 @@ def test_who_waits_leaves_when_it_is_confirmed(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(
+    ("context", "words"),
+    [
+        (CONTEXT, BOUND),
+        ({**CONTEXT, "label": "", "deployment_id": ""}, "Python (id 57) of https://moodle.example.edu"),
+        ({**CONTEXT, "title": "", "issuer": ""}, "PY26, id 57, deployment 1"),
+        ({"id": "57"}, "id 57"),
+        ({}, "not bound to a course of the LMS yet; the first launch by a lecturer does it"),
+    ],
+)
+def test_the_report_says_what_a_course_is_bound_to(context: dict[str, str], words: str) -> None:
+    assert course_roster.bound_of("course-x", context) == f"course-x: {words}"
+
+
+@pytest.mark.parametrize(
     ("run", "reason"),
     [
         (Run(stderr="The LMS answers 503.", code=1), "The LMS answers 503."),
@@ -125,7 +143,8 @@ def test_one_of_many_that_fails_stops_no_other_and_is_named() -> None:
         if namespace == "course-b":
             message = "The LMS answers 503"
             raise course_roster.RosterError(message)
-        return DOCUMENT if namespace == "course-a" else {**DOCUMENT, "changed": False, **course_roster.NOTHING}
+        nothing = {**course_roster.NOTHING, "context": CONTEXT}
+        return DOCUMENT if namespace == "course-a" else {**DOCUMENT, "changed": False, **nothing}
 
     names = [f"course-{letter}" for letter in "abcd"]
     pods = {name: f"pod-of-{name}" for name in names[:3]}
@@ -135,6 +154,11 @@ def test_one_of_many_that_fails_stops_no_other_and_is_named() -> None:
     assert result["lines"] == [
         "course-a: 1 join, 1 leave, 1 have another role",
         "course-b: The LMS answers 503. The members are as before; the next run asks again.",
+    ]
+    # Nothing is known of one that could not be asked.
+    assert result["bound"] == [
+        "course-a: not bound to a course of the LMS yet; the first launch by a lecturer does it",
+        f"course-c: {BOUND}",
     ]
     assert result["courses"][3]["reason"] == "The exchange does not run."
     assert result["diff"]["after"] == "course-a: u2 teaching_assistant\ncourse-a: u3\n"

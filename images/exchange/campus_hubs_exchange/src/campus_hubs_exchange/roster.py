@@ -283,17 +283,26 @@ class Roster:
     """Brings the members up to date, one run at a time."""
 
     def __init__(  # noqa: PLR0913
-        self, database: Database, hub: Hub, lms: Lms13 | None, *, issuer: str, url: str, roles: Mapping[str, str]
+        self,
+        database: Database,
+        hub: Hub,
+        lms: Lms13 | None,
+        *,
+        issuer: str,
+        deployment: str,
+        url: str,
+        roles: Mapping[str, str],
     ) -> None:
         """Take what is needed.
 
         :param lms: None for an LTI 1.1 course.
         :param issuer: identity of the LMS, for user names.
+        :param deployment: id of the tool's deployment in the LMS; empty for LTI 1.1.
         :param url: of the roster; empty means that launches tell it.
         :param roles: what roles that only this LMS has mean, see `course_role`.
         """
         self._database, self._hub, self._lms, self._issuer, self._url = database, hub, lms, issuer, url
-        self._roles = roles
+        self._roles, self._deployment = roles, deployment
         self._lock = asyncio.Lock()
 
     async def synchronise(self, *, check: bool, confirm: str = "") -> dict[str, Any]:
@@ -308,7 +317,7 @@ class Roster:
             url, context, count = await self._database.read(
                 lambda session: (
                     self._address(session),
-                    services(session).get("context", {}),
+                    self._context(session),
                     sum(member.active for member in all_members(session)),
                 )
             )
@@ -352,8 +361,13 @@ class Roster:
             "error": state.get("error", ""),
             "notes": state.get("notes", []),
             "confirm": state.get("confirm", ""),
-            "context": services(session).get("context", {}),
+            "context": self._context(session),
         }
+
+    def _context(self, session: Session) -> dict[str, str]:
+        """Return the LMS's course that this one is bound to; empty until staff have come from one."""
+        context = services(session).get("context") or {}
+        return {**context, "issuer": self._issuer, "deployment_id": self._deployment} if context else {}
 
     def _address(self, session: Session) -> str:
         return str(self._url or services(session).get("nrps_url", ""))

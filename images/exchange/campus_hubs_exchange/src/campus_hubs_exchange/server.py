@@ -75,7 +75,15 @@ def open_services(settings: Settings) -> Services:
         files=files,
         coursework=Coursework(files, settings.max_upload_bytes),
         hub=hub,
-        roster=Roster(database, hub, lms, issuer=issuer, url=settings.nrps_url, roles=settings.lti_roles),
+        roster=Roster(
+            database,
+            hub,
+            lms,
+            issuer=issuer,
+            deployment=str(settings.platform.get("deployment_id") or ""),
+            url=settings.nrps_url,
+            roles=settings.lti_roles,
+        ),
         outbox=Outbox(database, hub, lms=lms, http=http, consumer=consumer),
     )
     referenced = services.database.transaction(services.coursework.referenced)
