@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleError
+from jinja2.exceptions import UndefinedError
 
 # The defaults of role kubeadm; the registry is that of role course_images.
 SUBNETS = {"kubeadm_pod_subnet": "10.244.0.0/16", "kubeadm_service_subnet": "10.96.0.0/16"}
@@ -33,21 +34,19 @@ def proxy_environment(proxy: Mapping[str, Any], hosts: Iterable[Mapping[str, Any
 
 
 def _of_cluster(hosts: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    # By what the inventory says alone: a run with fewer hosts, or without facts, has the same.
     for host in hosts:
         for name in ("inventory_hostname", "ansible_host", "kubeadm_node_ip", *SUBNETS):
             yield from _value(host, name)
         for name in ("kubeadm_control_plane_endpoint", "kubeadm_kubeconfig_server"):
             for endpoint in _value(host, name):
                 yield endpoint.rpartition(":")[0].strip("[]") or endpoint
-        address = ((host.get("ansible_facts") or {}).get("default_ipv4") or {}).get("address")
-        if address:
-            yield str(address)
 
 
 def _value(host: Mapping[str, Any], name: str) -> Iterator[str]:
     try:
-        value = host.get(name)
-    except AnsibleError:  # it depends on facts that are not there
-        value = None
+        value = str(host.get(name) or "")
+    except (AnsibleError, UndefinedError):  # it depends on facts that are not there
+        value = ""
     if value or name in SUBNETS:
-        yield str(value or SUBNETS[name])
+        yield value or SUBNETS[name]

@@ -9,6 +9,7 @@ from urllib.request import getproxies, proxy_bypass
 import pytest
 import yaml
 from ansible_collections.campus.hubs.plugins.plugin_utils.proxies import SUBNETS, proxy_environment
+from jinja2.exceptions import UndefinedError
 
 from tests.unit.roles.role_variables import compute, render
 
@@ -20,10 +21,10 @@ HOSTS: list[dict[str, Any]] = [
         "ansible_host": "cp1.example.edu",
         "kubeadm_control_plane_endpoint": "api.example.edu:6443",
     },
-    {"inventory_hostname": "w1", "ansible_host": "192.0.2.12", "kubeadm_node_ip": "10.0.0.12", "ansible_facts": FACTS},
+    {"inventory_hostname": "w1", "ansible_host": "192.0.2.12", "kubeadm_node_ip": "10.0.0.12"},
 ]
 REACHED = [
-    *("localhost", "127.0.0.1", "cp1", "cp1.example.edu", "api.example.edu", "192.0.2.12", "10.0.0.12", "192.0.2.11"),
+    *("localhost", "127.0.0.1", "cp1", "cp1.example.edu", "api.example.edu", "192.0.2.12", "10.0.0.12"),
     *("hub.course-a.svc", "hub.course-a.svc.cluster.local", "registry.campus-hubs.internal", "git.intern.example.edu"),
 ]
 PROXY = {"http": "http://proxy.example.edu:3128", "no_proxy": [".intern.example.edu"]}
@@ -53,6 +54,16 @@ def test_the_cluster_is_always_excepted(monkeypatch: pytest.MonkeyPatch) -> None
         assert proxy_bypass(host), host
     assert not proxy_bypass("download.docker.com")
     assert set(SUBNETS.values()) < set(proxy_environment(PROXY, HOSTS)["no_proxy"].split(","))
+
+
+def test_what_depends_on_facts_that_are_not_there_is_left_out() -> None:
+    class Late(dict[str, Any]):
+        def get(self, name: str, default: Any = None) -> Any:  # noqa: ANN401
+            if name == "kubeadm_node_ip":
+                raise UndefinedError
+            return super().get(name, default)
+
+    assert proxy_environment(PROXY, [Late(HOSTS[0])]) == proxy_environment(PROXY, [HOSTS[0]])
 
 
 def variables(**own: Any) -> dict[str, Any]:  # noqa: ANN401
