@@ -510,6 +510,9 @@ def _check_lti13(course: Host) -> Iterator[Mistake]:
     if not any(ids.values()):
         return  # the course waits for its registration
     for name, value in ids.items():
+        if isinstance(value, str) and value != value.strip():
+            wanted = "the id as the LMS shows it, without blanks around it"
+            yield Mistake(course.name, name, show(name, value), wanted)
         if value in (None, ""):
             what = "client id" if name == CLIENT_ID else "deployment id"
             cure = "The LMS shows it beside the other; without both, the course waits for its registration."

@@ -47,6 +47,25 @@ class File:
     is_yaml: bool = True
 
 
+@dataclass(frozen=True)
+class Changed:
+    """A number that YAML has changed.
+
+    Attributes:
+        written: what stands in the file.
+        number: what YAML makes of it.
+        where: file and line.
+    """
+
+    written: str
+    number: float
+    where: str
+
+    def __str__(self) -> str:
+        """Say all of it."""
+        return f"{self.written}, which YAML reads as {self.number} ({self.where})"
+
+
 @dataclass
 class Findings:
     """What the files show.
@@ -57,7 +76,7 @@ class Findings:
     """
 
     mistakes: list[Mistake]
-    changed: dict[str, str]
+    changed: dict[str, Changed]
 
 
 def find_files(sources: Iterable[str], playbook_dir: str, extra: Iterable[str], loader: DataLoader) -> Iterator[File]:
@@ -255,7 +274,7 @@ class _Reader:
                 self._note(name, item, seen)
         elif (number := _changed(node, "str", free=False)) is not None:
             where = f"{self._file.name}, line {_line(node)}"
-            self.findings.changed[name] = f"{node.value}, which YAML reads as {number} ({where})"
+            self.findings.changed[name] = Changed(str(node.value), number, where)
 
     def _read_ini(self) -> None:
         """Find numbers that Ansible changes in INI, where values are read as Python."""
@@ -288,7 +307,7 @@ def _kind(node: yaml.Node) -> str:
 def _changed(node: yaml.Node, kind: str, *, free: bool) -> int | float | None:
     """Return the number that YAML makes of a scalar if it is no more what is written there."""
     text, tag = str(node.value), node.tag.removeprefix(_TAG)
-    if tag not in ("int", "float") or re.fullmatch(r"-?(0|[1-9]\d*)", text):
+    if tag not in ("int", "float") or re.fullmatch(r"0|-?[1-9]\d*", text):
         return None
     try:
         number = yaml.load(text, Loader=_Loader)  # noqa: S506 (a safe one)

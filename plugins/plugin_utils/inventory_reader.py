@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from ansible.template import Templar
 from ansible_collections.campus.hubs.plugins.plugin_utils.chart_values import check_chart_values
 from ansible_collections.campus.hubs.plugins.plugin_utils.cluster_rules import check_cluster
 from ansible_collections.campus.hubs.plugins.plugin_utils.course_rules import check_courses
-from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_files import QUOTES, File, check_files
+from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_files import QUOTES, Changed, File, check_files
 from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import Host, Inventory, Mistake
 from ansible_collections.campus.hubs.plugins.plugin_utils.variable_forms import check_forms
 from ansible_collections.campus.hubs.plugins.plugin_utils.variable_specs import (
@@ -64,10 +65,11 @@ class InventoryReader:
         roles: Sequence[RoleSpec],
         defaults: Mapping[str, Mapping[str, Any]],
         loader: DataLoader,
-        changed: Mapping[str, str] | None = None,
+        changed: Mapping[str, Changed] | None = None,
     ) -> None:
         """Take what `read_roles` returns, the loader for templates, and what `check_files` has found to be changed."""
-        self._roles, self._defaults, self._loader = roles, defaults, loader
+        self._options = {name: spec for role in roles for name, spec in role.options.items()}
+        self._defaults, self._loader = defaults, loader
         names = "|".join(re.escape(role.name) for role in roles)
         self._ours = re.compile(f"_?({names})_.*|ansible_host|ansible_port")
         self._changed = changed or {}
@@ -98,7 +100,7 @@ class InventoryReader:
         for var in sorted(names):
             known, value = self._compute(templar, var, raw[var], {**defaults, **raw}, name)
             if known:
-                given[var] = value
+                given[var] = _in_text(value, self._options.get(var) or {"type": "raw"})
                 self._find_changed(name, var, value, raw)
         effective = {}
         for var in set(defaults) - names:
@@ -110,11 +112,13 @@ class InventoryReader:
 
     def _find_changed(self, host: str, name: str, value: object, raw: Mapping[str, Any]) -> None:
         """Find numbers that a variable takes from another one, where YAML has changed them."""
-        if not self._changed or not _has_number(value):
+        if not self._changed or value == raw[name]:
             return
         for other in sorted(self._changed.keys() & _reached(raw[name], raw)):
-            got = f"that of {other}, {self._changed[other]}"
-            self.mistakes.append(Mistake(host, name, got, "what is written there", QUOTES))
+            changed = self._changed[other]
+            if _has_number(value, str(changed.number)):
+                got = f"that of {other}, {changed}"
+                self.mistakes.append(Mistake(host, name, got, "what is written there", QUOTES))
 
     def _compute(
         self, templar: Templar, name: str, raw: object, variables: Mapping[str, Any], host: str | None
@@ -155,12 +159,25 @@ def _reached(raw: object, variables: Mapping[str, Any]) -> set[str]:
     return found
 
 
-def _has_number(value: object) -> bool:
-    if isinstance(value, Mapping):
-        return any(map(_has_number, value.values()))
-    if isinstance(value, (list, tuple)):
-        return any(map(_has_number, value))
+def _has_number(value: object, changed: str) -> bool:
+    """Tell whether a value is or holds a number, or a text with this one."""
+    if isinstance(value, (Mapping, list, tuple)):
+        return any(_has_number(part, changed) for part in (value.values() if isinstance(value, Mapping) else value))
+    if isinstance(value, str):
+        return changed in value
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _in_text(value: Any, spec: Mapping[str, Any]) -> Any:  # noqa: ANN401 (whatever people write)
+    """Write numbers as text where a text is wanted, as they will be used: one rule is for both."""
+    kind, options = spec.get("type") or "str", spec.get("options")
+    if kind in ("str", "path") and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value) if isinstance(value, int) or math.isfinite(value) else value
+    if kind == "list" and isinstance(value, list):
+        return [_in_text(item, {**spec, "type": spec.get("elements") or "raw"}) for item in value]
+    if kind == "dict" and options and isinstance(value, Mapping):
+        return {name: _in_text(part, options.get(name) or {"type": "raw"}) for name, part in value.items()}
+    return value
 
 
 def _words(raw: object) -> set[str]:

@@ -69,8 +69,11 @@ _TYPES = {
 }
 # What Jinja's filter `bool` and Ansible's modules both understand.
 _SWITCHES = frozenset({"yes", "no", "on", "off", "true", "false", "1", "0"})
-# What 64 bits hold.
-_FORMS = {"int": r"[-+]?[0-9]{1,18}", "float": r"[-+]?([0-9]{1,18}(\.[0-9]{0,18})?|\.[0-9]{1,18})"}
+# What 64 bits hold, as Jinja writes it into YAML, which takes 010 for 8.
+_FORMS = {
+    "int": r"[-+]?(0|[1-9][0-9]{0,17})",
+    "float": r"[-+]?((0|[1-9][0-9]{0,17})(\.[0-9]{0,18})?|\.[0-9]{1,18})",
+}
 _CLASSES = {"str": (str, int, float), "path": (str, int, float), "list": (list, tuple), "dict": (Mapping,)}
 # A line of a file at the longest; a process takes no longer text as argument or environment variable (execve(2)).
 LONGEST = 100_000

@@ -24,6 +24,8 @@ log = logging.getLogger("jupyterhub.exchange")
 PAUSES = (1, 2, 5, 15, 30, 60)
 # What the exchange will not take next time either.
 REFUSALS = {400, 404, 405, 413}
+# It is not there, whoever it is about; 0 and 599 are no answer.
+AWAY = {0, 502, 503, 504, 599}
 
 
 def member(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,7 +138,11 @@ class Exchange:
                 await self.enrol(name, state)
             except (HTTPClientError, OSError, ValueError) as error:
                 log.warning("The exchange does not know %s yet: %s", name, error)
-                if getattr(error, "code", 0) not in REFUSALS:
+                code = getattr(error, "code", 0)
+                if code not in REFUSALS:
+                    if code not in AWAY and self._waiting.get(name) is state:
+                        # It is about this one: the others go first.
+                        self._waiting[name] = self._waiting.pop(name)
                     pause = PAUSES[min(failures, len(PAUSES) - 1)]
                     failures += 1
                     with suppress(TimeoutError):

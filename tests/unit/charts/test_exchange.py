@@ -62,6 +62,9 @@ class Handler(RequestHandler):
         if name == "refused":
             self.send_error(400)
             return
+        if name == "broken":
+            self.send_error(500)
+            return
         self.memory.members[name] = json.loads(self.request.body)
         self.write({"changed": True})
 
@@ -189,6 +192,25 @@ def test_one_that_is_refused_stops_no_other(exchange: ModuleType) -> None:
 
     using(exchange, memory, soon)
     assert list(memory.members) == ["u1"]
+
+
+def test_one_with_whom_the_exchange_fails_holds_up_no_other(
+    exchange: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "PAUSES", (0.01,))
+    memory = Memory()
+
+    async def soon(course: Any) -> None:  # noqa: ANN401
+        for name in ("broken", "u1", "u2"):
+            course.enrol_soon(name, launch(1))
+        async with asyncio.timeout(20):
+            while len(memory.members) < 2:
+                await asyncio.sleep(0.01)
+        course._telling.cancel()
+        assert list(course._waiting) == ["broken"]
+
+    using(exchange, memory, soon)
+    assert list(memory.members) == ["u1", "u2"]
 
 
 def test_nobody_waits_for_an_exchange_that_is_gone(exchange: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -229,10 +229,17 @@ def test_files_in_config_out(
     assert result.Authenticator.post_auth_hook == "tells the exchange of all but synthetic-campus.hubs"
     assert result.KubeSpawner.image == "registry/singleuser@sha256:bb"
     assert result.ConfigurableHTTPProxy.auth_token == SECRET["proxy-token"]
-    spawner = SimpleNamespace(environment={"COURSE_ID": "x"}, user=SimpleNamespace(name="u1"))
+    authenticator = SimpleNamespace(binding=SimpleNamespace(covers=lambda state: "context" not in state))
+
+    def spawner_of(name: str) -> SimpleNamespace:
+        user = SimpleNamespace(name=name)
+        return SimpleNamespace(environment={"COURSE_ID": "x"}, user=user, authenticator=authenticator)
+
+    spawner, synthetic = spawner_of("u1"), spawner_of("synthetic-campus.hubs")
     result.Spawner.auth_state_hook(spawner, {"course_role": "instructor"})
-    synthetic = SimpleNamespace(environment={}, user=SimpleNamespace(name="synthetic-campus.hubs"))
     result.Spawner.auth_state_hook(synthetic, {"course_role": "student"})
-    assert synthetic.environment == {"COURSE_ROLE": "student"}
+    # A session of before the course was bound to another one of the LMS tells the exchange nothing.
+    result.Spawner.auth_state_hook(spawner_of("u2"), {"course_role": "instructor", "context": {}})
+    assert synthetic.environment == {"COURSE_ID": "x", "COURSE_ROLE": "student"}
     assert enrolled == [("u1", {"course_role": "instructor"})]
     assert spawner.environment == {"COURSE_ID": "x", "COURSE_ROLE": "instructor"}

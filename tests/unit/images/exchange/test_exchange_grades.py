@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from tests.unit.images.exchange.exchange_lab import Exchange
 from tests.unit.images.exchange.lms_lab import (
@@ -451,6 +452,84 @@ def test_a_locked_grade_is_refused_after_an_hour_of_the_same_answer(exposed: Exc
     # The lock is gone: one press.
     moodle.locked = False
     assert press(exposed, 10, 5)["state"] == "sent"
+
+
+def column_of(item: object) -> Callable[..., tuple[int, dict[str, str], str]]:
+    """Answer a new column in this way, and list none."""
+    return lambda method, *_: (200, {}, "[]") if method == "GET" else (201, {}, json.dumps(item))
+
+
+def test_a_column_that_cannot_be_anywhere_is_refused_and_gets_no_token(
+    exposed: Exchange, scripted: ScriptedLms
+) -> None:
+    for place in ("http://[broken/items/1", "https://evil.example/items/1", "//evil.example/1", ["x"], None):
+        scripted.answers["/items"] = column_of({"id": place})
+        send(exposed)
+        until("refusal", lambda: seen(exposed)["column_state"] == "refused")
+        assert "column" in seen(exposed)["column_reason"]
+        assert seen(exposed)["scores"][0]["state"] == "refused"
+    # A default port and capitals of a host are no other place.
+    host = scripted.url.removeprefix("http://127.0.0.1")
+    scripted.answers |= {
+        "/items": column_of({"id": f"HTTP://127.0.0.1{host}/items/1"}),
+        "/items/1/scores": lambda *_: (200, {}, "[]"),
+    }
+    assert press(exposed, 10, 5)["state"] == "sent"
+
+
+def test_odd_answers_hold_up_nothing(exposed: Exchange, scripted: ScriptedLms) -> None:
+    """Whatever stands beside a column's address, the score arrives, and with a time that a later one can beat."""
+    headers, maximum = {}, "10"
+
+    def item(*_: object) -> tuple[int, dict[str, str], str]:
+        return 200, headers, f'{{"id": "{scripted.url}/items/1", "label": "W", "scoreMaximum": {maximum}}}'
+
+    scripted.answers |= {
+        "/items": lambda method, *_: (200, headers, "[]") if method == "GET" else item(),
+        "/items/1": item,
+        "/items/1/scores": lambda *_: (200, headers, "[]"),
+    }
+    dates = ("Fri, 31 Dec 9999 23:59:59 -2300", "Mon, 01 Jan 0001 00:00:00 +2300", "Thu, 01 Jan 2500 00:00:00 GMT", "x")
+    maxima = ("0", "-1", "NaN", "Infinity", f"1{'0' * 400}", '"10"', "null", "[10]")
+    cases = [*(({"Date": date}, "10") for date in dates), *(({}, maximum) for maximum in maxima)]
+    for number, (headers, maximum) in enumerate(cases, 1):
+        assert press(exposed, 10, number)["state"] == "sent", (headers, maximum)
+    times = [json.loads(body)["timestamp"] for _, path, _, body in scripted.seen if path == "/items/1/scores"]
+    assert times == sorted(set(times))
+    assert times[-1] < "2100"
+
+
+def test_an_answer_that_nobody_has_thought_of_stops_no_other_assignment(
+    exposed: Exchange, scripted: ScriptedLms
+) -> None:
+    """The first column's address in the database is broken: the second one's score arrives all the same."""
+    scripted.answers |= {
+        "/items": column_of({"id": f"{scripted.url}/items/1"}),
+        "/items/1/scores": lambda *_: (200, {}, "[]"),
+    }
+    assert press(exposed, 10, 5)["state"] == "sent"
+    exposed.change("UPDATE columns SET lineitem = 'http://[x'")
+    exposed.change("UPDATE scores SET state = 'waiting', next_attempt = datetime('now')")
+    other = {"label": "V", "maximum": 10, "scores": {"uada": 7}, "send": True}
+    assert exposed.api("POST", "/grades/v", "token-uteacher", other).status_code == 202
+
+    def states() -> dict[str, str]:
+        found = exposed.api("GET", "/grades", "token-uteacher").json()["assignments"]
+        return {assignment["name"]: assignment["scores"][0]["state"] for assignment in found}
+
+    until("the other", lambda: states()["v"] == "sent", 20)
+    assert states()["w"] == "waiting"
+    until("its reason", lambda: "not understood" in exposed.api("GET", "/grades", "token-uteacher").text, 20)
+
+
+def test_a_number_that_is_no_score_is_refused(exposed: Exchange) -> None:
+    for value in (f"1{'0' * 400}", "NaN", "-1", "true", '"5"', "[]", "1e400"):
+        for maximum, score in ((value, "5"), ("10", value)):
+            body = f'{{"label": "W", "maximum": {maximum}, "scores": {{"uada": {score}}}, "send": true}}'
+            headers = {"Authorization": "token token-uteacher"}
+            answer = requests.post(f"{exposed.url}/api/grades/w", data=body, headers=headers, timeout=10)
+            assert (answer.status_code, "wants" in answer.json()["error"]) == (400, True)
+    assert exposed.api("GET", "/grades", "token-uteacher").json()["assignments"] == []
 
 
 def test_scopes_that_the_lms_does_not_give(make_exchange: Callable[..., Exchange], lms: DemoLms, key: Key) -> None:

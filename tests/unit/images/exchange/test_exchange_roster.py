@@ -282,6 +282,9 @@ def page(*subjects: str, roles: object = (LEARNER,)) -> str:
         ('<https://evil.example/m?page=2>; rel="next"', "at another server"),
         ('<http://127.0.0.1:1/m>; rel="next"', "at another server"),
         ('</m?course=1>; rel="next"', "do not end"),
+        ('<http://[evil/m>; rel="next"', "no address"),
+        ('<//evil.example/m>; rel="next"', "at another server"),
+        ('<file:///etc/passwd>; rel="next"', "at another server"),
     ],
 )
 def test_links_that_lead_away_or_in_circles(exposed: Exchange, scripted: ScriptedLms, link: str, message: str) -> None:
@@ -383,6 +386,9 @@ def serve(scripted: ScriptedLms, entries: object, **container: object) -> None:
         ({"roles": "Instructor"}, "instructor"),
         ({"roles": f"{LIS}/membership#Instructor,{LEARNER}"}, "instructor"),
         ({"roles": "Learner, urn:lti:role:ims/lis/TeachingAssistant"}, "teaching_assistant"),
+        ({"roles": f"urn:lti:role:ims/lis/Learner {LIS}/membership#Instructor"}, "instructor"),
+        ({"roles": "Learner;Instructor"}, "instructor"),
+        ({"roles": "Learner, Assistant Instructor"}, "student"),
         ({"roles": [None, {"a": [LEARNER]}, 5, LEARNER]}, "student"),
         (
             {"name": None, "given_name": ["x"], "family_name": {}, "email": 5, "picture": [[[]]], "message": "x"},
@@ -546,6 +552,27 @@ def test_a_lecturer_confirms_what_they_have_seen(exposed: Exchange, scripted: Sc
     assert exposed.api("GET", "/members").json()["roster"]["confirm"] == ""
 
 
+def test_who_comes_meanwhile_does_not_confirm(exposed: Exchange, scripted: ScriptedLms) -> None:
+    """The roster of another course: its people come, and are not what makes the removal of ours a small one."""
+    ours = [{"user_id": f"p{number}", "roles": [LEARNER]} for number in range(12)]
+    serve(scripted, ours)
+    synced(exposed, "?confirm=all")
+    others = [{"user_id": f"q{number}", "roles": [LEARNER]} for number in range(30)]
+    serve(scripted, others)
+    for _ in range(3):
+        told = synced(exposed)
+        assert (len(told["waiting"]), told["left"]) == (12, [])
+        assert "12 of 12 members" in told["notes"][0]
+    exposed.kill()
+    exposed.start()
+    assert len(synced(exposed)["waiting"]) == 12
+    # Most are back: what is left is an ordinary change, measured by all again the next time.
+    serve(scripted, [*ours[3:], *others])
+    assert len(synced(exposed)["left"]) == 3
+    serve(scripted, [*ours[3:], *others[10:]])
+    assert len(synced(exposed)["left"]) == 10
+
+
 def test_an_option_of_the_command_confirms(exposed: Exchange, scripted: ScriptedLms) -> None:
     removed(exposed, scripted, 12, 7)
     assert len(json.loads(exposed.run("roster").stdout)["waiting"]) == 7
@@ -608,3 +635,64 @@ def test_a_launch_without_services_keeps_those_of_its_course_only(exchange: Exch
     assert address(exchange) == "https://lms/1/m"
     exchange.enrol("uteacher", "instructor", context={"id": "2"})
     assert address(exchange) == ""
+
+
+# ---- a course of the LMS that the inventory names, or names anew ----
+def bound(exchange: Exchange, *contexts: str) -> None:
+    """Let the inventory name these, and the service start with them."""
+    exchange.stop()
+    exchange.environment["LTI_CONTEXTS"] = json.dumps(contexts)
+    exchange.start()
+
+
+def test_addresses_of_another_course_than_the_inventorys_are_none(
+    make_exchange: Callable[..., Exchange], scripted: ScriptedLms, key: Key
+) -> None:
+    exchange = make_exchange(**platform_of(scripted.url, key))
+    lecturer, subject = user_name(scripted.url, "s1"), {"subject": "s1"}
+    services = {name: {"nrps_url": f"{scripted.url}/{name}", "context": {"id": name}} for name in ("one", "two")}
+    for name, people in {"one": ("s1", "s2"), "two": ("s1", "s3")}.items():
+        scripted.answers[f"/{name}"] = lambda *_, people=people: (200, {}, page(*people))
+    exchange.enrol(lecturer, "instructor", **services["one"], **subject)
+    assert synced(exchange)["members"] == 2
+    bound(exchange, "two")
+    # A student of the new course comes before its lecturer: the roster of the old one does not put them out.
+    new = user_name(scripted.url, "s3")
+    exchange.enrol(new, "student", subject="s3", context={"id": "two"})
+    told = synced(exchange)
+    assert (told["available"], told["members"], told["context"]) == (False, 3, {})
+    assert not exchange.api("GET", "/members").json()["roster"]["available"]
+    # Nor does a session of before bring the old addresses back.
+    exchange.enrol(lecturer, "instructor", **services["one"], **subject)
+    assert not synced(exchange)["available"]
+    exchange.enrol(lecturer, "instructor", **services["two"], **subject)
+    told = synced(exchange)
+    assert (told["left"], told["context"]["id"]) == ([user_name(scripted.url, "s2")], "two")
+    bound(exchange, "one")
+    assert not synced(exchange)["available"]
+
+
+def test_several_courses_of_the_lms_are_one_roster(
+    make_exchange: Callable[..., Exchange], scripted: ScriptedLms, key: Key
+) -> None:
+    exchange = make_exchange(**platform_of(scripted.url, key), LTI_CONTEXTS='["one", "two"]')
+    people = {"one": ["s1", "s2", "s3"], "two": ["s1", "s4"]}
+    for name, listed in people.items():
+        scripted.answers[f"/{name}"] = lambda *_, listed=listed: (200, {}, page(*listed))
+    lecturer = user_name(scripted.url, "s1")
+
+    def launch(name: str) -> None:
+        exchange.enrol(lecturer, "instructor", subject="s1", nrps_url=f"{scripted.url}/{name}", context={"id": name})
+
+    launch("one")
+    exchange.enrol(user_name(scripted.url, "s4"), "student", subject="s4", context={"id": "two"})
+    told = synced(exchange)
+    assert (told["available"], told["members"]) == (False, 2)
+    assert "each of its LMS courses (one, two)" in told["reason"]
+    launch("two")
+    for name in ("one", "two"):
+        told = synced(exchange)
+        assert (told["members"], told["left"]) == (4, [])
+        launch(name)
+    people["one"].remove("s3")
+    assert synced(exchange)["left"] == [user_name(scripted.url, "s3")]

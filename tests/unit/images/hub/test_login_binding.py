@@ -178,3 +178,15 @@ def test_what_the_inventory_names_counts_and_is_bound_by_the_next_lecturer(tmp_p
     third.check(launch("2", "Learner"))
     with pytest.raises(LaunchRefused):
         third.check(launch("1"))
+
+
+def test_sessions_of_before_are_of_this_course_or_not(tmp_path: Path) -> None:
+    one, two = launch("1").auth_state, launch("2").auth_state
+    old = {"context_id": "1", "course_role": "instructor"}
+    file = tmp_path / "context.sqlite"
+    unbound = Binding(file)
+    assert [unbound.covers(state) for state in (one, two, old, {}, {"context": None})] == [False] * 5
+    unbound.bind(launch("1"))
+    assert [unbound.covers(state) for state in (one, two, old, {}, {"context": None})] == [True] + [False] * 4
+    named = Binding(file, ["2"])
+    assert [named.covers(state) for state in (one, two, old, {"context": {"id": ""}})] == [False, True, False, False]

@@ -85,6 +85,11 @@ def test_what_yaml_changes_is_refused(tmp_path: Path, text: str, words: str) -> 
         ("course_hub_gpu: 010", "course_hub_gpu is 010, which YAML reads as 8; wanted: a number as people write it."),
         ("course_hub_values: {cull: {every: 1:30}}", "course_hub_values.cull.every is 1:30, which YAML reads as 90"),
         ('course_hub_title: "{{ campus_x }}"', "course_hub_title is that of campus_x, 0123, which YAML reads as 83"),
+        ('course_hub_title: "No. {{ campus_x }}"', "course_hub_title is that of campus_x, 0123, which YAML reads"),
+        ("course_hub_lms_context: [57, -0]", "course_hub_lms_context[1] is -0, which YAML reads as 0"),
+        ("course_hub_concurrent_starts: 08", 'course_hub_concurrent_starts is "08"; wanted: a whole number'),
+        ('course_hub_gpu: "010"', 'course_hub_gpu is "010"; wanted: a whole number'),
+        ('course_hub_cpu: {guarantee: "00.1", limit: 1}', 'course_hub_cpu.guarantee is "00.1"; wanted: a number'),
         ("course_hub_environment: {on: a}", "course_hub_environment.True is no text as a name"),
         ("course_hub_lti_platforms: {5: {}}", "course_hub_lti_platforms.5 is no text as a name"),
         ("5: x", "variable 5 is no text; wanted: a name that begins with a letter"),
@@ -95,6 +100,46 @@ def test_what_yaml_changes_is_refused(tmp_path: Path, text: str, words: str) -> 
 )
 def test_numbers_and_names_at_any_depth(tmp_path: Path, course: str, words: str) -> None:
     assert words in sentences(tmp_path, course, common="campus_x: 0123")
+
+
+PLATFORM = (
+    "course_hub_lti_platforms: {moodle: {issuer: https://m, authorization_endpoint: https://m/a,"
+    " token_endpoint: https://m/t, jwks_uri: https://m/j}}"
+)
+
+
+@pytest.mark.parametrize(
+    ("course", "words"),
+    [
+        ("{course_hub_lti13_platform: 5}", 'course_hub_lti13_platform is "5"; wanted: one of course_hub_lti_platforms'),
+        ("{course_hub_lti13_platform: 0}", 'course_hub_lti13_platform is "0"; wanted: one of course_hub_lti_platforms'),
+        (
+            "{course_hub_lti13_platform: moodle, course_hub_lti13_client_id: 0}",
+            "course_hub_lti13_deployment_id is empty; wanted: the deployment id that moodle gave the course",
+        ),
+        (
+            '{course_hub_lti13_platform: moodle, course_hub_lti13_client_id: a, course_hub_lti13_deployment_id: " "}',
+            'course_hub_lti13_deployment_id is " "; wanted: the id as the LMS shows it',
+        ),
+        (
+            '{course_hub_lti13_platform: moodle, course_hub_lti13_client_id: "a ", course_hub_lti13_deployment_id: 1}',
+            'course_hub_lti13_client_id is "a "; wanted: the id as the LMS shows it',
+        ),
+        ("course_hub_material: {git: 5}", 'course_hub_material.git is "5"; wanted: a URL'),
+        ("course_hub_packages: {apt: [5]}", 'course_hub_packages.apt[0] is "5"; wanted: the name of a Debian package'),
+        ("course_hub_image: 5", 'course_hub_image is "5"; wanted: a full reference'),
+        ("course_hub_lms_networks: [10]", 'course_hub_lms_networks is "10"; wanted: a network'),
+        ("course_hub_user_networks: [{cidr: 10, ports: [22]}]", 'course_hub_user_networks[0].cidr is "10"; wanted'),
+    ],
+)
+def test_a_number_is_the_text_that_it_is_and_no_more(tmp_path: Path, course: str, words: str) -> None:
+    assert words in sentences(tmp_path, course, common=PLATFORM)
+
+
+@pytest.mark.parametrize(("client", "deployment"), [("0", "0"), ("20261001", "1"), ("1.5", "-7")])
+def test_ids_of_digits_need_no_quotes(tmp_path: Path, client: str, deployment: str) -> None:
+    ids = f"course_hub_lti13_client_id: {client}, course_hub_lti13_deployment_id: {deployment}"
+    assert sentences(tmp_path, f"{{course_hub_lti13_platform: moodle, {ids}}}", common=PLATFORM) == ""
 
 
 def test_file_modes_and_what_is_others_pass(tmp_path: Path) -> None:

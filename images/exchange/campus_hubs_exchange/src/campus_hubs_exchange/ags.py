@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from tornado.httpclient import HTTPResponse
 
-from .lms import Lms13, LmsError, with_query
+from .lms import Lms13, LmsError, is_same_server, with_query
 
 LINEITEM = "https://purl.imsglobal.org/spec/lti-ags/scope/lineitem"
 SCORE = "https://purl.imsglobal.org/spec/lti-ags/scope/score"
@@ -92,7 +92,7 @@ async def place_column(  # noqa: PLR0913, PLR0917 - what a column is
         if not isinstance(existing, dict):
             raise LmsError("The LMS does not answer with a column.", final=True)
     url = existing.get("id")
-    if not isinstance(url, str) or urlsplit(url)[:2] != urlsplit(lineitems)[:2]:
+    if not isinstance(url, str) or not is_same_server(url, lineitems):
         raise LmsError("The LMS does not say where the column is.", final=True)
     differs = {
         "label": known.label != label and existing.get("label") != label,
@@ -111,7 +111,7 @@ async def place_column(  # noqa: PLR0913, PLR0917 - what a column is
 
 async def _stored_column(lms: Lms13, lineitems: str, url: str) -> dict[str, Any] | None:
     """Ask for the line item itself: an LMS need not give back resourceId and tag, by which it could be found."""
-    if not url or urlsplit(url)[:2] != urlsplit(lineitems)[:2]:
+    if not url or not is_same_server(url, lineitems):
         return None
     try:
         found = _object(await lms.request("GET", url, SCOPES, accept=LINEITEM_TYPE))

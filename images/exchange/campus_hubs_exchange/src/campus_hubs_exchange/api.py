@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -9,7 +10,7 @@ from tornado.web import HTTPError
 
 from . import grades
 from .errors import Refused
-from .members import Launched, all_members, full_name, is_elsewhere, iso, launched, read_launched, services
+from .members import Launched, all_members, full_name, is_elsewhere, iso, launched, read_launched, told_services
 from .web import Handler, log
 
 
@@ -62,6 +63,10 @@ class OneMember(ApiHandler):
         """Take what the hub knows from a launch."""
         self.require(service=True, teachers=False)
         what = read_launched(self.body_object())
+        contexts = self.services.settings.contexts
+        if contexts and what.context.get("id") not in contexts:
+            # A session of before the inventory has named another course of the LMS.
+            what = replace(what, context={}, services={})
         changed = await self.services.database.write(lambda session: _launched(session, user, what))
         if changed:
             log.info("member %s: %s", user, what.role)
@@ -127,9 +132,9 @@ class AssignmentGrades(Grades):
 
 
 def _launched(session: Session, user: str, what: Launched) -> bool:
-    before = services(session)
+    before = told_services(session)
     changed = launched(session, user, what)
-    if is_elsewhere(before, services(session)):
+    if is_elsewhere(before, told_services(session)):
         grades.start_over(session)
     if changed:
         # The launch may have told what grades wait for.

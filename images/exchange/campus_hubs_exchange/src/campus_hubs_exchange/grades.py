@@ -99,7 +99,10 @@ def read_wanted(document: object) -> Wanted:
 
 
 def _is_points(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
 
 
 def store(session: Session, name: str, wanted: Wanted) -> None:

@@ -25,6 +25,8 @@ CONNECT_SECONDS = 10
 REQUEST_SECONDS = 30
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 MAX_PAGES = 1000
+# A clock that is further ahead is no clock.
+MOST_AHEAD = timedelta(days=1)
 # An access token is not used in its last moments.
 TOKEN_MARGIN_SECONDS = 60
 ASSERTION_SECONDS = 300
@@ -89,8 +91,9 @@ class Http:
 
         :raises LmsError: no answer.
         """
-        host = urlsplit(url).netloc
+        host = ""
         try:
+            host = urlsplit(url).netloc
             request = HTTPRequest(
                 url,
                 method=method,
@@ -106,7 +109,7 @@ class Http:
         except Exception as error:
             # The error's text may hold the request; its class says enough: TimeoutError, SSLCertVerificationError.
             cause = error.__class__.__name__
-            raise LmsError(f"The LMS ({host}) gives no answer: {cause}.", uncertain=True) from None
+            raise LmsError(f"The LMS ({host or 'no address'}) gives no answer: {cause}.", uncertain=True) from None
 
 
 class Lms13:
@@ -151,7 +154,7 @@ class Lms13:
             if date := _date(answer.headers.get("Date", "")):
                 # It is cut to seconds, and refuses a score that is not newer than what it has.
                 ours = datetime.fromtimestamp(self._clock(), UTC).replace(tzinfo=None)
-                self._ahead = max(date - ours, timedelta(0))
+                self._ahead = min(max(date - ours, timedelta(0)), MOST_AHEAD)
             if answer.code == 401 and attempt == 1:
                 # It may have forgotten the token: one more with a new one.
                 self._tokens.pop(scope, None)
@@ -180,7 +183,7 @@ class Lms13:
                 raise LmsError(f"The LMS answered {_kind(answer)} instead of JSON.", status=answer.code) from None
             yield document
             following = next_link(answer.headers.get_list("Link"), following)
-            if following and urlsplit(following)[:2] != urlsplit(url)[:2]:
+            if following and not is_same_server(following, url):
                 raise LmsError("The LMS's list goes on at another server, which gets no token of ours.", final=True)
 
     async def _token(self, scope: str) -> str:
@@ -222,7 +225,7 @@ class Lms13:
                 retry_after=refusal.retry_after,
             )
         lifetime = document.get("expires_in")
-        seconds = float(lifetime) if isinstance(lifetime, int | float) else 3600.0
+        seconds = min(lifetime, 86400.0) if isinstance(lifetime, int | float) else 3600.0
         # A platform with shorter tokens than the margin gets asked each time.
         self._tokens[scope] = (issued, self._clock() + seconds - TOKEN_MARGIN_SECONDS)
         return issued
@@ -261,16 +264,32 @@ def read_key(folder: Path) -> tuple[RSAPrivateKey, str]:
     raise ValueError("jwks.json does not hold the key")
 
 
+def is_same_server(url: str, other: str) -> bool:
+    """Say whether two URLs have scheme, host and port in common: only then the one gets what is the other's."""
+    try:
+        ours, theirs = (
+            (parts.scheme, parts.username, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme))
+            for parts in (urlsplit(url), urlsplit(other))
+        )
+    except ValueError:
+        return False
+    return ours == theirs
+
+
 def next_link(headers: Iterable[str], base: str) -> str | None:
     """Find the next page's URL.
 
     :param headers: values of `Link`.
     :param base: URL of this page, for relative links.
+    :returns: None if there is none.
     """
     for header in headers:
         for url, parameters in _LINK.findall(header):
             if any("next" in (quoted or bare).lower().split() for quoted, bare in _REL.findall(parameters)):
-                return str(urljoin(base, url))
+                try:
+                    return str(urljoin(base, url))
+                except ValueError:
+                    raise LmsError("The LMS's list goes on at something that is no address.", final=True) from None
     return None
 
 
@@ -329,9 +348,9 @@ def _in_words(text: str) -> str:
 def _date(value: str) -> datetime | None:
     try:
         at = parsedate_to_datetime(value)
-    except ValueError:
+        return at.astimezone(UTC).replace(tzinfo=None) if at.tzinfo else at
+    except (ValueError, OverflowError):
         return None
-    return at.astimezone(UTC).replace(tzinfo=None) if at.tzinfo else at
 
 
 def _kind(answer: HTTPResponse) -> str:

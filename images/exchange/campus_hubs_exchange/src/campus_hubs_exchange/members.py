@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from html import unescape
@@ -130,18 +130,48 @@ def launched(session: Session, user: str, what: Launched) -> bool:
 
 
 def services(session: Session) -> dict[str, Any]:
-    """Return where the LMS's services are: context, issued_at, nrps_url, ags, as far as staff's launches told them."""
+    """Return where the LMS's services are: context, issued_at, nrps_url, ags, as far as staff's launches told them.
+
+    Also `rosters`, the rosters' addresses by the ids of contexts. Those of another course of the LMS are none.
+    """
+    known = told_services(session)
+    return {} if known.get("elsewhere") else known
+
+
+def told_services(session: Session) -> dict[str, Any]:
+    """Return the same, of whichever course of the LMS; `elsewhere` if it is not this course's any more."""
     return recall(session, "services") or {}
+
+
+def follow_binding(session: Session, contexts: Sequence[str]) -> None:
+    """Have no use for the addresses of an LMS course that the inventory does not name any more.
+
+    :param contexts: ids; empty if it names none.
+    """
+    if known := told_services(session):
+        elsewhere = bool(contexts) and (known.get("context") or {}).get("id") not in contexts
+        remember(session, {"services": {**known, "elsewhere": elsewhere}})
 
 
 def _follow_services(session: Session, what: Launched) -> bool:
     """Keep what a launch by staff says about the course's services, unless a newer one has said it already."""
-    known = services(session)
+    known = told_services(session)
     if what.issued_at < known.get("issued_at", 0) or not (what.context or what.services):
         return False
     # A launch may come from a link without a service that others have; another course of the LMS has its own only.
-    kept = {} if is_elsewhere(known, {"context": what.context, **what.services}) else known
-    new = {**kept, **what.services, "context": what.context or kept.get("context", {}), "issued_at": what.issued_at}
+    elsewhere = known.get("elsewhere") or is_elsewhere(known, {"context": what.context, **what.services})
+    kept = {} if elsewhere else known
+    rosters = dict(known.get("rosters") or {})
+    if what.context and "nrps_url" in what.services:
+        rosters[what.context["id"]] = what.services["nrps_url"]
+    new = {
+        **kept,
+        **what.services,
+        "context": what.context or kept.get("context", {}),
+        "issued_at": what.issued_at,
+        "rosters": rosters,
+        "elsewhere": False,
+    }
     remember(session, {"services": new})
     return {**new, "issued_at": 0} != {**known, "issued_at": 0}
 

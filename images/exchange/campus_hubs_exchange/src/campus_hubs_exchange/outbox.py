@@ -142,6 +142,8 @@ class Outbox:
             placed = await place_column(lms, lineitems, name, label, maximum, known)
         except LmsError as caught:
             error = self._note(caught)
+        except Exception:
+            error = _not_understood(f"column {name}")
         time = lms.now()
 
         def end(session: Session) -> None:
@@ -179,6 +181,8 @@ class Outbox:
             # An earlier attempt has arrived: it had the same time.
             if not (caught.status == 409 and attempt.uncertain):
                 error = self._note(caught)
+        except Exception:
+            error = _not_understood(f"score of {key[1]} in {key[0]}")
         await self._database.write(lambda session: _end_score(session, key, attempt, error))
         if error:
             log.warning("score of %s in %s: %s", key[1], key[0], error.reason)
@@ -203,6 +207,8 @@ class Outbox:
             await send_total(self._http, consumer, url, sourcedid, total)
         except LmsError as caught:
             error = self._note(caught)
+        except Exception:
+            error = _not_understood(f"total of {user}")
 
         def end(session: Session) -> None:
             for assignment, attempt in attempts.items():
@@ -253,6 +259,12 @@ class Outbox:
         times = [time for time in await self._database.read(find) if time is not None]
         # Never a busy loop.
         return max((min(times) - now()).total_seconds(), 0.2) if times else None
+
+
+def _not_understood(what: str) -> LmsError:
+    """Take an answer that nobody has thought of for a failure of this one: the others go on."""
+    log.exception("%s", what)
+    return LmsError("The LMS's answer is not understood; the log says why.", uncertain=True, refusal=True)
 
 
 def _is_due(session: Session, user: str) -> bool:

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,6 +67,7 @@ class Plan:
     :param joined: user names of who comes (again).
     :param left: user names of who goes.
     :param waiting: user names of who would go, and stays until somebody confirms it.
+    :param of: how many were active when that was seen first.
     :param role_changed: {"user", "before", "after"} each.
     :param updated: user names of those of whom only name or e-mail changes.
     :param members: how many are active afterwards.
@@ -76,6 +77,7 @@ class Plan:
     joined: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)
+    of: int = 0
     role_changed: list[dict[str, str]] = field(default_factory=list)
     updated: list[str] = field(default_factory=list)
     members: int = 0
@@ -186,10 +188,13 @@ def _is_active(status: object) -> bool | None:
 
 
 def _roles(entry: Mapping[str, Any]) -> list[str] | None:
-    """Read roles: a list, or one text with commas as in LTI 1.1; None if it is neither."""
+    """Read roles: a list, or one text with commas as in LTI 1.1; None if it is neither.
+
+    Blanks stand between URIs only: "Assistant Instructor" is no instructor.
+    """
     roles = entry.get("roles")
     if isinstance(roles, str):
-        return [text for text in re.split(r"[,\s]+", roles) if text]
+        return [text for part in re.split(r"[,;]|\s+(?=\w+:)", roles) if (text := part.strip())]
     if not isinstance(roles, list):
         return None
     texts = [text for text in roles if isinstance(text, str)]
@@ -227,13 +232,15 @@ def plan(session: Session, reading: Reading, confirm: str = "") -> Plan:
         elif any(getattr(member, name) != value for name, value in _attributes(entry).items()):
             result.updated.append(user)
     result.left = sorted(active - listed.keys() - reading.unclear)
-    if len(result.left) > UNCONFIRMED_REMOVALS and 2 * len(result.left) > len(active):
+    # Who has come meanwhile, by the same roster perhaps, does not make it less than half.
+    result.of = min(len(active), (recall(session, "roster") or {}).get("of") or len(active))
+    if len(result.left) > UNCONFIRMED_REMOVALS and 2 * len(result.left) > result.of:
         result.left, result.waiting = [], result.left
         if confirm in {CONFIRM_ALL, result.confirm}:
             result.left, result.waiting = result.waiting, []
         else:
             result.notes.append(
-                f"{len(result.waiting)} of {len(active)} members are not on the LMS's roster any more. "
+                f"{len(result.waiting)} of {result.of} members are not on the LMS's roster any more. "
                 "That is more than half: they stay until a lecturer confirms that they leave."
             )
     result.members = len(active | listed.keys()) - len(result.left)
@@ -291,6 +298,7 @@ class Roster:
         issuer: str,
         deployment: str,
         url: str,
+        contexts: Sequence[str],
         roles: Mapping[str, str],
     ) -> None:
         """Take what is needed.
@@ -299,10 +307,11 @@ class Roster:
         :param issuer: identity of the LMS, for user names.
         :param deployment: id of the tool's deployment in the LMS; empty for LTI 1.1.
         :param url: of the roster; empty means that launches tell it.
+        :param contexts: ids of the LMS's courses that are this course; the members are those of all of them.
         :param roles: what roles that only this LMS has mean, see `course_role`.
         """
         self._database, self._hub, self._lms, self._issuer, self._url = database, hub, lms, issuer, url
-        self._roles, self._deployment = roles, deployment
+        self._contexts, self._roles, self._deployment = contexts, roles, deployment
         self._lock = asyncio.Lock()
 
     async def synchronise(self, *, check: bool, confirm: str = "") -> dict[str, Any]:
@@ -314,32 +323,38 @@ class Roster:
         :raises Refused: 502, if the LMS fails; 409 if what it says cannot be right. Nothing has changed then.
         """
         async with self._lock:
-            url, context, count = await self._database.read(
+            urls, context, count = await self._database.read(
                 lambda session: (
-                    self._address(session),
+                    self._addresses(session),
                     self._context(session),
                     sum(member.active for member in all_members(session)),
                 )
             )
-            if (reason := self._why_not(url)) or self._lms is None:
+            if (reason := self._why_not(urls)) or self._lms is None:
                 return Plan(members=count).document(context, reason, available=False)
             try:
-                result = await self._follow(self._lms, url, check=check, confirm=confirm)
+                result = await self._follow(self._lms, urls, check=check, confirm=confirm)
             except (LmsError, Refused) as error:
                 reason = str(error)
                 log.warning("roster: %s", reason)
                 if not check:
-                    await self._note(error=reason)
+                    await self._database.write(lambda session: _note(session, error=reason))
                 raise Refused(error.status if isinstance(error, Refused) else 502, f"Roster: {reason}") from None
             return result.document(context)
 
-    async def _follow(self, lms: Lms13, url: str, *, check: bool, confirm: str) -> Plan:
-        pages = [page async for page in lms.pages(url, [SCOPE], accept=MEDIA_TYPE)]
+    async def _follow(self, lms: Lms13, urls: list[str], *, check: bool, confirm: str) -> Plan:
+        pages = [page for url in urls async for page in lms.pages(url, [SCOPE], accept=MEDIA_TYPE)]
         reading = read_members(self._issuer, pages, self._roles)
         if check:
             return await self._database.read(lambda session: plan(session, reading, confirm))
-        result = await self._database.write(lambda session: carry_out(session, reading, confirm))
-        await self._note(error="", last_sync=iso(now()), notes=result.notes, confirm=result.confirm)
+
+        def write(session: Session) -> Plan:
+            done = carry_out(session, reading, confirm)
+            of = done.of if done.waiting else 0
+            _note(session, error="", last_sync=iso(now()), notes=done.notes, confirm=done.confirm, of=of)
+            return done
+
+        result = await self._database.write(write)
         log.info(
             "roster: %d pages, %d members, %d joined, %d left, %d wait to be confirmed, %d roles changed",
             len(pages), len(reading.listed), len(result.joined), len(result.left), len(result.waiting),
@@ -356,7 +371,7 @@ class Roster:
         """Write down how the last look into the LMS's roster went, for other programs."""
         state = recall(session, "roster") or {}
         return {
-            "available": not self._why_not(self._address(session)),
+            "available": not self._why_not(self._addresses(session)),
             "last_sync": state.get("last_sync"),
             "error": state.get("error", ""),
             "notes": state.get("notes", []),
@@ -369,15 +384,26 @@ class Roster:
         context = services(session).get("context") or {}
         return {**context, "issuer": self._issuer, "deployment_id": self._deployment} if context else {}
 
-    def _address(self, session: Session) -> str:
-        return str(self._url or services(session).get("nrps_url", ""))
+    def _addresses(self, session: Session) -> list[str]:
+        """List the rosters' addresses; none as long as one is not known: its members would be put out."""
+        known = services(session)
+        if self._url:
+            return [self._url]
+        if len(self._contexts) > 1:
+            rosters = known.get("rosters") or {}
+            return [rosters[context] for context in self._contexts] if rosters.keys() >= set(self._contexts) else []
+        return [known["nrps_url"]] if known.get("nrps_url") else []
 
-    def _why_not(self, url: str) -> str:
+    def _why_not(self, urls: list[str]) -> str:
         if self._lms is None:
             return "LTI 1.1 has no roster: people become members when they open the course."
-        return "" if url else "The roster's address is not known yet: a lecturer opens the course once from the LMS."
+        if urls or len(self._contexts) < 2:
+            return "" if urls else f"{_UNKNOWN} from the LMS."
+        return f"{_UNKNOWN} from each of its LMS courses ({', '.join(self._contexts)})."
 
-    async def _note(self, **state: object) -> None:
-        await self._database.write(
-            lambda session: remember(session, {"roster": {**(recall(session, "roster") or {}), **state}})
-        )
+
+_UNKNOWN = "The roster's address is not known yet: a lecturer opens the course once"
+
+
+def _note(session: Session, **state: object) -> None:
+    remember(session, {"roster": {**(recall(session, "roster") or {}), **state}})

@@ -19,6 +19,7 @@ from .database import Database, is_empty, open_database, upgrade
 from .files import FileStore
 from .hub import Hub
 from .lms import Http, Lms13, Registration
+from .members import follow_binding
 from .outbox import Outbox
 from .outcomes import Consumer
 from .roster import Roster
@@ -82,10 +83,12 @@ def open_services(settings: Settings) -> Services:
             issuer=issuer,
             deployment=str(settings.platform.get("deployment_id") or ""),
             url=settings.nrps_url,
+            contexts=settings.contexts,
             roles=settings.lti_roles,
         ),
         outbox=Outbox(database, hub, lms=lms, http=http, consumer=consumer),
     )
+    services.database.transaction(lambda session: follow_binding(session, settings.contexts))
     referenced = services.database.transaction(services.coursework.referenced)
     files.remove(there - referenced)
     log.info("%d contents, %d without a row removed", len(there & referenced), len(there - referenced))

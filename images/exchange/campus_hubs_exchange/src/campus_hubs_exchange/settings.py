@@ -28,6 +28,7 @@ class Settings:
     :param key_dir: folder with private.pem and jwks.json (LTI 1.3).
     :param consumer_dir: folder with consumer_key and shared_secret (LTI 1.1), or None.
     :param nrps_url: the roster's URL; empty means that launches tell it.
+    :param contexts: ids of the LMS's courses that this course belongs to; empty for the one that launches come from.
     :param lti_roles: what roles that only this LMS has mean in the course.
     :param lti_issuer: identity of the LMS that the hub makes user names from, if it is not the platform's issuer.
     """
@@ -43,6 +44,7 @@ class Settings:
     key_dir: Path = Path("/etc/campus-hubs/lti13")
     consumer_dir: Path | None = None
     nrps_url: str = ""
+    contexts: tuple[str, ...] = ()
     lti_roles: Mapping[str, str] = field(default_factory=dict)
     lti_issuer: str = ""
 
@@ -64,6 +66,7 @@ class Settings:
             key_dir=Path(environment.get("LTI13_KEY_DIR", "/etc/campus-hubs/lti13")),
             consumer_dir=Path(folder) if (folder := environment.get("LTI11_CONSUMER_DIR", "")) else None,
             nrps_url=environment.get("NRPS_URL", ""),
+            contexts=_contexts(environment.get("LTI_CONTEXTS", "")),
             lti_roles=_roles(environment.get("LTI_ROLES", "")),
             lti_issuer=environment.get("LTI_ISSUER", ""),
         )
@@ -103,6 +106,16 @@ def _platform(text: str) -> Mapping[str, Any]:
     if not isinstance(platform, dict) or not all(isinstance(platform.get(key), str) for key in wanted):
         raise ValueError(f"LTI13_PLATFORM wants an object with {', '.join(wanted)}")
     return platform
+
+
+def _contexts(text: str) -> tuple[str, ...]:
+    try:
+        contexts = json.loads(text or "[]")
+    except ValueError:
+        raise ValueError("LTI_CONTEXTS is not JSON") from None
+    if not isinstance(contexts, list):
+        raise ValueError("LTI_CONTEXTS wants a list")
+    return tuple(map(str, contexts))
 
 
 def _roles(text: str) -> Mapping[str, str]:

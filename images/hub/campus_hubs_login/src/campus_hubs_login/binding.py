@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .errors import LaunchRefused
 from .identity import normalise_issuer
@@ -90,6 +91,13 @@ class Binding:
                 )
         elif _key(bound) != _key(came):
             raise _elsewhere(came, launch, str(bound))
+
+    def covers(self, state: Mapping[str, Any]) -> bool:
+        """Tell whether a login was of this course, by its auth_state; the binding may be another one since then."""
+        context = state.get("context")
+        found = str(context.get("id") or "") if isinstance(context, Mapping) else ""
+        bound = self.bound
+        return found in (self._contexts or ({bound.context} if bound else ()))
 
     def bind(self, launch: Launch) -> None:
         """Bind the course by a lecturer's launch that was checked, if it is not bound; keep title and label new.
