@@ -496,6 +496,10 @@ def _check_lti13(course: Host) -> Iterator[Mistake]:
     memberships = course.value(MEMBERSHIPS)
     if memberships and _http_url(memberships) is None:
         yield Mistake(course.name, MEMBERSHIPS, show(MEMBERSHIPS, memberships), "a URL with http:// or https://")
+    contexts = course.value(CONTEXT)
+    if memberships and isinstance(contexts, list) and len(contexts) > 1:
+        cure = "The members of the other courses would be put out; launches by lecturers tell the address of each."
+        yield Mistake(course.name, MEMBERSHIPS, "one", f"none, with {len(contexts)} in {CONTEXT}", cure)
     if not platform:
         for name, value in {**ids, MEMBERSHIPS: memberships}.items():
             if value:

@@ -367,7 +367,7 @@ class Moodle:
         self.columns: list[Document] = []
         self.score: Document | None = None
         self.stamp = ""
-        self.locked = False
+        self.locked = self.fixed = False
         self.posts: list[tuple[int, Document]] = []
         scripted.answers |= {"/items": self.items, "/items/1": self.item, "/items/1/scores": self.scores}
 
@@ -383,6 +383,8 @@ class Moodle:
     def item(self, method: str, _: dict[str, str], body: str) -> tuple[int, dict[str, str], str]:
         """Read or change the first column."""
         [column] = self.columns
+        if method == "PUT" and self.fixed:
+            return 405, {}, "[]"
         if method == "PUT":
             self.change(json.loads(body))
         return 200, {}, json.dumps(column)
@@ -429,6 +431,11 @@ def test_a_gradebook_as_moodle_has_it(exposed: Exchange, scripted: ScriptedLms) 
     assert press(exposed, 20, 6)["state"] == "sent"
     assert press(exposed, 30, 6)["state"] == "sent"
     assert [(column["label"], column["scoreMaximum"]) for column in moodle.columns] == [("Ours", 30)]
+    # Nor does it matter if a tool may not change a column: a score says of how many points it is.
+    moodle.fixed = True
+    assert press(exposed, 60, 6)["state"] == "sent"
+    assert (moodle.score["scoreGiven"], moodle.score["scoreMaximum"]) == (6, 60)
+    moodle.fixed = False
     # A 0 that was sent is taken back.
     assert press(exposed, 30, 0)["state"] == "sent"
     assert moodle.score["scoreGiven"] == 0

@@ -472,6 +472,13 @@ def test_a_course_of_lti11_only(make_hub: Callable[..., Hub], reason: Callable[[
     again = Browser(hub)
     again.cookies.update(cookies)
     assert again.confirm(page).status_code == 401
+    # An https LMS is not named by the browser to a hub without https: the same button.
+    secure = make_hub(lti13_platform={}, lms_url="https://lms.example.edu/course/9")
+    unsaid = Browser(secure)
+    page = unsaid.launch11(headers={"Origin": "null"})
+    assert (page.status_code, unsaid.whoami()) == (200, "")
+    assert unsaid.confirm(page).status_code == 303
+    assert "not this course's LMS" in reason(Browser(secure).launch11(headers={"Origin": "http://evil.example"}))
     no_guid = Browser(hub)
     no_guid.confirm(no_guid.launch11(tool_consumer_instance_guid=None, user_id="no-guid"))
     assert hub.api(f"/users/{user_name('consumer', 'no-guid')}")["groups"] == ["student"]

@@ -125,6 +125,11 @@ PLATFORM = (
             '{course_hub_lti13_platform: moodle, course_hub_lti13_client_id: "a ", course_hub_lti13_deployment_id: 1}',
             'course_hub_lti13_client_id is "a "; wanted: the id as the LMS shows it',
         ),
+        (
+            "{course_hub_lti13_platform: moodle, course_hub_lms_context: [57, 58],"
+            " course_hub_lti13_memberships_url: https://m/57}",
+            "course_hub_lti13_memberships_url is one; wanted: none, with 2 in course_hub_lms_context",
+        ),
         ("course_hub_material: {git: 5}", 'course_hub_material.git is "5"; wanted: a URL'),
         ("course_hub_packages: {apt: [5]}", 'course_hub_packages.apt[0] is "5"; wanted: the name of a Debian package'),
         ("course_hub_image: 5", 'course_hub_image is "5"; wanted: a full reference'),
