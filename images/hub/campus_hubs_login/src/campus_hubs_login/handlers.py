@@ -326,8 +326,8 @@ class Lti11LaunchHandler(BoundToBrowser):
             raise LaunchRefused(
                 403,
                 f"The launch was sent by {sender[:200]}, which is not this course's LMS ({lms}).",
-                admin="The LMS's pages hide where forms come from: give them a Referrer-Policy that names the origin. Or set"
-                " CourseAuthenticator.check_origin to false in course_hub_config: then people confirm who they are."
+                admin="The LMS hides where forms come from: give it a Referrer-Policy that names the origin. Or set "
+                "CourseAuthenticator.check_origin to false in course_hub_config: then people confirm who they are."
                 if sender == "null"
                 else "If it is, set course_hub_lms_url to the course's page there; a group's value may be another's.",
             )
