@@ -259,6 +259,19 @@ def test_another_issuer_than_the_hubs_is_noticed(
     assert (answer.status_code, "LTI_ISSUER" in answer.json()["error"]) == (409, True)
 
 
+def test_a_roster_goes_on_after_the_lms_has_got_another_address(
+    make_exchange: Callable[..., Exchange], lms: DemoLms, key: Key
+) -> None:
+    """Everybody is somebody new then: those of before leave, though the LMS's numbers are the same."""
+    exchange = make_exchange(**platform_of(lms.url, key))
+    lms.members(STAFF | {"student-1": "student"})
+    for subject in ("2", "101"):
+        exchange.enrol(f"uold{subject}", "student", subject=subject)
+    lms.launch(exchange, "lecturer", "instructor")
+    assert synced(exchange)["left"] == ["uold101", "uold2"]
+    assert len(active(exchange)) == 3
+
+
 # ---- an LMS that does what it should not ----
 @pytest.fixture
 def scripted() -> ScriptedLms:
