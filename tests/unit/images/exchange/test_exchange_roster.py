@@ -523,6 +523,26 @@ def test_what_is_no_roster_removes_nobody_whatever_is_confirmed(
     assert len(active(exposed)) == 1
 
 
+def test_a_launch_while_the_roster_is_read_is_the_newer_word(exposed: Exchange, scripted: ScriptedLms) -> None:
+    """The LMS makes its list, somebody is enrolled and clicks, somebody is promoted and clicks, the list arrives."""
+    exposed.enrol(user_name(scripted.url, "t1"), "student", subject="t1")
+    new, promoted = (user_name(scripted.url, subject) for subject in ("n1", "t1"))
+
+    def answer(*_: object) -> tuple[int, dict[str, str], str]:
+        exposed.enrol(new, "student", subject="n1")
+        exposed.enrol(promoted, "teaching_assistant", subject="t1")
+        return 200, {"Content-Type": TYPE}, page("s1", "t1")
+
+    scripted.answers["/m"] = answer
+    told = synced(exposed)
+    assert told["left"] == []
+    assert [change["user"] for change in told["role_changed"]] == [user_name(scripted.url, "s1")]
+    assert (active(exposed)[new], active(exposed)[promoted]) == ("student", "teaching_assistant")
+    scripted.answers["/m"] = lambda *_: (200, {}, page("s1", "t1"))
+    assert synced(exposed)["left"] == [new]
+    assert active(exposed)[promoted] == "student"
+
+
 # ---- a roster that removes many ----
 def removed(exposed: Exchange, scripted: ScriptedLms, members_before: int, removals: int) -> dict[str, Any]:
     """Fill a course and let the LMS list so many fewer, somebody new, and a new role for the first."""

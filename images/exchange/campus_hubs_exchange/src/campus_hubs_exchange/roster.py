@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -53,11 +54,13 @@ class Reading:
     :param listed: who is active and has a role in the course, by user name.
     :param unclear: user names of those of whom it says nothing usable: they stay what they are.
     :param notes: what could not be used, in sentences.
+    :param began: when the LMS was asked (UTC); who has launched since then is what the launch says.
     """
 
     listed: dict[str, Listed] = field(default_factory=dict)
     unclear: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
+    began: datetime = datetime.max
 
 
 @dataclass
@@ -210,6 +213,7 @@ def plan(session: Session, reading: Reading, confirm: str = "") -> Plan:
     listed = reading.listed
     members = {member.user: member for member in all_members(session)}
     active = {user for user, member in members.items() if member.active}
+    newer = {user for user in active if (members[user].launched_at or datetime.min) >= reading.began}
     if active and not listed:
         raise Refused(
             409,
@@ -227,11 +231,11 @@ def plan(session: Session, reading: Reading, confirm: str = "") -> Plan:
         member = members.get(user)
         if member is None or not member.active:
             result.joined.append(user)
-        elif member.role != entry.role:
+        elif member.role != entry.role and user not in newer:
             result.role_changed.append({"user": user, "before": member.role, "after": entry.role})
         elif any(getattr(member, name) != value for name, value in _attributes(entry).items()):
             result.updated.append(user)
-    result.left = sorted(active - listed.keys() - reading.unclear)
+    result.left = sorted(active - listed.keys() - reading.unclear - newer)
     # Who has come meanwhile, by the same roster perhaps, does not make it less than half.
     result.of = min(len(active), (recall(session, "roster") or {}).get("of") or len(active))
     if len(result.left) > UNCONFIRMED_REMOVALS and 2 * len(result.left) > result.of:
@@ -343,8 +347,10 @@ class Roster:
             return result.document(context)
 
     async def _follow(self, lms: Lms13, urls: list[str], *, check: bool, confirm: str) -> Plan:
+        began = now()
         pages = [page for url in urls async for page in lms.pages(url, [SCOPE], accept=MEDIA_TYPE)]
         reading = read_members(self._issuer, pages, self._roles)
+        reading.began = began
         if check:
             return await self._database.read(lambda session: plan(session, reading, confirm))
 
