@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import re
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -271,6 +273,37 @@ def test_a_long_body_elsewhere_is_not_read(exchange: Exchange) -> None:
             f"{exchange.url}/api/members/x", data=bytes(3 * MEBIBYTE), headers=headers, timeout=10
         ).raise_for_status()
     assert exchange.as_user(ADA).get("courses").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "length"), [("/api/x", 2 * MEBIBYTE), ("/api/grades/w", MEBIBYTE), ("/api/x", 60_000)]
+)
+def test_bodies_that_do_not_end_fill_neither_memory_nor_door(exchange: Exchange, path: str, length: int) -> None:
+    """Anybody in the course's namespace can connect, with no token that is worth anything."""
+    before, held = peak(exchange), []
+    for _ in range(150):
+        attacker = socket.create_connection(("127.0.0.1", exchange.port), source_address=("127.0.0.2", 0))
+        attacker.settimeout(5)
+        with suppress(OSError):
+            attacker.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode())
+            attacker.sendall(bytes(length - 1))
+        held.append(attacker)
+    assert exchange.as_user(ADA).get("courses").status_code == 200
+    assert peak(exchange) - before < 40
+    for attacker in held:
+        attacker.close()
+    # Their address is served again.
+    with socket.create_connection(("127.0.0.1", exchange.port), source_address=("127.0.0.2", 0)) as again:
+        again.settimeout(5)
+        again.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"200 OK" in again.recv(100)
+
+
+def test_the_grades_of_a_large_class_with_comments_are_one_body(exchange: Exchange) -> None:
+    comments = {f"u{number}": "x" * 9_000 for number in range(400)}
+    document = {"label": "W", "maximum": 10, "scores": dict.fromkeys(comments, 5), "comments": comments}
+    assert exchange.api("POST", "/grades/w", f"token-{TEACHER}", document).status_code == 202
+    assert exchange.api("POST", "/grades/w", f"token-{ADA}", document | {"comments": {}}).status_code == 403
 
 
 # ---- who ----

@@ -6,12 +6,15 @@ from dataclasses import replace
 from typing import Any
 
 from sqlalchemy.orm import Session
-from tornado.web import HTTPError
+from tornado.http1connection import HTTP1Connection
+from tornado.web import HTTPError, stream_request_body
 
 from . import grades
 from .errors import Refused
 from .members import Launched, all_members, full_name, is_elsewhere, iso, launched, read_launched, told_services
 from .web import Handler, log
+
+MAX_GRADES_BYTES = 8 * 1024 * 1024
 
 
 class ApiHandler(Handler):
@@ -107,8 +110,27 @@ class Grades(ApiHandler):
         return grades.document(session, how)
 
 
+@stream_request_body
 class AssignmentGrades(Grades):
     """/api/grades/<assignment>."""
+
+    async def prepare(self) -> None:
+        """Let lecturers and tutors send the grades of a large class."""
+        await super().prepare()
+        self._body = bytearray()
+        self.require(service=False, teachers=True)
+        connection = self.request.connection
+        if isinstance(connection, HTTP1Connection):
+            connection.set_max_body_size(MAX_GRADES_BYTES)
+
+    def data_received(self, chunk: bytes) -> None:
+        """Take a piece of the body; called by Tornado."""
+        self._body += chunk
+
+    @property
+    def body(self) -> bytes | bytearray:
+        """The whole body."""
+        return self._body
 
     async def get(self, assignment: str) -> None:  # type: ignore[override]
         """Refuse: all grades are one document."""

@@ -6,11 +6,14 @@ import asyncio
 import logging
 import signal
 import sqlite3
+from collections import Counter
 from contextlib import suppress
+from typing import Any
 
 from sqlalchemy import text
 from tornado import web
 from tornado.httpserver import HTTPServer
+from tornado.iostream import IOStream
 from tornado.netutil import bind_sockets
 
 from . import api, ngshare
@@ -28,12 +31,39 @@ from .web import Handler, NotFound, Services, log_request
 
 log = logging.getLogger("exchange")
 
-# Of requests that are read into memory; uploads are not.
-MAX_BODY_BYTES = 2 * 1024 * 1024
+# Of requests that are read into memory before it is known whose they are; those of files and grades are not.
+MAX_BODY_BYTES = 64 * 1024
 BODY_TIMEOUT_SECONDS = 600
+# Of one address at the same time: a server has a few.
+MAX_CONNECTIONS = 64
 IDLE_TIMEOUT_SECONDS = 120
 # The pod has ten seconds.
 GRACE_SECONDS = 8
+
+
+class LimitedServer(HTTPServer):
+    """A server of which nobody takes all connections, and with them its memory."""
+
+    def initialize(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - Tornado's
+        """Count from nothing."""
+        super().initialize(*arguments, **options)
+        self._open = Counter[str]()
+
+    def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
+        """Take a connection, or close it; called by Tornado."""
+        if self._open[address[0]] >= MAX_CONNECTIONS:
+            stream.close()
+            return
+        self._open[address[0]] += 1
+        super().handle_stream(stream, address)
+
+    def on_close(self, server_conn: Any) -> None:  # noqa: ANN401 - the same
+        """Forget a connection; called by Tornado."""
+        host = server_conn.context.address[0]
+        self._open[host] -= 1
+        if not self._open[host]:
+            del self._open[host]
+        super().on_close(server_conn)
 
 
 class Health(Handler):
@@ -115,7 +145,7 @@ async def serve(settings: Settings) -> None:
     :raises ValueError: the settings or the volume are wrong.
     """
     services = open_services(settings)
-    server = HTTPServer(
+    server = LimitedServer(
         make_application(services),
         max_body_size=MAX_BODY_BYTES,
         body_timeout=BODY_TIMEOUT_SECONDS,

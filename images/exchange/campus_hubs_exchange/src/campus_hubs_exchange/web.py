@@ -149,13 +149,18 @@ class Handler(web.RequestHandler):
             self._open = False
             self.services.open_requests -= 1
 
+    @property
+    def body(self) -> bytes | bytearray:
+        """The request's body."""
+        return self.request.body
+
     def body_object(self) -> Any:  # noqa: ANN401 - JSON
         """Read a JSON body.
 
         :raises Refused: 400.
         """
         try:
-            return json.loads(self.request.body)
+            return json.loads(self.body)
         except (ValueError, RecursionError):
             raise Refused(400, "The body is not JSON.") from None
 
