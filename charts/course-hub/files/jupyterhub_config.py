@@ -550,7 +550,8 @@ def configure(config: Any) -> None:  # noqa: ANN401 - a traitlets Config
 
     def before_start(spawner: Any, state: dict[str, Any] | None) -> None:  # noqa: ANN401 - a Spawner
         spawner.environment.update(login.spawn_environment(state))
-        if state and spawner.user.name != student and spawner.authenticator.binding.covers(state):
+        binding = getattr(spawner.authenticator, "binding", None)
+        if state and spawner.user.name != student and (binding is None or binding.covers(state)):
             exchange.enrol_soon(spawner.user.name, state)
 
     login.limit_requests()
