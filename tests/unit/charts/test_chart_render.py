@@ -302,3 +302,23 @@ def test_values_reach_the_hub(template: Template) -> None:
     assert values["config"]["CourseAuthenticator"]["course_title"] == "Programming in Python"
     for name in set(data) - {"values.json"}:
         assert data[name] == (CHART / "files" / name).read_text()
+
+
+def test_the_exchange_knows_the_course_of_the_lms_as_the_hub_does(template: Template) -> None:
+    login: dict[str, Any] = {"issuer": "site-id", "context_ids": ["57", "58"], "lti_roles": {"urn:x": "student"}}
+    login["lti13_platform"] = {"issuer": "https://moodle.example.edu", "client_id": "abc", "deployment_id": "1"}
+    config = json.dumps({"CourseAuthenticator": login})
+
+    def environment(*options: str) -> dict[str, str]:
+        deployment = of_kind(objects(template("full", *options)), "Deployment")["exchange"]
+        [container] = deployment["spec"]["template"]["spec"]["containers"]
+        return {entry["name"]: entry["value"] for entry in container["env"] if entry["name"].startswith("LTI_")}
+
+    names = {name: json.loads(value) if value else "" for name, value in environment().items()}
+    assert names == {"LTI_ISSUER": "", "LTI_CONTEXTS": [], "LTI_ROLES": {}}
+    told = environment(f"--set-json=hub.config={config}")
+    assert told.pop("LTI_ISSUER") == "site-id"
+    assert {name: json.loads(value) for name, value in told.items()} == {
+        "LTI_CONTEXTS": ["57", "58"],
+        "LTI_ROLES": {"urn:x": "student"},
+    }
