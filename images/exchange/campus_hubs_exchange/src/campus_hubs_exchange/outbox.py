@@ -294,7 +294,8 @@ def _placed(session: Session, column: Column, placed: Placed, time: datetime) ->
 
 
 def _failed(row: Column | Score, error: LmsError) -> None:
-    if row.reason != error.reason or row.failing_since is None:
+    # By the status before the colon: the words behind it may have a time or a number of their own.
+    if row.reason.partition(":")[0] != error.reason.partition(":")[0] or row.failing_since is None:
         row.failing_since = now()
     row.reason = error.reason
     if error.final or (error.refusal and now() - row.failing_since >= REFUSED_AFTER):
