@@ -715,7 +715,9 @@ def test_several_courses_of_the_lms_are_one_roster(
     lecturer = user_name(scripted.url, "s1")
 
     def launch(name: str) -> None:
-        exchange.enrol(lecturer, "instructor", subject="s1", nrps_url=f"{scripted.url}/{name}", context={"id": name})
+        ags = {"lineitems": f"{scripted.url}/{name}/items", "scopes": []}
+        where = {"nrps_url": f"{scripted.url}/{name}", "ags": ags, "context": {"id": name}}
+        exchange.enrol(lecturer, "instructor", subject="s1", **where)
 
     launch("one")
     exchange.enrol(user_name(scripted.url, "s4"), "student", subject="s4", context={"id": "two"})
@@ -727,5 +729,9 @@ def test_several_courses_of_the_lms_are_one_roster(
         told = synced(exchange)
         assert (told["members"], told["left"]) == (4, [])
         launch(name)
+        # The gradebook is the first one's.
+        [(value,)] = exchange.query("SELECT value FROM platform WHERE name = 'services'")
+        assert json.loads(value)["ags"]["lineitems"] == f"{scripted.url}/one/items"
+        assert told["context"]["id"] == "one"
     people["one"].remove("s3")
     assert synced(exchange)["left"] == [user_name(scripted.url, "s3")]

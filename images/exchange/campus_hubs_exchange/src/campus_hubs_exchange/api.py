@@ -66,10 +66,11 @@ class OneMember(ApiHandler):
         """Take what the hub knows from a launch."""
         self.require(service=True, teachers=False)
         what = read_launched(self.body_object())
-        contexts = self.services.settings.contexts
-        if contexts and what.context.get("id") not in contexts:
-            # A session of before the inventory has named another course of the LMS.
-            what = replace(what, context={}, services={})
+        if contexts := self.services.settings.contexts:
+            what = replace(what, beside=what.context.get("id") != contexts[0])
+            if what.context.get("id") not in contexts:
+                # A session of before the inventory has named another course of the LMS.
+                what = replace(what, services={})
         changed = await self.services.database.write(lambda session: _launched(session, user, what))
         if changed:
             log.info("member %s: %s", user, what.role)

@@ -36,6 +36,7 @@ class Launched:
     :param issued_at: when the LMS issued it (seconds since 1970).
     :param context: id, title and label of the LMS's course; empty if it has none.
     :param services: nrps_url and ags, as far as the launch has them.
+    :param beside: the LMS's course is one of several that are this course, and not the one with the gradebook.
     """
 
     subject: str
@@ -49,6 +50,7 @@ class Launched:
     issued_at: float = 0.0
     context: Mapping[str, str] = field(default_factory=dict)
     services: Mapping[str, Any] = field(default_factory=dict)
+    beside: bool = False
 
 
 def read_launched(document: object) -> Launched:
@@ -146,24 +148,26 @@ def told_services(session: Session) -> dict[str, Any]:
 def follow_binding(session: Session, contexts: Sequence[str]) -> None:
     """Have no use for the addresses of an LMS course that the inventory does not name any more.
 
-    :param contexts: ids; empty if it names none.
+    :param contexts: ids, first the one with the gradebook; empty if it names none.
     """
     if known := told_services(session):
-        elsewhere = bool(contexts) and (known.get("context") or {}).get("id") not in contexts
+        elsewhere = bool(contexts) and (known.get("context") or {}).get("id") != contexts[0]
         remember(session, {"services": {**known, "elsewhere": elsewhere}})
 
 
 def _follow_services(session: Session, what: Launched) -> bool:
     """Keep what a launch by staff says about the course's services, unless a newer one has said it already."""
     known = told_services(session)
+    rosters = dict(known.get("rosters") or {})
+    if what.context and "nrps_url" in what.services:
+        rosters[what.context["id"]] = what.services["nrps_url"]
+    if what.beside:
+        return remember(session, {"services": {**known, "rosters": rosters}})
     if what.issued_at < known.get("issued_at", 0) or not (what.context or what.services):
         return False
     # A launch may come from a link without a service that others have; another course of the LMS has its own only.
     elsewhere = known.get("elsewhere") or is_elsewhere(known, {"context": what.context, **what.services})
     kept = {} if elsewhere else known
-    rosters = dict(known.get("rosters") or {})
-    if what.context and "nrps_url" in what.services:
-        rosters[what.context["id"]] = what.services["nrps_url"]
     new = {
         **kept,
         **what.services,

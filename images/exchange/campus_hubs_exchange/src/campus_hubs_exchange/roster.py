@@ -20,7 +20,7 @@ from .errors import Refused
 from .hub import Hub
 from .identity import subject_of, user_name
 from .lms import Lms13, LmsError
-from .members import all_members, iso, plain, printable, recall, remember, services, update
+from .members import all_members, iso, plain, printable, recall, remember, services, told_services, update
 from .model import Member
 from .roles import COURSE_ROLES, NO_ROLES, course_role
 
@@ -392,13 +392,13 @@ class Roster:
 
     def _addresses(self, session: Session) -> list[str]:
         """List the rosters' addresses; none as long as one is not known: its members would be put out."""
-        known = services(session)
         if self._url:
             return [self._url]
         if len(self._contexts) > 1:
-            rosters = known.get("rosters") or {}
+            rosters = told_services(session).get("rosters") or {}
             return [rosters[context] for context in self._contexts] if rosters.keys() >= set(self._contexts) else []
-        return [known["nrps_url"]] if known.get("nrps_url") else []
+        url = services(session).get("nrps_url")
+        return [url] if url else []
 
     def _why_not(self, urls: list[str]) -> str:
         if self._lms is None:

@@ -28,7 +28,8 @@ class Settings:
     :param key_dir: folder with private.pem and jwks.json (LTI 1.3).
     :param consumer_dir: folder with consumer_key and shared_secret (LTI 1.1), or None.
     :param nrps_url: the roster's URL; empty means that launches tell it.
-    :param contexts: ids of the LMS's courses that this course belongs to; empty for the one that launches come from.
+    :param contexts: ids of the LMS's courses that this course belongs to, first the one whose gradebook is used; empty
+        for the one that launches come from.
     :param lti_roles: what roles that only this LMS has mean in the course.
     :param lti_issuer: identity of the LMS that the hub makes user names from, if it is not the platform's issuer.
     """
