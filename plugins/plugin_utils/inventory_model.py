@@ -113,6 +113,12 @@ def is_secret(name: str) -> bool:
     return bool(_SECRET.search(name)) and not _PUBLIC.search(name)
 
 
+class Unquoted(str):
+    """A text that stands in YAML as a number."""
+
+    __slots__ = ()
+
+
 def show(name: str, value: object) -> str:
     """Return a value for a message: short, on one line, and without secrets.
 
@@ -127,6 +133,8 @@ def show(name: str, value: object) -> str:
     if isinstance(value, (list, tuple, set, frozenset)):
         inner = [show(name, item) for item in value]
         text = f"[{', '.join(inner)}]"
+    elif isinstance(value, Unquoted):
+        text = str(value)
     elif isinstance(value, (str, int, float)) or value is None:
         text = json.dumps(_USERINFO.sub("", value) if isinstance(value, str) else value, ensure_ascii=False)
     elif isinstance(value, datetime.date):

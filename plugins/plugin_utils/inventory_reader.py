@@ -22,7 +22,12 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.chart_values import ch
 from ansible_collections.campus.hubs.plugins.plugin_utils.cluster_rules import check_cluster
 from ansible_collections.campus.hubs.plugins.plugin_utils.course_rules import check_courses
 from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_files import QUOTES, Changed, File, check_files
-from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import Host, Inventory, Mistake
+from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import (
+    Host,
+    Inventory,
+    Mistake,
+    Unquoted,
+)
 from ansible_collections.campus.hubs.plugins.plugin_utils.variable_forms import check_forms
 from ansible_collections.campus.hubs.plugins.plugin_utils.variable_specs import (
     QUOTED_NAME,
@@ -172,7 +177,7 @@ def _in_text(value: Any, spec: Mapping[str, Any]) -> Any:  # noqa: ANN401 (whate
     """Write numbers as text where a text is wanted, as they will be used: one rule is for both."""
     kind, options = spec.get("type") or "str", spec.get("options")
     if kind in ("str", "path") and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return str(value) if isinstance(value, int) or math.isfinite(value) else value
+        return Unquoted(value) if isinstance(value, int) or math.isfinite(value) else value
     if kind == "list" and isinstance(value, list):
         return [_in_text(item, {**spec, "type": spec.get("elements") or "raw"}) for item in value]
     if kind == "dict" and options and isinstance(value, Mapping):

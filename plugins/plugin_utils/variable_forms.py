@@ -14,6 +14,7 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import
     Host,
     Inventory,
     Mistake,
+    Unquoted,
     did_you_mean,
     show,
 )
@@ -112,7 +113,7 @@ def check_forms(inventory: Inventory) -> Iterator[Mistake]:
             if name in FORMS and isinstance(value, (str, int, float)):
                 form, wanted = FORMS[name]
                 if not re.fullmatch(form, str(value)):
-                    quotes = "" if isinstance(value, str) else "Put it in quotes."
+                    quotes = "Put it in quotes." if isinstance(value, Unquoted) else ""
                     yield Mistake(host.name, name, show(name, value), wanted, quotes)
             elif name in RANGES or name == MTU:
                 yield from _check_number(host, name, value)
