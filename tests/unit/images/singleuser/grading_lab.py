@@ -407,8 +407,6 @@ class Course:
             "JUPYTERHUB_API_URL": f"{self.hub.url}/hub/api",
             "JUPYTERHUB_API_TOKEN": TOKEN,
             "JUPYTERHUB_USER": user,
-            # For the internet, as course_hub_environment may name it; nothing listens there.
-            **dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "all_proxy"), "http://127.0.0.1:9"),
         }
 
     def run(
