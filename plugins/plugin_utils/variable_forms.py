@@ -29,16 +29,17 @@ _REGISTRY = (
     "a registry with a slash at the end, such as quay.io/",
 )
 _TAG = (r"v[0-9]+\.[0-9]+\.[0-9]+[-A-Za-z0-9_.]*", "a release with a v, such as v1.2.3")
-# https://github.com/distribution/reference
+# https://github.com/distribution/reference. Without tag and digest it would be whatever is the latest.
+_DIGEST = r"sha256:[0-9a-f]{64}"
 _REFERENCE = (
     r"([a-z0-9][-a-z0-9.]*(:[0-9]{1,5})?/)?([a-z0-9]+([._]|__|-+))*[a-z0-9]+(/([a-z0-9]+([._]|__|-+))*[a-z0-9]+)*"
-    r"(:[A-Za-z0-9_][-A-Za-z0-9_.]{0,127})?(@sha256:[0-9a-f]{64})?",
-    "an image, such as registry.example.edu/name:1.0",
+    rf"(:[A-Za-z0-9_][-A-Za-z0-9_.]{{0,127}}(@{_DIGEST})?|@{_DIGEST})",
+    "an image with tag or digest, such as registry.example.edu/name:1.0",
 )
 
 # Variable to regular expression and words for it.
 FORMS: dict[str, tuple[str, str]] = {
-    "calico_operator_version": _TAG,
+    "calico_operator_version": (rf"{_TAG[0]}(@{_DIGEST})?", "a release with a v, such as v1.2.3, perhaps with digest"),
     "calico_registry": _REGISTRY,
     "containerd_apt_key_url": (_URL, "a URL"),
     "containerd_apt_url": (_URL_PARTS, "a URL without a slash at the end"),
@@ -97,7 +98,8 @@ MTU, LEAST_MTU, MOST_MTU = "calico_mtu", 1280, 9000
 MIRRORS, BY_NODE = "containerd_mirrors", "storage_local_path_by_node"
 # Image reference with digest, https://github.com/opencontainers/distribution-spec (as containerd takes it).
 REGISTRY, PUSH_CREDENTIALS = "course_images_registry", "course_images_registry_push_credentials"
-IMAGES, _IMAGE = "course_images_refs", r"[a-z0-9][-a-z0-9.]*(:[0-9]+)?/[-a-z0-9._/]+(:[-\w.]+)?@sha256:[0-9a-f]{64}"
+IMAGES, _IMAGE = "course_images_refs", rf"[a-z0-9][-a-z0-9.]*(:[0-9]+)?/[-a-z0-9._/]+(:[-\w.]+)?@{_DIGEST}"
+DIGESTS = "load_balancer_image_digests"
 BUILD_SECRETS, SECRET_FILES = "course_images_build_secrets", ("ca-bundle", "pip.conf", "npmrc", "apt.conf")
 # Of OpenPGP keys of version 4 and 6.
 FINGERPRINTS, _FINGERPRINT = re.compile(r"\w+_apt_key_fingerprints"), r"[0-9A-Fa-f]{40}([0-9A-Fa-f]{24})?"
@@ -253,6 +255,11 @@ def _check_images(host: Host) -> Iterator[Mistake]:
         if isinstance(image, str) and not re.fullmatch(_IMAGE, image):
             wanted = "a reference with digest, such as registry.example.edu/hub@sha256:DIGEST"
             yield Mistake(host.name, f"{IMAGES}.{name}", show(name, image), wanted)
+    digests = host.given.get(DIGESTS)
+    for name, digest in (digests if isinstance(digests, Mapping) else {}).items():
+        if isinstance(digest, str) and not re.fullmatch(_DIGEST, digest):
+            wanted = "sha256: and 64 hexadecimal digits"
+            yield Mistake(host.name, f"{DIGESTS}.{name}", show(str(name), digest), wanted)
     for name in files if isinstance(files, Mapping) else ():
         if name not in SECRET_FILES:
             wanted = f"one of {', '.join(SECRET_FILES)}"
