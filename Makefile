@@ -51,7 +51,7 @@ lint: $(VENV)/.ready ## ansible-lint, yamllint, ruff, mypy, shellcheck, changelo
 	$(call step,ansible-lint,ansible-lint)
 	$(call step,changelog fragments,antsibull-changelog lint)
 
-unit: $(VENV)/.ready browser build-tools ## Unit and chart tests
+unit: $(VENV)/.ready browser test-tools ## Unit and chart tests
 	$(call step,unit tests,pytest -q tests/unit -m "$(UNIT_MARKERS)")
 
 sanity: $(VENV)/.ready ## ansible-test sanity and the docs build, on a copy of what git tracks
@@ -63,8 +63,8 @@ e2e: bare-lab ## The lab end to end: check, kill, apply, apply, check, then laun
 browser:
 	@{ command -v chromium && command -v chromedriver; } >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver >/dev/null; }
 
-build-tools:
-	@{ command -v buildah && command -v skopeo; } >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends buildah skopeo >/dev/null; }
+test-tools:
+	@{ command -v buildah && command -v skopeo && command -v nft && command -v iptables; } >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends buildah skopeo nftables iptables >/dev/null; }
 
 bare-lab: $(VENV)/.ready browser
 	@lab/lab mirror
@@ -86,4 +86,4 @@ requirements: $(VENV)/.ready ## Lock requirements-dev.in anew (run it with Pytho
 clean: ## Remove what was built in the checkout (the lab stays)
 	@rm -rf build $(VENV) .ansible .mypy_cache .ruff_cache .pytest_cache tests/output
 
-.PHONY: help lab lab-status lab-down test test-full lint unit sanity e2e browser build-tools bare-lab bench requirements clean
+.PHONY: help lab lab-status lab-down test test-full lint unit sanity e2e browser test-tools bare-lab bench requirements clean

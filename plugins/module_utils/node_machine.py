@@ -40,13 +40,57 @@ def interface_of(ip: str, address: str) -> dict[str, Any] | None:
 
 
 def dropping_chains(nft: str) -> list[str]:
-    """Return the chains that drop incoming packets which no rule accepts, from ``nft --json list chains``."""
+    """Return the chains that drop packets which no rule accepts, from ``nft --json list ruleset`` or parts of it.
+
+    By their policy, or by a last rule that drops or rejects everything. The chain FORWARD of iptables is left out: what
+    Kubernetes forwards is accepted in that very chain, while a table of its own drops it whatever others accept.
+    """
+    entries = json.loads(nft or "{}").get("nftables", ())
+    rules: dict[tuple[str, ...], list[Any]] = {}
+    for rule in (entry["rule"] for entry in entries if "rule" in entry):
+        rules.setdefault((rule["family"], rule["table"], rule["chain"]), []).append(rule.get("expr", []))
+    found = []
+    for chain in (entry["chain"] for entry in entries if "chain" in entry):
+        name = chain["family"], chain["table"], chain["name"]
+        last = rules.get(name, [[]])[-1]
+        drops = chain.get("policy") == "drop" or _drops_all(last)
+        if chain.get("hook") in ("input", "forward", "output") and drops and name not in _FORWARD:
+            found.append(" ".join(name))
+    return found
+
+
+_FORWARD = (("ip", "filter", "FORWARD"), ("ip6", "filter", "FORWARD"))
+
+
+def _drops_all(expressions: list[dict[str, Any]]) -> bool:
+    # What comes from iptables is called by its extension: xt with the name REJECT, comment or LOG.
+    kinds = [
+        str(value.get("name") if kind == "xt" else kind).lower()
+        for expression in expressions
+        for kind, value in expression.items()
+    ]
+    return bool(kinds) and kinds[-1] in ("drop", "reject") and set(kinds[:-1]) <= {"counter", "log", "comment"}
+
+
+def base_chains(nft: str) -> list[tuple[str, str, str]]:
+    """Return family, table and name of the chains that packets come through, from ``nft --json list chains``."""
     chains = [entry["chain"] for entry in json.loads(nft or "{}").get("nftables", ()) if "chain" in entry]
     return [
-        f"{chain['family']} {chain['table']} {chain['name']}"
+        (chain["family"], chain["table"], chain["name"])
         for chain in chains
-        if chain.get("hook") == "input" and chain.get("policy") == "drop"
+        if chain.get("hook") in ("input", "forward", "output")
     ]
+
+
+def dropping_rules(rules: str) -> bool:
+    """Tell whether a file would load a filter that drops what comes in and no rule accepts.
+
+    Args:
+        rules: of nftables, nft(8), or as iptables-save writes them.
+    """
+    lines = "\n".join(line.split("#")[0] for line in rules.splitlines())
+    nft = r"hook\s+(input|forward|output)\b[^{}]*policy\s+drop"
+    return bool(re.search(rf"{nft}|^(:|-P\s+)INPUT\s+DROP|^-A\s+INPUT\s+-j\s+(DROP|REJECT)\b", lines, re.MULTILINE))
 
 
 def ufw_is_enabled(ufw_conf: str) -> bool:

@@ -58,8 +58,20 @@ cgroup_version:
   returned: success
   type: int
   sample: 2
+cni_files:
+  description: Names of the network configurations in C(/etc/cni/net.d) that are not Calico's.
+  returned: success
+  type: list
+  elements: str
+  sample: [87-podman-bridge.conflist]
+epoch:
+  description: The system's time when it was asked, in seconds since 1970.
+  returned: success
+  type: int
 firewalls:
-  description: Packet filters that drop what no rule of theirs accepts, V(ufw), V(firewalld), or chains of nftables.
+  description:
+    - Packet filters that drop what no rule of theirs accepts, V(ufw), V(firewalld), chains of nftables, or the chain
+      C(INPUT) of old iptables; also those that will at the next boot.
   returned: success
   type: list
   elements: str
@@ -95,6 +107,11 @@ name_servers:
   returned: success
   type: list
   elements: str
+noexec:
+  description: Folders whose programs containers and nodes run, and which are mounted with C(noexec).
+  returned: success
+  type: list
+  elements: str
 packages:
   description: Those of O(packages) that are installed.
   returned: success
@@ -107,11 +124,19 @@ resolv_conf:
 """
 
 import os
+import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.campus.hubs.plugins.module_utils import node_machine
 
+# Where containerd unpacks images, Calico puts its programs, and packages put theirs.
+PROGRAMS = ("/var/lib", "/var/lib/containerd", "/opt", "/opt/cni/bin", "/usr/bin")
+# Service to the files that it loads at boot.
+FILTERS = {
+    "nftables": ("/etc/nftables.conf",),
+    "netfilter-persistent": ("/etc/iptables/rules.v4", "/etc/iptables/rules.v6"),
+}
 RESOLVED = "/run/systemd/resolve/resolv.conf"
 
 
@@ -142,15 +167,31 @@ def main() -> None:
     def is_active(unit: str) -> bool:
         return output("systemctl", "is-active", unit).strip() == "active"
 
+    def is_enabled(unit: str) -> bool:
+        return output("systemctl", "is-enabled", unit).strip() == "enabled"
+
+    def firewalls() -> list[str]:
+        found = []
+        # Its configuration stays when its package is removed.
+        if module.get_bin_path("ufw") and node_machine.ufw_is_enabled(read("/etc/ufw/ufw.conf")):
+            found.append("ufw")
+        if is_active("firewalld") or is_enabled("firewalld"):
+            found.append("firewalld")
+        for chain in node_machine.base_chains(output("nft", "--json", "list", "chains")):
+            found += node_machine.dropping_chains(output("nft", "--json", "list", "chain", *chain))
+        for names, program in (("ip", "iptables-legacy"), ("ip6", "ip6tables-legacy")):
+            # Asking where there are no such tables makes them.
+            if "filter" in read(f"/proc/net/{names}_tables_names").split():
+                found += [program] if node_machine.dropping_rules(output(program, "-S", "INPUT")) else []
+        for unit, files in FILTERS.items():
+            if any(node_machine.dropping_rules(read(path)) for path in files) and is_enabled(unit):
+                found.append(f"{unit}.service at boot")
+        return found
+
     wanted = module.params["packages"]
     states = output("dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *wanted) if wanted else ""
     resolv_conf = module.params["resolv_conf"] or (RESOLVED if is_active("systemd-resolved") else "/etc/resolv.conf")
     servers = node_machine.name_servers(read(resolv_conf))
-    firewalls = node_machine.dropping_chains(output("nft", "--json", "list", "chains"))
-    if is_active("firewalld"):
-        firewalls.insert(0, "firewalld")
-    if node_machine.ufw_is_enabled(read("/etc/ufw/ufw.conf")):
-        firewalls.insert(0, "ufw")
     sources = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
     disk = os.statvfs("/var/lib")
     module.exit_json(
@@ -161,7 +202,13 @@ def main() -> None:
             for source in node_machine.apt_sources(str(path), read(path))
         ],
         cgroup_version=2 if Path("/sys/fs/cgroup/cgroup.controllers").exists() else 1,
-        firewalls=firewalls,
+        cni_files=sorted(
+            path.name
+            for path in Path("/etc/cni/net.d").glob("*")
+            if path.suffix in (".conf", ".conflist", ".json") and "calico" not in path.name
+        ),
+        epoch=int(time.time()),
+        firewalls=firewalls(),
         free_mb=disk.f_bavail * disk.f_frsize // 2**20,
         interface=node_machine.interface_of(output("ip", "-json", "address", needed=True), module.params["address"])
         or {},
@@ -172,6 +219,7 @@ def main() -> None:
         ),
         loopback_name_servers=[server for server in servers if node_machine.is_loopback(server)],
         name_servers=servers,
+        noexec=[path for path in PROGRAMS if Path(path).exists() and os.statvfs(path).f_flag & os.ST_NOEXEC],
         packages=[line.split()[0] for line in states.splitlines() if line.endswith(" installed")],
         resolv_conf=resolv_conf,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ MACHINE: dict[str, Any] = {
         {"file": "/etc/apt/sources.list.d/kubernetes.sources", **KUBERNETES},
     ],
     "cgroup_version": 2,
+    "cni_files": [],
+    # From now, see refusals.
+    "epoch": 0,
     "firewalls": [],
     "free_mb": 100_000,
     "interface": {"name": "eth1", "mtu": 1500},
@@ -30,6 +34,7 @@ MACHINE: dict[str, Any] = {
     "listeners": [{"port": 22, "program": "sshd"}, {"port": 6443, "program": "kube-apiserver"}],
     "loopback_name_servers": [],
     "name_servers": ["192.0.2.53"],
+    "noexec": [],
     "packages": ["conntrack"],
     "resolv_conf": "/etc/resolv.conf",
 }
@@ -41,7 +46,7 @@ FACTS: dict[str, Any] = {
     "distribution_major_version": "24",
     "distribution_version": "24.04",
     "hostname": "s1",
-    "machine_id": "a1",
+    "machine_id": "a1" * 16,
     "memory_mb": {"nocache": {"free": 3000}},
     "memtotal_mb": 4000,
     "nodename": "s1",
@@ -52,10 +57,16 @@ FACTS: dict[str, Any] = {
 }
 
 
-def refusals(machine: dict[str, Any], variables: dict[str, Any], peer: dict[str, Any] | None = None) -> dict[str, str]:
+def refusals(
+    machine: dict[str, Any],
+    variables: dict[str, Any],
+    peer: dict[str, Any] | None = None,
+    facts: dict[str, Any] = FACTS,
+) -> dict[str, str]:
     """Return the name of each check that refuses the machine, with the rest of the sentence."""
-    hosts = {"s1": {"ansible_facts": FACTS, "_node_machine": machine}}
-    other = FACTS | {"hostname": "s2", "nodename": "s2", "machine_id": "a2"}
+    machine = machine | {"epoch": int(time.time()) + machine["epoch"]}
+    hosts = {"s1": {"ansible_facts": facts, "_node_machine": machine}}
+    other = FACTS | {"hostname": "s2", "nodename": "s2", "machine_id": "a2" * 16}
     hosts["s2"] = {"ansible_facts": other, "_node_machine": peer or MACHINE}
     known = hosts["s1"] | {
         "ansible_play_hosts": list(hosts),
@@ -89,8 +100,16 @@ def test_a_good_machine() -> None:
         ),
         ("name servers", {"name_servers": ["192.0.2.53", "::1"], "loopback_name_servers": ["::1"]}, "192.0.2.53, ::1"),
         ("name servers", {"name_servers": []}, "none in /etc/resolv.conf"),
-        ("firewall", {"firewalls": ["ufw"]}, "ufw active"),
-        ("firewall", {"firewalls": ["firewalld", "inet filter input"]}, "firewalld, inet filter input active"),
+        ("name servers", {"name_servers": ["fe80::1%eth0", "2001:db8::53"]}, "2001:db8::53 in /etc/resolv.conf"),
+        ("mount options", {"noexec": ["/var/lib"]}, "noexec on /var/lib"),
+        ("network configuration", {"cni_files": ["87-podman-bridge.conflist"]}, "/etc/cni/net.d/87-podman"),
+        ("network configuration", {"cni_files": ["05-x.conf", "99-y.conf"], "is_node": True}, "net.d/05-x.conf / none"),
+        ("clock", {"epoch": -86400}, "0 s between the nodes' clocks, 86"),
+        ("clock", {"epoch": 450}, "0 s between the nodes' clocks, 4"),
+        ("ports", {"listeners": [{"port": 5000, "program": "registry"}]}, "5000 taken by registry"),
+        ("ports", {"listeners": [{"port": 5001, "program": "python3"}]}, "5001 taken by python3"),
+        ("firewall", {"firewalls": ["ufw"]}, "ufw /"),
+        ("firewall", {"firewalls": ["firewalld", "inet filter input"]}, "firewalld, inet filter input /"),
         ("other container runtimes", {"packages": ["conntrack", "docker.io", "runc"]}, "purge docker.io runc"),
         ("other container runtimes", {"packages": ["containerd"]}, "containerd installed"),
         (
@@ -129,8 +148,27 @@ def test_a_machine_that_cannot_be_a_node(name: str, machine: dict[str, Any], wor
         ),
         ({"packages": ["docker-ce", "containerd.io"]}, {}),
         ({"free_mb": 5000, "is_node": True}, {}),
+        ({"name_servers": ["fe80::1%eth0", "192.0.2.53"]}, {}),
+        ({"cni_files": ["87-podman-bridge.conflist"], "is_node": True}, {}),
+        ({"listeners": [{"port": 5000, "program": "x"}]}, {"course_images_registry": "registry.example.edu/x"}),
+        ({"listeners": [{"port": 5000, "program": "x"}]}, {"groups": {"control_plane": ["s0", "s1"]}}),
+        ({"listeners": [{"port": 5001, "program": "docker-registry"}]}, {}),
+        ({"epoch": -100}, {}),
     ],
-    ids=["default route", "cgroup v1 asked for", "another suite", "another minor", "docker-ce", "a node already"],
+    ids=[
+        "default route",
+        "cgroup v1 asked for",
+        "another suite",
+        "another minor",
+        "docker-ce",
+        "a node already",
+        "one name server of IPv4",
+        "podman beside Calico",
+        "a registry of the campus",
+        "not the builder",
+        "our registry",
+        "a clock of the campus",
+    ],
 )
 def test_what_is_no_reason(machine: dict[str, Any], variables: dict[str, Any]) -> None:
     assert refusals(MACHINE | machine, variables) == {}
@@ -143,4 +181,28 @@ def test_a_machine_without_a_default_route() -> None:
 
 def test_the_names_of_checks_are_the_option_s_choices() -> None:
     names = compute("node", "_node_checks | map(attribute='name')", {})
-    assert list(names) == OPTIONS["argument_specs"]["main"]["options"]["node_ignore_checks"]["choices"]
+    # The last one is looked at before there are facts, by playbooks/tasks/become.yml.
+    assert [*names, "become"] == OPTIONS["argument_specs"]["main"]["options"]["node_ignore_checks"]["choices"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "name"),
+    [
+        ({"nodename": "localhost"}, "host name"),
+        ({"nodename": "localhost.localdomain"}, "host name"),
+        ({"nodename": "s_1"}, "host name"),
+        ({"nodename": "-s1"}, "host name"),
+        ({"nodename": "s1-.example.edu"}, "host name"),
+        ({"nodename": "s1..example.edu"}, "host name"),
+        ({"nodename": "s1" * 32}, "host name"),
+        ({"nodename": "S2"}, "host name"),
+        ({"machine_id": ""}, "machine id"),
+        ({"machine_id": "uninitialized"}, "machine id"),
+        ({"machine_id": "a2" * 16}, "machine id"),
+        ({"nodename": "S1.Example.EDU"}, None),
+        ({"nodename": "1"}, None),
+        ({"nodename": "s" * 63}, None),
+    ],
+)
+def test_names_and_ids(facts: dict[str, str], name: str | None) -> None:
+    assert set(refusals(MACHINE, {"ansible_facts": FACTS | facts}, facts=FACTS | facts)) == ({name} if name else set())

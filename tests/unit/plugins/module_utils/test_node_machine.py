@@ -56,16 +56,86 @@ def test_the_interface_of_an_address() -> None:
     assert node_machine.interface_of(ip, "192.0.2.10") is None
 
 
-def test_chains_that_drop() -> None:
-    def chain(name: str, **more: object) -> dict[str, object]:
-        return {"chain": {"family": "ip", "table": "filter", "name": name, **more}}
+def chain(table: str, name: str, **more: object) -> dict[str, object]:
+    return {"chain": {"family": "ip", "table": table, "name": name, **more}}
 
-    chains = [{"metainfo": {"version": "1.0.6"}}, chain("KUBE-FORWARD"), chain("INPUT", hook="input", policy="accept")]
-    assert node_machine.dropping_chains(json.dumps({"nftables": chains})) == []
+
+def rule(name: str, *expressions: dict[str, object]) -> dict[str, object]:
+    return {"rule": {"family": "ip", "table": "filter", "chain": name, "handle": 7, "expr": list(expressions)}}
+
+
+def dropping(*entries: dict[str, object]) -> list[str]:
+    return node_machine.dropping_chains(json.dumps({"nftables": [{"metainfo": {"version": "1.0.6"}}, *entries]}))
+
+
+INPUT = chain("filter", "INPUT", hook="input", policy="accept")
+ESTABLISHED = rule("INPUT", {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": "x"}}, {"accept": None})
+COUNTER: dict[str, object] = {"counter": {"packets": 0, "bytes": 0}}
+
+
+def test_chains_that_drop_by_policy() -> None:
+    assert dropping(chain("filter", "KUBE-FORWARD"), INPUT) == []
     # Docker, too, has FORWARD drop; what Kubernetes forwards is accepted before.
-    chains += [chain("FORWARD", hook="forward", policy="drop"), chain("in", hook="input", policy="drop")]
-    assert node_machine.dropping_chains(json.dumps({"nftables": chains})) == ["ip filter in"]
+    assert dropping(chain("filter", "FORWARD", hook="forward", policy="drop")) == []
+    assert dropping(chain("site", "fw", hook="forward", policy="drop")) == ["ip site fw"]
+    assert dropping(chain("filter", "in", hook="input", policy="drop"), INPUT) == ["ip filter in"]
+    assert dropping(chain("filter", "out", hook="output", policy="drop")) == ["ip filter out"]
+    assert dropping(chain("x", "pre", hook="prerouting", policy="drop"), chain("x", "user", policy="drop")) == []
     assert node_machine.dropping_chains("") == []
+
+
+@pytest.mark.parametrize(
+    ("expressions", "drops"),
+    [
+        ([{"drop": None}], True),
+        ([COUNTER, {"reject": {"type": "icmpx", "expr": "admin-prohibited"}}], True),
+        ([{"log": {"prefix": "x"}}, COUNTER, {"drop": None}], True),
+        ([COUNTER, {"xt": {"type": "target", "name": "REJECT"}}], True),
+        ([{"xt": {"type": "match", "name": "comment"}}, COUNTER, {"drop": None}], True),
+        ([{"limit": {"rate": 5, "per": "second"}}, COUNTER, {"drop": None}], False),
+        ([{"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "eth1"}}, {"drop": None}], False),
+        ([COUNTER, {"xt": {"type": "target", "name": "LOG"}}], False),
+        ([COUNTER, {"jump": {"target": "KUBE-FIREWALL"}}], False),
+        ([], False),
+    ],
+)
+def test_chains_that_drop_by_their_last_rule(expressions: list[dict[str, object]], drops: bool) -> None:
+    last = rule("INPUT", *expressions)
+    assert dropping(INPUT, ESTABLISHED, last) == (["ip filter INPUT"] if drops else [])
+    assert dropping(INPUT, last, ESTABLISHED) == []
+
+
+def test_base_chains() -> None:
+    chains = [chain("a", "user"), INPUT, chain("b", "pre", hook="prerouting"), chain("c", "fw", hook="forward")]
+    text = json.dumps({"nftables": [{"metainfo": {}}, *chains]})
+    assert node_machine.base_chains(text) == [("ip", "filter", "INPUT"), ("ip", "c", "fw")]
+    assert node_machine.base_chains("") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "drops"),
+    [
+        ("table inet f {\n chain in {\n  type filter hook input priority filter; policy drop;\n }\n}\n", True),
+        ("add chain inet f in { type filter hook input priority 0 ; policy drop ; }", True),
+        ("table inet f {\n chain fw {\n  type filter hook forward priority 0\n  policy drop\n }\n}\n", True),
+        # Debian's own file.
+        (
+            "flush ruleset\ntable inet filter {\n\tchain input {\n\t\ttype filter hook input priority filter;\n\t}\n}",
+            False,
+        ),
+        ("chain in { type filter hook input priority 0; policy accept; }\nchain user { policy drop; }", False),
+        ("chain in { type filter hook input priority 0; # policy drop;\n }", False),
+        ("*filter\n:INPUT DROP [0:0]\n-A INPUT -i lo -j ACCEPT\nCOMMIT\n", True),
+        # Oracle's images of Ubuntu.
+        (":INPUT ACCEPT [0:0]\n-A INPUT -j REJECT --reject-with icmp-host-prohibited\n", True),
+        ("*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n-A INPUT -s 192.0.2.1 -j DROP\n", False),
+        ("-P INPUT DROP\n", True),
+        ("-P INPUT ACCEPT\n-A INPUT -j KUBE-FIREWALL\n", False),
+        ("", False),
+    ],
+)
+def test_files_that_drop(text: str, drops: bool) -> None:
+    assert node_machine.dropping_rules(text) == drops
 
 
 @pytest.mark.parametrize(

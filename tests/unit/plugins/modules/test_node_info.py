@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,8 @@ import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.campus.hubs.plugins.modules import node_info
+
+ROOT = Path(__file__).resolve().parents[4]
 
 
 def run(capsys: pytest.CaptureFixture[str], **arguments: object) -> dict[str, Any]:
@@ -42,3 +47,31 @@ def test_this_machine(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Non
 
 def test_an_address_of_another_machine(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, address="192.0.2.77")["interface"] == {}
+
+
+# Does not change this machine: the filters are those of a network of the process's own.
+@pytest.mark.parametrize(
+    ("program", "rules", "found"),
+    [
+        ("iptables-nft", [["-P", "INPUT", "DROP"]], "ip filter INPUT"),
+        ("iptables-nft", [["-A", "INPUT", "-j", "REJECT", "--reject-with", "icmp-host-prohibited"]], "ip filter INPUT"),
+        ("iptables-nft", [["-A", "INPUT", "-s", "192.0.2.1", "-j", "DROP"]], ""),
+        ("ip6tables-nft", [["-P", "INPUT", "DROP"]], "ip6 filter INPUT"),
+        ("iptables-legacy", [["-P", "INPUT", "DROP"]], "iptables-legacy"),
+        ("iptables-legacy", [["-A", "INPUT", "-j", "REJECT"]], "iptables-legacy"),
+        ("iptables-legacy", [["-A", "INPUT", "-s", "192.0.2.1", "-j", "DROP"]], ""),
+    ],
+)
+def test_real_filters(program: str, rules: list[list[str]], found: str) -> None:
+    script = "\n".join(shlex.join([program, *rule]) for rule in rules)
+    code = (
+        "import json, sys; from ansible.module_utils.testing import patch_module_args\n"
+        "from ansible.plugins.loader import init_plugin_loader; init_plugin_loader([sys.argv[1]])\n"
+        "from ansible_collections.campus.hubs.plugins.modules import node_info\n"
+        "with patch_module_args({'address': '127.0.0.1'}): node_info.main()\n"
+    )
+    inner = f"set -e\n{script}\nexec {shlex.join([sys.executable, '-c', code, str(ROOT / '.collections')])}"
+    command = ["/usr/bin/unshare", "--net", "/bin/sh", "-c", inner]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (our own arguments)
+    assert done.stdout, done.stderr
+    assert [name for name in json.loads(done.stdout)["firewalls"] if name != "ufw"] == ([found] if found else [])
