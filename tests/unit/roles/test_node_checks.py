@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.roles.role_variables import compute
+from tests.unit.roles.role_variables import ROOT, compute
 
 OPTIONS = yaml.safe_load((Path(__file__).resolve().parents[3] / "roles/node/meta/argument_specs.yml").read_text())
 DOCKER = {"uri": "https://download.docker.com/linux/ubuntu", "suite": "noble"}
@@ -206,3 +207,12 @@ def test_the_names_of_checks_are_the_option_s_choices() -> None:
 )
 def test_names_and_ids(facts: dict[str, str], name: str | None) -> None:
     assert set(refusals(MACHINE, {"ansible_facts": FACTS | facts}, facts=FACTS | facts)) == ({name} if name else set())
+
+
+def test_what_is_asked_of_a_machine() -> None:
+    """A fact that is looked for, and not asked for, would never be found."""
+    tasks = yaml.safe_load((ROOT / "roles/node/tasks/preflight.yml").read_text())
+    asked = compute("node", tasks[0]["campus.hubs.node_info"]["packages"].strip("{} "), {})
+    main = (ROOT / "roles/node/tasks/main.yml").read_text()
+    assert set(re.findall(r"'([\w.-]+)' in _node_machine.packages", main)) == {"network-manager"}
+    assert {"network-manager", "docker.io", "conntrack"} <= set(asked)
