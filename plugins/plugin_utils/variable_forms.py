@@ -257,7 +257,7 @@ def _check_images(host: Host) -> Iterator[Mistake]:
             yield Mistake(host.name, f"{IMAGES}.{name}", show(name, image), wanted)
     digests = host.given.get(DIGESTS)
     for name, digest in (digests if isinstance(digests, Mapping) else {}).items():
-        if isinstance(digest, str) and not re.fullmatch(_DIGEST, digest):
+        if digest not in (None, "") and not re.fullmatch(_DIGEST, str(digest)):
             wanted = "sha256: and 64 hexadecimal digits"
             yield Mistake(host.name, f"{DIGESTS}.{name}", show(str(name), digest), wanted)
     for name in files if isinstance(files, Mapping) else ():

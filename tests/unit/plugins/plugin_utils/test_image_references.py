@@ -72,6 +72,13 @@ def test_images_in_templates(template: str, pinned: bool) -> None:
         assert re.fullmatch(r"[-a-z0-9.]+/[-a-z0-9./]+:v?\d[-.\w]*(@sha256:[0-9a-f]{64})?", image), image
 
 
+def test_a_digest_that_is_empty_is_none(tmp_path: Path) -> None:
+    empty = {"load_balancer_image_digests": {"controller": ""}}
+    assert inventory(tmp_path, **empty) == ""
+    found = _NAMED.findall(render("load_balancer", "metallb.yaml.j2", empty))
+    assert [image.rpartition("/")[2] for image in found] == ["controller:v0.16.2", "speaker:v0.16.2"]
+
+
 def test_the_operators_version_is_its_tag_alone() -> None:
     text = render("calico", "operator.yaml.j2", BY_DIGEST)
     assert 'TIGERA_OPERATOR_INIT_IMAGE_VERSION, value: "v1.40.0"}' in text
@@ -93,6 +100,8 @@ def test_what_is_no_digest_is_refused(tmp_path: Path, name: str, wrong: str) -> 
     [
         {"load_balancer_image_digests": {"controller": "0123"}},
         {"load_balancer_image_digests": {"controler": D}},
+        {"load_balancer_image_digests": {"speaker": 123}},
+        {"load_balancer_image_digests": {"speaker": True}},
         {"storage_local_path_helper_image": "busybox"},
         {"storage_local_path_helper_image": "docker.io/library/busybox"},
         {"course_images_base": "debian"},
