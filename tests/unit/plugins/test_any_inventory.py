@@ -26,7 +26,7 @@ from tests.unit.plugins.inventories import read
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 EVERY = settings(deadline=None, report_multiple_bugs=False, suppress_health_check=list(HealthCheck), database=None)
 SHORT = settings(EVERY, max_examples=40, derandomize=True)
-LONG = settings(EVERY, max_examples=5000)
+LONG = settings(EVERY, max_examples=1000)
 Variables = dict[str, Any]
 
 

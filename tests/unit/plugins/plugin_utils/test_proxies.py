@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.request import getproxies, proxy_bypass
@@ -57,13 +58,19 @@ def test_the_cluster_is_always_excepted(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_what_depends_on_facts_that_are_not_there_is_left_out() -> None:
-    class Late(dict[str, Any]):
-        def get(self, name: str, default: Any = None) -> Any:  # noqa: ANN401
+    class Late(Mapping[str, Any]):
+        def __getitem__(self, name: str) -> Any:  # noqa: ANN401
             if name == "kubeadm_node_ip":
                 raise UndefinedError
-            return super().get(name, default)
+            return HOSTS[0][name]
 
-    assert proxy_environment(PROXY, [Late(HOSTS[0])]) == proxy_environment(PROXY, [HOSTS[0]])
+        def __iter__(self) -> Iterator[str]:
+            return iter(HOSTS[0])
+
+        def __len__(self) -> int:
+            return len(HOSTS[0])
+
+    assert proxy_environment(PROXY, [Late()]) == proxy_environment(PROXY, [HOSTS[0]])
 
 
 def variables(**own: Any) -> dict[str, Any]:  # noqa: ANN401
