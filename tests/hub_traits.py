@@ -137,7 +137,7 @@ class Generator:
         if isinstance(trait, EntryPointType):
             return {"enum": sorted(trait.load_entry_points())}
         # Functions and other objects: there is no writing them in an inventory.
-        return {} if type(trait) is traitlets.Any and not name.endswith("hook") else {"type": "null"}
+        return {} if isinstance(trait, traitlets.Any) and not name.endswith("hook") else {"type": "null"}
 
     def object(self, model: str, given: set[str] = frozenset()) -> dict[str, Any]:  # type: ignore[assignment]
         """Return the schema of a Kubernetes object as KubeSpawner takes it: its own fields in snake case as well."""
@@ -148,7 +148,7 @@ class Generator:
         fields = {
             spelling: self.field(kind)
             for name, kind in cls.openapi_types.items()
-            for spelling in {name, cls.attribute_map[name]}
+            for spelling in (name, cls.attribute_map[name])
         }
         needed = [name for name in required(model) if name not in given and name == cls.attribute_map[name]]
         self.definitions[here] = self.fields(fields, needed)

@@ -40,11 +40,11 @@ def call(method: str, path: str, token: str, body: bytes, kind: str) -> Any:  # 
     """Call the service; anything but success raises."""
     headers = {"Authorization": f"token {token}", "Content-Type": kind}
     request = Request(f"http://127.0.0.1:{PORT}{path}", body, headers, method=method)
-    for attempt in range(200):
+    for attempt in range(900):
         try:
             return json.load(urlopen(request, timeout=10))  # noqa: S310
         except URLError as error:
-            if not isinstance(error.reason, ConnectionRefusedError) or attempt == 199:
+            if not isinstance(error.reason, ConnectionRefusedError) or attempt == 899:
                 raise
             time.sleep(0.1)
     return None

@@ -6,11 +6,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ansible.plugins.lookup import LookupBase
-from ansible_collections.campus.hubs.plugins.plugin_utils.timezones import local_timezone
-
 DOCUMENTATION = r"""
 name: local_timezone
 short_description: The control machine's time zone
@@ -36,6 +31,11 @@ _raw:
   elements: str
   sample: [Europe/Berlin]
 """
+
+from typing import Any
+
+from ansible.plugins.lookup import LookupBase
+from ansible_collections.campus.hubs.plugins.plugin_utils.timezones import local_timezone
 
 
 class LookupModule(LookupBase):  # type: ignore[misc] # ansible-core has no types

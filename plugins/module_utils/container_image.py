@@ -185,19 +185,18 @@ class ImageBackend:
         with registry_login.authfile(self.image.name, self._access.username, self._access.password, others) as path:
             yield ["--authfile", path]
 
+    def _push_login(self) -> contextlib.AbstractContextManager[list[str]]:
+        """Return options that log in for a push, for as long as a block lasts."""
+        return self._account() if self._access.htpasswd else self._login()
+
     @contextlib.contextmanager
-    def _push_login(self) -> Iterator[list[str]]:
-        """Yield options that log in for a push: as an account that does not outlive the block, or as for all else."""
-        if not self._access.htpasswd:
-            with self._login() as login:
-                yield login
-            return
+    def _account(self) -> Iterator[list[str]]:
+        """Yield options that log in to our own registry as an account that does not outlive the block."""
         name = self.image.push_name or self.image.name
-        with (
-            registry_login.account(Path(self._access.htpasswd)) as (username, password),
-            registry_login.authfile(name, username, password, {}) as path,
-        ):
-            yield ["--authfile", path]
+        with registry_login.account(Path(self._access.htpasswd)) as account:
+            username, password = account
+            with registry_login.authfile(name, username, password, {}) as path:
+                yield ["--authfile", path]
 
 
 def _last_lines(text: str, count: int = 15) -> str:

@@ -146,6 +146,6 @@ def _crc24(data: bytes) -> int:
     crc = 0xB704CE
     for octet in data:
         crc ^= octet << 16
-        for _ in range(8):
+        for _dummy in range(8):
             crc = (crc << 1) ^ (0x1864CFB if crc & 0x800000 else 0)
     return crc & 0xFFFFFF

@@ -56,7 +56,9 @@ from ansible_collections.campus.hubs.plugins.module_utils.node_machine import wi
 # Of packages zram-tools (Debian), zram-config (Ubuntu), dphys-swapfile, swapspace and systemd-swap.
 SERVICES = ("zramswap", "zram-config", "dphys-swapfile", "swapspace", "systemd-swap")
 PATTERNS = ("*.swap", "swap.target", *(f"{name}.service" for name in SERVICES))
-FSTAB, SWAPS, SITE = Path("/etc/fstab"), Path("/proc/swaps"), Path("/etc/systemd/system")
+FSTAB = Path("/etc/fstab")
+SWAPS = Path("/proc/swaps")
+SITE = Path("/etc/systemd/system")
 SYSTEMCTL = ["systemctl"]
 
 
@@ -95,13 +97,11 @@ def is_masked(unit: str) -> bool:
 def change_units(module: AnsibleModule) -> list[str]:
     """Stop and mask what brings swap, or disable it where the site has its own; return what that changes."""
     lines = systemctl(module, "list-unit-files", "--no-legend", "--full", *PATTERNS).splitlines()
-    found = [line.split() for line in lines if line and "@." not in line.split()[0]]
+    found = [line.split()[:2] for line in lines if line and "@." not in line.split()[0]]
     own = [
-        unit
-        for unit, state, *_ in found
-        if state.startswith("enabled") and (SITE / unit).exists() and not is_masked(unit)
+        unit for unit, state in found if state.startswith("enabled") and (SITE / unit).exists() and not is_masked(unit)
     ]
-    others = [unit for unit, *_ in found if not os.path.lexists(SITE / unit)]
+    others = [unit for unit, dummy in found if not os.path.lexists(SITE / unit)]
     if not module.check_mode:
         services = [unit for unit in own + others if unit.endswith(".service")]
         # Stopped before they are masked, as afterwards systemd does not know how.
