@@ -46,13 +46,19 @@ def free_port() -> int:
 
 def as_in_a_pod(processes: int) -> list[str]:
     """Return a prefix for a command: own process ids (the agent is 1, all ends with it), no rights, few processes."""
-    user = str(next(_USERS))
-    caps = "+dac_read_search"
     return [
         *["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"],
+        *without_rights(next(_USERS)),
+        *["prlimit", f"--nproc={processes}", "--core=0"],
+    ]
+
+
+def without_rights(user: int) -> list[str]:
+    """Return a prefix for a command: as somebody who may read everything and change nothing of others."""
+    caps = "+dac_read_search"
+    return [
         *["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"],
         *[f"--inh-caps=-all,{caps}", f"--ambient-caps={caps}", f"--bounding-set=-all,{caps}"],
-        *["prlimit", f"--nproc={processes}", "--core=0"],
     ]
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from campus_hubs_lab import material, material_git
 
-from tests.unit.images.singleuser.grading_lab import SOURCE
+from tests.unit.images.singleuser.grading_lab import NOBODY, SOURCE, without_rights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 PROBLEM = ".campus-hubs/material-problem"
 
 
-def git(folder: Path, *arguments: str) -> None:
-    command = ["git", "-C", str(folder), "-c", "user.name=t", "-c", "user.email=t@example.edu", *arguments]
-    subprocess.run(command, check=True, capture_output=True)  # noqa: S603
+def git(folder: Path, *arguments: str, given: bytes = b"") -> bytes:
+    command = ["git", "-C", str(folder), "-c", "user.name=t", "-c", "user.email=t@example.edu"]
+    command += ["-c", "safe.directory=*", *arguments]
+    return subprocess.run(command, check=True, capture_output=True, input=given).stdout  # noqa: S603
 
 
 @pytest.fixture
@@ -46,8 +47,11 @@ def commit(folder: Path, name: str, content: str) -> None:
 
 def step(*arguments: str, **environment: str) -> None:
     """Run it as the pod does."""
+    # Root opens whatever is closed.
+    place = Path(environment.get("MATERIAL_CACHE") or environment["HOME"])
+    prefix = without_rights(NOBODY) if place.stat().st_uid == NOBODY else []
     done = subprocess.run(  # noqa: S603
-        [sys.executable, "-P", "-m", "campus_hubs_lab.material", *arguments],
+        [*prefix, sys.executable, "-P", "-m", "campus_hubs_lab.material", *arguments],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE), **environment},
         cwd=environment["HOME"],
         check=False,
@@ -63,6 +67,8 @@ def fetch(home: Path, url: str, **environment: str) -> str:
     """Fetch and merge; return the sentences that the user reads, '' if there is none."""
     home.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as cache:
+        if home.stat().st_uid == NOBODY:
+            os.chown(cache, NOBODY, NOBODY)
         step("fetch", HOME="/tmp", MATERIAL_GIT=url, MATERIAL_CACHE=cache, **environment)  # noqa: S108
         # The container that merges has the home, and neither key nor network.
         environment = {**environment, "MATERIAL_KEYS": "/nowhere"}
@@ -249,6 +255,29 @@ def killed(folder: Path) -> None:
     nothing(folder)
 
 
+def detached(folder: Path) -> None:
+    """Commit where no branch is, and go back."""
+    git(folder, "checkout", "-q", "--detach")
+    commit(folder, "own.txt", "MINE")
+    git(folder, "checkout", "-q", "main")
+    nothing(folder)
+
+
+def rebasing(folder: Path) -> None:
+    """Stop in the middle."""
+    git(folder, "checkout", "-q", "-b", "other")
+    commit(folder, "intro.txt", "MINE\n")
+    git(folder, "checkout", "-q", "main")
+    commit(folder, "intro.txt", "MINE, too\n")
+    with pytest.raises(subprocess.CalledProcessError):
+        git(folder, "rebase", "-q", "other")
+
+
+def tagged(folder: Path) -> None:
+    git(folder, "tag", "-a", "-m", "mine", "mine")
+    nothing(folder)
+
+
 def foreign(folder: Path) -> None:
     """Another repository of the person's own under the material's name."""
     shutil.rmtree(folder)
@@ -300,7 +329,7 @@ def hostile(folder: Path) -> None:
 
 STUDENT = [
     *(nothing, edited, untracked, swapped, links, fifo, commits, broken, no_repository, killed, foreign, a_file),
-    *(a_link_out, hostile),
+    *(a_link_out, hostile, detached, rebasing, tagged),
 ]
 
 
@@ -358,6 +387,113 @@ def snapshot(folder: Path) -> dict[str, object]:
     }
 
 
+def test_what_its_owner_has_closed(tmp_path: Path) -> None:
+    """Folders that may not be read or changed, also the repository's own."""
+    home, repository = tmp_path / "home", tmp_path / "material.git"
+    for folder in (repository, home):
+        folder.mkdir()
+    git(repository, "init", "-q", "-b", "main")
+    (repository / "week/deep").mkdir(parents=True)
+    commit(repository, "week/deep/plan.txt", "plan\n")
+
+    def again() -> str:
+        if os.geteuid() == 0:
+            for folder in (repository, home):
+                subprocess.run(["chown", "-R", str(NOBODY), str(folder)], check=True)  # noqa: S603, S607
+        return fetch(home, f"file://{repository}")
+
+    assert again() == ""
+    folder = home / "material"
+    for number, mode in enumerate(("a-w", "000")):
+        # Twice, since what is left behind stands in the way of the next.
+        for place in (folder / ".git", folder / "week"):
+            subprocess.run(["chmod", "-R", mode, str(place)], check=True)  # noqa: S603, S607
+        commit(repository, "new.txt", str(number))
+        assert again() == ""
+        assert (folder / "new.txt").read_text() == str(number)
+    (folder / "week").chmod(0)
+    git(repository, "rm", "-q", "-r", "week")
+    commit(repository, "new.txt", "end")
+    assert again() == ""
+    assert {path.name for path in folder.iterdir()} == {".git", "new.txt"}
+
+
+def test_a_program_becomes_one(repository: Path, tmp_path: Path) -> None:
+    home, url = tmp_path / "home", f"file://{repository}"
+    assert fetch(home, url) == ""
+    (repository / "intro.txt").chmod(0o755)
+    git(repository, "commit", "-q", "-a", "-m", "a program")
+    assert fetch(home, url) == ""
+    assert (home / "material/intro.txt").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_tag_instead_of_a_branch(repository: Path, tmp_path: Path) -> None:
+    git(repository, "tag", "plain")
+    git(repository, "tag", "-a", "-m", "an object", "winter")
+    commit(repository, "later.txt", "later")
+    for number, name in enumerate(("plain", "winter")):
+        home = tmp_path / f"home-{number}"
+        assert fetch(home, f"file://{repository}", MATERIAL_BRANCH=name) == ""
+        assert (home / "material/intro.txt").exists()
+        assert not (home / "material/later.txt").exists()
+
+
+def test_a_default_branch_that_is_gone(repository: Path, tmp_path: Path) -> None:
+    bare, home = tmp_path / "bare.git", tmp_path / "home"
+    git(tmp_path, "init", "-q", "--bare", "-b", "main", str(bare))
+    url = f"file://{bare}"
+    assert "the repository is empty" in fetch(home, url)
+    git(repository, "push", "-q", url, "main:trunk")
+    assert fetch(home, url) == ""
+    assert (home / "bare/intro.txt").exists()
+    git(repository, "push", "-q", url, "main:other")
+    assert "it has several others" in fetch(home, url)
+
+
+def test_ids_of_another_kind(tmp_path: Path) -> None:
+    repository, home = tmp_path / "new.git", tmp_path / "home"
+    git(tmp_path, "init", "-q", "--object-format=sha256", "-b", "main", str(repository))
+    for content in ("one", "two"):
+        commit(repository, "intro.txt", content)
+        assert fetch(home, f"file://{repository}") == ""
+        assert (home / "new/intro.txt").read_text() == content
+
+
+def test_names_that_are_long_or_impossible(repository: Path, tmp_path: Path) -> None:
+    home, url = tmp_path / "home", f"file://{repository}"
+    names = ["\u00e4" * 126, f"a.{'b' * 250}"]
+    for name in names:
+        commit(repository, name, "1")
+    assert fetch(home, url) == ""
+    for name in names:
+        (home / "material" / name).write_text("MINE")
+        commit(repository, name, "2")
+    assert "kept under another name" in fetch(home, url)
+    assert [(home / "material" / name).read_text() for name in names] == ["2", "2"]
+    assert sum(map(is_mine, (home / "material").iterdir())) == len(names)
+    # No file system here takes it, and git takes no `.git`.
+    blob = git(repository, "rev-parse", "HEAD:intro.txt").strip()
+    tree = b"".join(b"100644 blob %s\t%s\n" % (blob, name) for name in (b"x" * 300, b".git", b"z.txt"))
+    made = git(repository, "mktree", given=tree).decode().strip()
+    made = git(repository, "commit-tree", "-m", "x", made).decode().strip()
+    git(repository, "update-ref", "refs/heads/main", made)
+    assert "left out: xxx" in fetch(home, url)
+    assert (home / "material/z.txt").exists()
+
+
+def test_thousands_of_files_take_seconds(repository: Path, tmp_path: Path) -> None:
+    for number in range(3000):
+        (repository / f"{number}.txt").write_text(f"{number} " * 60)
+    git(repository, "add", ".")
+    git(repository, "commit", "-q", "-m", "many")
+    home = tmp_path / "home"
+    assert fetch(home, f"file://{repository}") == ""
+    began = os.times()
+    assert fetch(home, f"file://{repository}") == ""
+    spent = os.times()
+    assert spent.children_user + spent.children_system - began.children_user - began.children_system < 4
+
+
 def test_only_into_the_home(repository: Path, tmp_path: Path) -> None:
     assert "would not lie in your home" in fetch(tmp_path / "home", f"file://{repository}", MATERIAL_DIR="../out")
     assert not (tmp_path / "out").exists()
@@ -368,10 +504,10 @@ def test_a_deploy_key_is_used_and_only_known_hosts_are_trusted(tmp_path: Path) -
     keys.mkdir()
     place.mkdir()
     assert material.ssh_command(keys, place) is None
-    (keys / "ssh-privatekey").write_text("KEY\r")
+    (keys / "ssh-privatekey").write_bytes(b"\xef\xbb\xbfBEGIN\r\nKEY\xff\r")
     command = material.ssh_command(keys, place)
     assert command
-    assert (place / "key").read_text() == "KEY\n"
+    assert (place / "key").read_bytes() == b"BEGIN\nKEY\xff\n"
     assert (place / "key").stat().st_mode & 0o777 == 0o600
     assert "StrictHostKeyChecking=yes" in command
     assert f"UserKnownHostsFile={keys / 'known_hosts'}" in command
@@ -395,6 +531,7 @@ def test_the_folder_s_name(url: str, name: str) -> None:
     [
         ("https://u:p@git.example.edu/m.git?private_token=x", "https://git.example.edu/m.git"),
         ("git@git.example.edu:m.git", "git.example.edu:m.git"),
+        ("https://u:p@[bad/m.git", "[bad/m.git"),
     ],
 )
 def test_no_secrets_are_shown(url: str, shown: str) -> None:

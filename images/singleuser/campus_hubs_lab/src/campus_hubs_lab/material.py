@@ -12,25 +12,28 @@ both have changed is merged, and where that is not possible, the person's is kep
 are compared with the commit that the folder had before (origin's in its `.git`). No git runs on a repository that lies
 in the home, whose configuration, hooks and filters are the person's.
 
-Environment: MATERIAL_GIT (URL; empty = no material), MATERIAL_BRANCH (empty = the repository's default), MATERIAL_DIR
-(folder in the home; empty = the repository's name), MATERIAL_CACHE (folder that the two steps share),
-MATERIAL_SECONDS (for each step, default 30). A deploy key is read from /etc/material (or MATERIAL_KEYS):
+Environment: MATERIAL_GIT (URL; empty = no material), MATERIAL_BRANCH (a branch or tag; empty = the repository's
+default branch), MATERIAL_DIR (folder in the home; empty = the repository's name), MATERIAL_CACHE (folder that the two
+steps share), MATERIAL_SECONDS (for each step, default 30). A deploy key is read from /etc/material (or MATERIAL_KEYS):
 ssh-privatekey, known_hosts.
 """
 
 from __future__ import annotations
 
+import codecs
+import errno
 import json
 import os
 import re
 import shlex
+import shutil
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit, urlunsplit
 
-from .material_git import FETCHED, Git, MaterialError, reason, without_secrets
+from .material_git import FETCHED, NO_BRANCH, REASONS, Git, MaterialError, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,6 +45,8 @@ TAKEN: Final = "course"
 # In the cache: a bare repository, and how the fetch has ended.
 REPOSITORY: Final = "material.git"
 RESULT: Final = "result.json"
+# What the repository's reference has, a commit or a tag.
+RAW: Final = "refs/campus-hubs/fetched"
 # Without a configuration: ssh looks for it in the account's home, whatever HOME says.
 SSH: Final = ("ssh", "-F", "none", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10")
 
@@ -55,9 +60,12 @@ def folder_name(url: str) -> str:
 
 def shown_url(url: str) -> str:
     """Return a repository's URL without user, password and query."""
-    if "://" not in url:
+    try:
+        parts = urlsplit(url if "://" in url else "")
+    except ValueError:
+        parts = urlsplit("")
+    if not parts.scheme:
         return url.rpartition("@")[2]
-    parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
@@ -74,8 +82,9 @@ def ssh_command(keys: Path, place: Path) -> str | None:
         return None
     key = place / "key"
     key.touch(mode=0o600)
-    # A key that was pasted without its last line's end is no key to ssh.
-    key.write_text(mounted.read_text(encoding="utf-8").rstrip() + "\n", encoding="utf-8")
+    # A key that was pasted without its last line's end, or with those of Windows, is no key to ssh.
+    content = mounted.read_bytes().removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n")
+    key.write_bytes(content.rstrip() + b"\n")
     options = ["-i", str(key), "-o", "IdentitiesOnly=yes"]
     # Whom to trust is the course's to say, not the first connection's.
     options += ["-o", "StrictHostKeyChecking=yes", "-o", f"UserKnownHostsFile={keys / 'known_hosts'}"]
@@ -93,24 +102,55 @@ def fetch(environment: Mapping[str, str], cache: Path) -> None:
         MaterialError: it did not work.
 
     """
-    git = Git(cache / REPOSITORY, float(environment.get("MATERIAL_SECONDS") or SECONDS))
+    git = Git(cache / REPOSITORY, float(environment.get("MATERIAL_SECONDS") or SECONDS), REASONS)
     git.init()
-    branch = environment.get("MATERIAL_BRANCH")
-    source = f"refs/heads/{branch}" if branch else "HEAD"
     with tempfile.TemporaryDirectory() as place:
         # Proxies and authorities are the pod's.
         git.environment = {**os.environ, **git.environment}
         keys = Path(environment.get("MATERIAL_KEYS") or "/etc/material")
         git.environment["GIT_SSH_COMMAND"] = ssh_command(keys, Path(place)) or shlex.join(SSH)
-        options = ["--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head"]
-        what = ["--", environment["MATERIAL_GIT"], f"+{source}:{FETCHED}"]
+        branch, url = environment.get("MATERIAL_BRANCH"), environment["MATERIAL_GIT"]
         try:
-            git.run("fetch", *options, "--depth=1", *what)
+            _fetch(git, url, f"refs/heads/{branch}" if branch else "HEAD")
         except MaterialError as error:
-            # A plain web server's repository (git-http-backend(1), "dumb") has all or nothing.
-            if "shallow" not in str(error):
+            if str(error) != NO_BRANCH:
                 raise
+            _fetch(git, url, f"refs/tags/{branch}" if branch else _only_branch(git, url))
+        # A tag may be an object of its own.
+        git.run("update-ref", FETCHED, git.run("rev-parse", "--verify", f"{RAW}^{{commit}}").decode().strip())
+
+
+def _fetch(git: Git, url: str, source: str) -> None:
+    """Fetch a reference into RAW."""
+    options = ["--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head"]
+    what = ["--", url, f"+{source}:{RAW}"]
+    try:
+        git.run("fetch", *options, "--depth=1", *what)
+    except MaterialError as error:
+        if "mismatched algorithms" in str(error):
+            shutil.rmtree(git.folder)
+            git.init("sha256")
+            git.run("fetch", *options, "--depth=1", *what)
+        elif "shallow" in str(error):
+            # A plain web server's repository (git-http-backend(1), "dumb") has all or nothing.
             git.run("fetch", *options, *what)
+        else:
+            raise
+
+
+def _only_branch(git: Git, url: str) -> str:
+    """Return the one branch of a repository whose default branch is not there, as after it was renamed.
+
+    Raises:
+        MaterialError: it has none, or several.
+
+    """
+    names = [line.split("\t")[1] for line in git.run("ls-remote", "--heads", "--", url).decode().splitlines()]
+    if not names:
+        raise MaterialError("the repository is empty")
+    if len(names) > 1:
+        raise MaterialError("its default branch is not there, and it has several others")
+    return names[0]
 
 
 def target_folder(environment: Mapping[str, str], home: Path) -> Path:
@@ -153,8 +193,8 @@ def _fetch_step(environment: Mapping[str, str], cache: Path) -> None:
             fetch(environment, cache)
     except MaterialError as error:
         why = str(error)
-    except OSError as error:
-        why = f"it could not be kept ({error.strerror})"
+    except (OSError, ValueError) as error:
+        why = f"it could not be kept ({getattr(error, 'strerror', None) or error})"
     try:
         (cache / RESULT).write_text(json.dumps({"why": why}), encoding="utf-8")
     except OSError as error:
@@ -183,7 +223,9 @@ def _merge_step(environment: Mapping[str, str], cache: Path) -> None:
     except MaterialError as error:
         sentences = [f"{name} could not be updated: {error}."]
     except OSError as error:
-        sentences = [f"{name} could not be updated: {reason(error.strerror or str(error)).removeprefix('git says: ')}."]
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        why = "your home is full" if full else f"{error.filename or 'a file'}: {error.strerror or error}"
+        sentences = [f"{name} could not be updated: {why}."]
     try:
         _show(home / PROBLEM, "\n".join(sentences), set_aside)
     except OSError as error:

@@ -17,23 +17,30 @@ if TYPE_CHECKING:
 FETCHED: Final = "refs/heads/material"
 # Characters of the reason that is shown.
 LONGEST: Final = 300
+NO_BRANCH: Final = "its branch is not there"
 
-# What git and ssh say, and what a student can make of it. The first that matches counts.
+# What git and ssh say of a server, and what a student can make of it. The first that matches counts.
 REASONS: Final = (
     (r"host key verification failed", "the git server's host key is not the one that the course knows"),
     (
-        r"permission denied|authentication failed|could not read username|terminal prompts disabled|access denied|403",
+        r"permission denied|authentication failed|could not read username|terminal prompts disabled|access denied"
+        r"|error: 40[13]\b",
         "the git server does not let the course read it",
     ),
     (r"could not resolve host", "the git server's name is not known"),
-    (r"connection refused|timed out|network is unreachable|no route to host", "the git server does not answer"),
-    (r"couldn't find remote ref|remote branch .* not found", "its branch is not there"),
     (
-        r"repository .*not found|does not appear to be a git repository|does not exist|404",
+        r"connection refused|timed out|network is unreachable|no route to host|couldn't connect",
+        "the git server does not answer",
+    ),
+    (r"couldn't find remote ref|remote branch .* not found", NO_BRANCH),
+    (
+        r"repository .*not found|does not appear to be a git repository|does not exist|error: 404\b",
         "the repository is not there",
     ),
-    (r"no space left on device|disk quota", "your home is full"),
+    (r"no space left on device|disk quota", "it is too large"),
 )
+# What git says of the home.
+FULL: Final = ((r"no space left on device|disk quota", "your home is full"),)
 
 
 class MaterialError(Exception):
@@ -58,12 +65,13 @@ class Git:
     Args:
         folder: where it lies; made if it is not there.
         seconds: that all its commands may take together.
+        reasons: what its errors mean, REASONS or FULL.
 
     """
 
-    def __init__(self, folder: Path, seconds: float) -> None:
+    def __init__(self, folder: Path, seconds: float, reasons: tuple[tuple[str, str], ...] = FULL) -> None:
         """Nothing has run yet."""
-        self.folder, self._end = folder, time.monotonic() + seconds
+        self.folder, self._end, self._reasons = folder, time.monotonic() + seconds, reasons
         self.environment = {
             "PATH": os.environ.get("PATH", os.defpath),
             # Nothing of a home counts, and nobody is there to answer a question.
@@ -115,12 +123,19 @@ class Git:
         text = said.decode(errors="replace")
         print(without_secrets(text), end="", file=sys.stderr, flush=True)
         if process.returncode:
-            raise MaterialError(reason(text))
+            raise MaterialError(reason(text, self._reasons))
         return output
 
-    def init(self) -> None:
-        """Make it."""
-        self.run("init", "--quiet", "--bare", "--template=", "--initial-branch=main")
+    def init(self, object_format: str = "sha1") -> None:
+        """Make it.
+
+        Args:
+            object_format: how objects are named, "sha1" or "sha256".
+
+        """
+        self.run(
+            "init", "--quiet", "--bare", "--template=", "--initial-branch=main", f"--object-format={object_format}"
+        )
 
     def tree(self, commit: str) -> dict[str, Entry]:
         """Return what a commit holds, by path."""
@@ -139,9 +154,9 @@ def without_secrets(text: str) -> str:
     return re.sub(r"//[^/@\s]*@", "//", text)
 
 
-def reason(output: str) -> str:
+def reason(output: str, reasons: tuple[tuple[str, str], ...]) -> str:
     """Make a part of a sentence of what git has said."""
-    for pattern, sentence in REASONS:
+    for pattern, sentence in reasons:
         if re.search(pattern, output, re.IGNORECASE):
             return sentence
     lines = [line.strip() for line in output.splitlines() if line.strip()]

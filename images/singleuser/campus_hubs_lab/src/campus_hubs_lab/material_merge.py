@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
 import stat
 import subprocess
@@ -27,6 +29,11 @@ NAMED: Final = 5
 POINTER: Final = range(100, 1024)
 LFS: Final = b"version https://git-lfs.github.com/spec/"
 SUBMODULE, LINK = "160000", "120000"
+# No file system here has such a name; and what stops everything.
+_NO_NAME: Final = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ}
+_NO_HOME: Final = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG}
+# What somebody does in a repository, in its references' logs (git-reflog(1)).
+_OWN: Final = re.compile(r"\t(commit|rebase|cherry-pick|revert|am\b|merge [^\n]*: (?!Fast-forward))")
 _ID: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -45,6 +52,7 @@ class Merge:
         """Nothing is read yet."""
         self._git, self._target, self._home, self._url = git, target, home, url
         self._aside: list[str] = []
+        self._checked: set[Path] = set()
 
     def run(self) -> list[str]:
         """Do it.
@@ -72,21 +80,30 @@ class Merge:
             stdout=subprocess.PIPE,
         ) as reader:
             self._objects = cast("IO[bytes]", reader.stdin), cast("IO[bytes]", reader.stdout)
+            nameless, failed = [], []
             try:
                 for path, entry in new.items():
                     self._git.remaining()
-                    self._place(path, old.get(path), entry)
+                    try:
+                        self._place(path, old.get(path), entry)
+                    except OSError as error:
+                        # One file does not keep the others away.
+                        if error.errno in _NO_HOME:
+                            raise
+                        (nameless if error.errno in _NO_NAME else failed).append(path)
                 pointers = [path for path, entry in new.items() if self._is_pointer(entry)]
             except BaseException:
                 reader.kill()
                 raise
-        if commit != before:
+        if commit != before and not failed:
             self._renew(commit, before)
         modules = [path for path, entry in new.items() if entry.mode == SUBMODULE]
         sentences = (
             ("what you had changed is kept under another name:", self._aside),
             ("submodules are not part of it, their folders are empty:", modules),
             ("files in Git LFS are not part of it, they only say where their content is:", pointers),
+            ("names that no file can have here are left out:", nameless),
+            ("these could not be placed, is there something that may not be changed?", failed),
         )
         return [f"{sentence} {listed(names)}." for sentence, names in sentences if names]
 
@@ -96,7 +113,9 @@ class Merge:
         Then all that differs is taken for the person's own.
         """
         folder = self._target / ".git"
-        if not (folder / "objects").is_dir():
+        with suppress(OSError):
+            _open(folder)
+        if not os.access(folder, os.R_OK | os.X_OK) or not (folder / "objects").is_dir():
             return "", {}
         # Objects only: git on the folder's repository would run what its configuration says.
         self._git.environment["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = str(folder / "objects")
@@ -126,13 +145,15 @@ class Merge:
     def _make_folders(self, path: Path, root: Path) -> None:
         """Make the folders above a path, below a root; what is no folder gives way."""
         for parent in reversed(path.parents[: len(path.relative_to(root).parts) - 1]):
+            if parent in self._checked:
+                continue
             # The folder itself may be a link, to elsewhere in the home.
             inside = parent == self._target and root.resolve() in parent.resolve().parents and parent.is_dir()
             if (parent.is_symlink() and not inside) or (parent.exists() and not parent.is_dir()):
                 self._set_aside(parent)
             parent.mkdir(exist_ok=True)
-            if not os.access(parent, os.W_OK | os.X_OK):
-                parent.chmod(0o755)
+            _open(parent)
+            self._checked.add(parent)
 
     def _set_aside(self, path: Path) -> None:
         self._aside.append(set_aside(path).name)
@@ -141,9 +162,11 @@ class Merge:
         """Remove what the material has no longer, if it is as it came, and folders that are empty then."""
         path = self._target / name
         parents = path.parents[: len(Path(name).parts) - 1]
-        if any(parent.is_symlink() for parent in parents):
-            return
         with suppress(OSError):
+            for parent in reversed(parents):
+                if parent.is_symlink():
+                    return
+                _open(parent)
             if old.mode == SUBMODULE:
                 path.rmdir()
             elif has_content(path, old):
@@ -161,9 +184,12 @@ class Merge:
             if exists and not folder:
                 self._set_aside(path)
             path.mkdir(exist_ok=True)
-        elif (old == new and exists and not folder) or (exists and has_content(path, new)):
+        elif old == new and exists and not folder:
             # It is there already, or only the person has changed it.
             return
+        elif exists and has_content(path, new):
+            if old and old.mode != new.mode != LINK:
+                path.chmod(_permissions(new))
         elif not exists or (old and has_content(path, old)):
             self._write(path, new)
         elif not self._merged(path, old, new):
@@ -191,23 +217,27 @@ class Merge:
                 shutil.copyfile(mine, made)
         return True
 
-    def _copy(self, object_id: str, path: Path) -> None:
-        """Write an object's content to a file (git-cat-file(1), "BATCH OUTPUT")."""
+    def _content(self, object_id: str) -> Iterator[bytes]:
+        """Read an object's content, to its end (git-cat-file(1), "BATCH OUTPUT")."""
         ask, answer = self._objects
         ask.write(object_id.encode() + b"\n")
         ask.flush()
         about = answer.readline().split()
         if len(about) != 3:
             raise MaterialError("git says: the repository is not complete")
-        left = int(about[2])
+        # A line's end follows.
+        left = int(about[2]) + 1
+        while left:
+            chunk = answer.read(min(left, 1024**2))
+            if not chunk:
+                raise MaterialError("git says: the repository is not complete")
+            yield chunk[:-1] if len(chunk) == left else chunk
+            left -= len(chunk)
+
+    def _copy(self, object_id: str, path: Path) -> None:
         with path.open("wb") as file:
-            while left:
-                chunk = answer.read(min(left, 1024**2))
-                if not chunk:
-                    raise MaterialError("git says: the repository is not complete")
-                left -= len(chunk)
+            for chunk in self._content(object_id):
                 file.write(chunk)
-        answer.read(1)
 
     def _write(self, path: Path, new: Entry) -> None:
         with _replaced(path, new) as made:
@@ -220,36 +250,62 @@ class Merge:
     def _is_pointer(self, new: Entry) -> bool:
         if not new.mode.startswith("100") or new.size not in POINTER:
             return False
-        with tempfile.TemporaryDirectory(dir=self._git.folder.parent) as place:
-            self._copy(new.id, Path(place) / "blob")
-            return (Path(place) / "blob").read_bytes().startswith(LFS)
+        return b"".join(self._content(new.id)).startswith(LFS)
 
     def _renew(self, commit: str, before: str) -> None:
         """Let the folder's `.git` say where it stands; one with commits of the person's own is kept beside it."""
         place, made, gone = (self._target / name for name in (".git", ".git.new", ".git.old"))
         for left in (made, gone):
-            shutil.rmtree(left, ignore_errors=True)
+            _remove_tree(left)
         git = Git(made, self._git.remaining())
-        git.init()
+        git.init("sha1" if len(commit) == 40 else "sha256")
         source = f"file://{self._git.folder}"
         git.run("fetch", "--quiet", "--no-tags", "--depth=1", "--", source, f"+{FETCHED}:refs/heads/main")
         for name in (PLACED, "refs/remotes/origin/main"):
             git.run("update-ref", name, commit)
-        git.run("read-tree", "HEAD")
+        with suppress(MaterialError):
+            # A repository that was made by hand may hold names that git refuses here.
+            git.run("read-tree", "HEAD")
         git.run("config", "core.bare", "false")
         if os.path.lexists(place):
-            own = not before or (place / "reftable").exists()
-            own = own or any(
-                found != before
-                for name, found in references(place).items()
-                if name.startswith(("refs/heads/", "refs/stash"))
-            )
-            if own:
+            if not before or _has_own(place, before):
                 self._set_aside(place)
             else:
                 place.rename(gone)
         made.rename(place)
-        shutil.rmtree(gone, ignore_errors=True)
+        _remove_tree(gone)
+
+
+def _has_own(folder: Path, before: str) -> bool:
+    """Tell whether a repository has more than what was fetched, up to a commit."""
+    found = references(folder)
+    # In a clone of another program's making they are the material's.
+    kinds = ("refs/heads/", "refs/stash", *(["refs/tags/"] if PLACED in found else []))
+    commits = [commit for name, commit in found.items() if name.startswith(kinds)]
+    head = (folder / "HEAD").read_text(errors="replace").strip()
+    log = folder / "logs/HEAD"
+    under_way = ("reftable", "worktrees", "rebase-merge", "rebase-apply", "MERGE_HEAD", "CHERRY_PICK_HEAD")
+    return (
+        {*commits, *([] if head.startswith("ref: ") else [head])} - {before} != set()
+        or (log.is_file() and bool(_OWN.search(log.read_text(errors="replace"))))
+        or any((folder / name).exists() for name in under_way)
+    )
+
+
+def _open(folder: Path) -> None:
+    """Let its owner look into a folder and change it."""
+    if not folder.is_symlink() and folder.is_dir() and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        folder.chmod(0o755)
+
+
+def _remove_tree(path: Path) -> None:
+    """Remove a folder with all that is in it, as far as that is possible; no error if it is not there."""
+    with suppress(OSError):
+        _open(path)
+        for place, folders, _ in path.walk():
+            for name in folders:
+                _open(place / name)
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def references(folder: Path) -> dict[str, str]:
@@ -294,9 +350,13 @@ def _digest(entry: Entry, chunks: Iterator[bytes] | list[bytes]) -> str:
 def set_aside(path: Path) -> Path:
     """Rename what lies there to `name (mine).txt`, or the next free name."""
     number = 1
+    stem, suffix = path.stem, path.suffix
     # A name has 255 bytes at most.
-    stem = os.fsdecode(os.fsencode(path.stem)[:200])
-    while os.path.lexists(aside := path.with_name(f"{stem} (mine{f' {number}' * (number > 1)}){path.suffix}")):
+    if len(os.fsencode(suffix)) > 50:
+        stem, suffix = path.name, ""
+    if len(os.fsencode(stem)) > 190:
+        stem = os.fsencode(stem)[:190].decode(errors="ignore")
+    while os.path.lexists(aside := path.with_name(f"{stem} (mine{f' {number}' * (number > 1)}){suffix}")):
         number += 1
     return path.rename(aside)
 
@@ -304,15 +364,18 @@ def set_aside(path: Path) -> Path:
 @contextmanager
 def _replaced(path: Path, entry: Entry) -> Iterator[Path]:
     """Give a file to write to, which then takes the place of what is there, in one step."""
-    folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=".new-"))
+    made = path.with_name(f".new-{secrets.token_hex(8)}")
     try:
-        made = folder / "file"
         yield made
         if entry.mode != LINK:
-            made.chmod(0o755 if entry.mode == "100755" else 0o644)
+            made.chmod(_permissions(entry))
         made.replace(path)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        made.unlink(missing_ok=True)
+
+
+def _permissions(entry: Entry) -> int:
+    return 0o755 if entry.mode == "100755" else 0o644
 
 
 def listed(names: list[str]) -> str:
