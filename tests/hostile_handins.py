@@ -173,6 +173,37 @@ def copied(notebook: Notebook) -> Notebook:
     return notebook
 
 
+def beneath(notebook: Notebook) -> Notebook:
+    """Keep an older answer at the end, as copy and paste do."""
+    old = copy.deepcopy(by_id(notebook, "square"))
+    old["source"] = "def square(x):\n    return None"
+    notebook["cells"].append(old)
+    return notebook
+
+
+def split(notebook: Notebook) -> Notebook:
+    """Split an answer, as Lab does: both halves have its marks."""
+    answer = by_id(notebook, "square")
+    first = copy.deepcopy(answer)
+    first["source"] = "def product(a, b):\n    return a * b"
+    answer["source"] = "def square(x):\n    return product(x, x)"
+    notebook["cells"].insert(notebook["cells"].index(answer), first)
+    return notebook
+
+
+def merged(notebook: Notebook) -> Notebook:
+    """Merge both answers into the first cell."""
+    by_id(notebook, "square")["source"] += f"\n\n{READ}"
+    return without("read")(notebook)
+
+
+def own_cell(notebook: Notebook) -> Notebook:
+    """Delete the cell for an answer, and write it into a new one."""
+    index = notebook["cells"].index(by_id(notebook, "square"))
+    notebook["cells"][index] = {"cell_type": "code", "metadata": {}, "source": SQUARE, "outputs": [], "id": "new"}
+    return notebook
+
+
 def conflict(notebook: Notebook) -> dict[str, str]:
     """Leave both sides of a merge in the file, as git does."""
     text = json.dumps(notebook, indent=1)
@@ -237,6 +268,17 @@ widget = create_comm(target_name="jupyter.widget", data={"state": {}}, metadata=
 for number in range(2000):
     widget.send({"method": "update", "state": {"value": number}, "buffer_paths": []})
 """
+ODD = """
+def square(x):
+    display({"text/html": 5, "text/plain": ["a", 1], "image/png": None}, raw=True)
+    return x * x
+"""
+FORGED = """
+kernel = get_ipython().kernel
+for content in ({"traceback": 5, "ename": []}, {"data": 7}, {"name": "stdout", "text": None}):
+    for kind in ("error", "display_data", "stream", "update_display_data", "clear_output", "comm_msg"):
+        kernel.session.send(kernel.iopub_socket, kind, content, parent=kernel.get_parent())
+"""
 DEAD = {**NOTHING}
 SECOND_ONLY = {**FULL, "test_square": 0.0}
 
@@ -257,6 +299,9 @@ OUTPUTS = {
         solving(SQUARE, "from IPython.display import display\ndisplay({'image/png': 'A' * 30_000_000}, raw=True)")
     ),
     "a widget": HandIn(solving(SQUARE, WIDGET)),
+    "a display of odd values in a test": HandIn(solving(ODD)),
+    "messages of its own": HandIn(solving(SQUARE, FORGED)),
+    "half a character put out": HandIn(solving("def square(x):\n    print('\\ud800')\n    return x * x")),
     "output after the end": HandIn(solving(SQUARE, LATER)),
     "a question": HandIn(solving("def square(x):\n    return int(input('x * x = '))"), SECOND_ONLY),
     "a wrong solution that prints much": HandIn(
@@ -282,13 +327,18 @@ NOTEBOOKS = {
         without("test_square"), SECOND_ONLY, "Deleted from the notebook, put back, and scored 0: 'test_square'"
     ),
     "a deleted essay": HandIn(without("why"), FULL, "scored 0: 'why'"),
-    "a deleted solution": HandIn(without("square"), SECOND_ONLY, "put back as handed out: 'square'"),
+    "a deleted solution": HandIn(without("square"), SECOND_ONLY, "put back as handed out, answers without"),
     "all cells deleted": HandIn(whole(cells=[]), NOTHING, "scored 0: 'test_square', 'test_read', 'why'"),
     "a test that became text": HandIn(changed("test_square", cell_type="markdown"), FULL, "Changed in their type"),
     "a test that became raw": HandIn(changed("test_square", cell_type="raw"), FULL, "Changed in their type"),
     "an answer that became text": HandIn(changed("square", cell_type="markdown"), FULL, "Changed in their type"),
     "an essay that became code": HandIn(changed("why", cell_type="code", outputs=[]), FULL, "Changed in their type"),
     "copied cells": HandIn(copied, FULL, "Copied, so that there were several"),
+    "an old answer at the end": HandIn(beneath, FULL, "Copied, so that there were several"),
+    "a split answer": HandIn(split, FULL, "Copied, so that there were several"),
+    "merged answers": HandIn(merged, FULL, "answers without running them: 'read'"),
+    "an answer in a cell of its own": HandIn(own_cell, FULL, "answers without running them: 'square'"),
+    "100000 merge markers": HandIn(solving("<<<<<<<\n" * 100_000), SECOND_ONLY),
     "another order": HandIn(lambda n: {**n, "cells": n["cells"][::-1]}, FULL, "in another order"),
     "a merge conflict": HandIn(conflict, FULL, "the first of both versions was graded"),
     "a merge conflict in a cell": HandIn(
@@ -338,6 +388,10 @@ NOTEBOOKS = {
     "a picture in the essay": HandIn(changed("why", attachments={"p.png": {"image/png": "AAAA"}})),
     "renamed": HandIn(lambda n: {"sums (1).ipynb": n}, FULL, "'sums (1).ipynb' was graded"),
     "renamed in its letters": HandIn(lambda n: {"Sums.IPYNB": n}, FULL, "'Sums.IPYNB' was graded"),
+    "moved into a folder": HandIn(lambda n: {f"mine/{NOTEBOOK}": n}, FULL, f"is missing; 'mine/{NOTEBOOK}' was graded"),
+    "an empty file and a copy": HandIn(
+        lambda n: {NOTEBOOK: b"", "sums-Copy1.ipynb": n}, FULL, "is empty; 'sums-Copy1.ipynb' was graded"
+    ),
     "more notebooks": HandIn(lambda n: {NOTEBOOK: n, "Untitled.ipynb": b"x", "sums-Copy1.ipynb": whole(cells=[])(n)}),
     "another notebook": HandIn(lambda _: {"other.ipynb": {"cells": []}}, NOTHING, "it is missing", runs=False),
     "no notebook": HandIn(lambda _: {"answer.pdf": b"%PDF"}, NOTHING, "it is missing", runs=False),

@@ -150,6 +150,17 @@ def test_the_kernel_knows_no_tokens(released: Course) -> None:
     assert said.startswith("[]\n")
 
 
+def test_what_programs_print_stays_out_of_the_pod_s_log(released: Course) -> None:
+    """A busy node's log keeps nobody waiting."""
+    said = GOOD["square"] + "\nimport subprocess\nsubprocess.run(['echo', 'from a program'])"
+    scores, cells, _ = grade(released, said)
+    assert scores["test_square"] == 2
+    assert "from a program" in json.dumps(cells["square"]["outputs"])
+    logs = [path.read_text() for path in released.hub.folder.glob("*-said/*")]
+    assert logs
+    assert "from a program" not in "".join(logs)
+
+
 def test_without_a_sandbox_nothing_is_graded(released: Course) -> None:
     released.hand_in("u1", GOOD)
     released.hub.refusals = [(503, "The sandbox did not start. No room.")]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from campus_hubs_lab import files, gradebook
+from campus_hubs_lab import files, gradebook, plugins
 from campus_hubs_lab.autograde import cells_of, hand_in, read_notebook
+from campus_hubs_lab.cputime import WHOLE, cpu_limit
 from campus_hubs_lab.restore import Mark
 from nbgrader.api import Gradebook
 
@@ -74,6 +76,39 @@ def _read(folder: Path, notebook: dict[str, Any]) -> dict[str, Any]:
     path = folder / "released.ipynb"
     path.write_text(json.dumps(notebook))
     return read_notebook(path)
+
+
+def test_the_notebook_is_among_the_files_that_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MAX_FILES", 20)
+    many = [{"path": f"{number:03}", "content": ""} for number in range(50)]
+    left_out = files.write_files([*many, {"path": NOTEBOOK, "content": "e30="}], tmp_path / "hand-in")
+    assert (tmp_path / "hand-in" / NOTEBOOK).read_text() == "{}"
+    assert len(left_out) == 31
+
+
+def test_a_file_larger_than_memory_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(2**42)
+    (tmp_path / "small").write_text("x")
+    made, problems = files.encode_files(tmp_path, (), lambda _folder, _name, size: size > 1000)
+    assert [each["path"] for each in made] == ["small"]
+    assert problems == []
+
+
+@pytest.mark.parametrize("html", ["<div>" * 200_000, "<script>" * 100_000, f"<a {' '.join(map(str, range(10**5)))}>"])
+def test_what_takes_hours_to_clean_is_not_shown(monkeypatch: pytest.MonkeyPatch, html: str) -> None:
+    monkeypatch.setattr(plugins, "CLEANING", 1)
+    began = time.process_time()
+    assert "not shown: it takes more than 1 seconds" in plugins.safe_html(html)
+    assert time.process_time() - began < 10
+    assert plugins.safe_html("<b>bold</b><script>x</script>") == "<b>bold</b>"
+
+
+def test_a_notebook_has_an_end_and_the_next_its_turn() -> None:
+    with pytest.raises(TimeoutError, match=r"0.1 seconds"), cpu_limit(0.1, WHOLE), cpu_limit(5):
+        sum(itertools.count())
+    with cpu_limit(0.1, WHOLE):
+        time.sleep(0.5)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ import copy
 import fnmatch
 import glob
 import json
-import os
 import shutil
 import stat
 import subprocess
@@ -32,6 +31,7 @@ from nbgrader.preprocessors import SaveAutoGrades
 from nbgrader.utils import compute_checksum, determine_grade, is_task
 
 from . import gradebook, reader
+from .cputime import WHOLE, cpu_limit
 from .files import regular_files
 from .restore import Cell, Mark, Restored, names, restore
 
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 ABOUT: Final = "campus_hubs"
 # Other notebooks of a hand-in that are looked at for one that is missing.
 LOOKED_AT: Final = 5
+# Seconds of CPU for one notebook, without those of its sandbox.
+NOTEBOOK: Final = 300
 
 
 def read_notebook(path: Path) -> dict[str, Any]:
@@ -144,11 +146,13 @@ def hand_in(path: Path, released: list[Cell], marks: dict[str, Mark]) -> tuple[l
     answer = read_notebook(path)
     notes: list[str] = list(answer.get("notes") or [])
     if "problem" in answer:
-        notes = [f"{path.name} was scored 0: {answer['problem'][0].lower()}{answer['problem'][1:]}"]
-        other = _instead_of(path, marks) if not os.path.lexists(path) else None
+        problem = f"{answer['problem'][0].lower()}{answer['problem'][1:]}"
+        notes = [f"{path.name} was scored 0: {problem}"]
+        other = _instead_of(path, marks)
         if other is not None:
             name, answer = other
-            notes = [f"{path.name} is missing; {name!r} was graded, which has its cells.", *answer["notes"]]
+            why = problem.removeprefix("it ").rstrip(".")
+            notes = [f"{path.name} {why}; {name!r} was graded, which has its cells.", *answer["notes"]]
     restored = restore(cells_of(answer), released, marks)
     if "problem" in answer:
         # The one sentence says it.
@@ -157,19 +161,19 @@ def hand_in(path: Path, released: list[Cell], marks: dict[str, Mark]) -> tuple[l
 
 
 def _instead_of(path: Path, marks: dict[str, Mark]) -> tuple[str, dict[str, Any]] | None:
-    """Find the notebook that a missing one has become: under a name of a copy, in other letters or another encoding."""
+    """Find the notebook that one has become: a copy, in other letters or another encoding, or in another folder."""
     plain = unicodedata.normalize("NFC", path.name).casefold()
-    try:
-        others = [p for p in path.parent.iterdir() if p.suffix.casefold() == ".ipynb"]
-    except OSError:
-        return None
-    others.sort(key=lambda p: (unicodedata.normalize("NFC", p.name).casefold() != plain, p.name))
+    found = (p for p in regular_files(path.parent, links=False) if p.suffix.casefold() == ".ipynb" and p != path)
+    others = sorted(
+        found,
+        key=lambda p: (len(p.parts), unicodedata.normalize("NFC", p.name).casefold() != plain, p.name),
+    )
     best: tuple[int, str, dict[str, Any]] | None = None
     for other in others[:LOOKED_AT]:
         answer = read_notebook(other)
         known = len({c.grade_id for c in cells_of(answer)} & marks.keys())
         if known and (best is None or known > best[0]):
-            best = (known, other.name, answer)
+            best = (known, str(other.relative_to(path.parent)), answer)
     return best and (best[1], best[2])
 
 
@@ -260,6 +264,7 @@ def install() -> None:
     if Autograde.init_notebooks is _init_notebooks:
         return
     Autograde.init_notebooks = _init_notebooks
+    BaseConverter.convert_single_notebook = _limited(BaseConverter.convert_single_notebook)
     Autograde.convert_single_notebook = _noting(Autograde.convert_single_notebook)
     Autograde.init_assignment = _noting(Autograde.init_assignment)
     BaseConverter.init_assignment = _copy_files
@@ -283,6 +288,16 @@ def _init_notebooks(self: Any) -> None:  # noqa: ANN401 - an Autograde
         BaseConverter.init_notebooks(self)
         return
     self.assignments = {str(folder): [str(folder / f"{name}.ipynb") for name in known] for folder in folders}
+
+
+def _limited(plain: Any) -> Any:  # noqa: ANN401 - a method
+    """Wrap the work on a notebook: one that takes too long is an error, as any other, and the next has its turn."""
+
+    def method(self: Any, *arguments: str) -> None:  # noqa: ANN401 - a BaseConverter
+        with cpu_limit(NOTEBOOK, WHOLE):
+            plain(self, *arguments)
+
+    return method
 
 
 def _noting(plain: Any) -> Any:  # noqa: ANN401 - a method

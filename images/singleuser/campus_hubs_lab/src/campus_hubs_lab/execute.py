@@ -215,6 +215,9 @@ class SandboxExecute(Execute):  # type: ignore[misc] # nbgrader has no complete 
             cell.outputs, cell.execution_count = [], None
             if is_grade(cell) and not is_solution(cell) and cell.metadata.nbgrader.grade_id in returned:
                 _add_error(cell, problem or "This cell was deleted from the hand-in. It was put back, and scores 0.")
+            elif _was_deleted(cell, returned):
+                # The stub would undo an answer that was written into another cell.
+                continue
             elif cell.source.strip() and not problem:
                 cells[index] = cell
         if not cells:
@@ -325,6 +328,10 @@ def _message(answer: requests.Response) -> str:
         return str(answer.json()["message"])
     except (ValueError, KeyError, TypeError):
         return f"the hub answered {answer.status_code} {answer.reason}"
+
+
+def _was_deleted(cell: NotebookNode, returned: set[str]) -> bool:
+    return is_solution(cell) and cell.metadata.nbgrader.grade_id in returned
 
 
 def _add_error(cell: NotebookNode, sentence: str) -> None:

@@ -60,16 +60,16 @@ def write_files(
     folder.mkdir(parents=True, exist_ok=True)
     left_out: list[str] = []
     places: dict[PurePosixPath, Any] = {}
-    for number, file in enumerate(files):
+    for file in files:
         name = file.get("path") if isinstance(file, dict) else None
         try:
-            if number >= MAX_FILES:
-                raise ValueError(f"there are more than {MAX_FILES} files")
             places[place_of(name)] = file.get("content")
         except ValueError as error:
             left_out.append(f"{_short(name)} ({error})")
-    # Files before folders: a folder where a file is expected does not get in its way.
-    for path in sorted(places, key=lambda p: (len(p.parts), p)):
+    # Files before folders: a folder where a file is expected does not get in its way. Notebooks first, if not all fit.
+    order = sorted(places, key=lambda p: (len(p.parts), p.suffix.casefold() != ".ipynb", p))
+    left_out += [f"{_short(str(path))} (there are more than {MAX_FILES} files)" for path in order[MAX_FILES:]]
+    for path in order[:MAX_FILES]:
         try:
             content = base64.b64decode(places[path])
             if keep(path, len(content)):
@@ -150,12 +150,15 @@ def encode_files(
         name = path.relative_to(folder)
         try:
             place_of(str(name))
+            size = path.stat().st_size
+            # Asked before it is read: a file may be larger than memory.
+            if leave_out is not None and leave_out(str(path.parent), path.name, size):
+                continue
             content = path.read_bytes()
         except (OSError, ValueError) as error:
             problems.append(f"{_short(str(name))} ({getattr(error, 'strerror', None) or error})")
             continue
-        if leave_out is None or not leave_out(str(path.parent), path.name, len(content)):
-            files.append({"path": str(name), "content": base64.b64encode(content).decode("ascii")})
+        files.append({"path": str(name), "content": base64.b64encode(content).decode("ascii")})
     return files, problems + [f"{_short(str(name))} (it is no plain file)" for name in _others(folder, ignore)]
 
 

@@ -7,6 +7,7 @@ what is left a head is kept, with a sentence where it was cut. Errors, and the r
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Final
 
 # Bytes of one error, and of a result's text.
@@ -14,6 +15,8 @@ MAX_ERROR: Final = 64 * 1024
 MAX_TEXT: Final = 16 * 1024
 # Outputs of one cell: each costs something, also an empty one.
 MAX_OUTPUTS: Final = 5000
+# Types whose content is JSON; that of all others is text (nbformat's mimebundle).
+_JSON: Final = re.compile(r"application/(.*\+)?json")
 
 
 class Outputs:
@@ -148,14 +151,15 @@ class Outputs:
         kept: dict[str, Any] = {}
         room = self.limit - self._size
         size = whole = 0
+        data = {str(mime): value if _JSON.fullmatch(str(mime)) else _text(value) for mime, value in data.items()}
         for mime in sorted(data, key=lambda m: (m != "text/plain", _size(data[m]))):
             own = _size(data[mime])
             whole += own
             if size + own <= room:
-                kept[str(mime)] = data[mime]
+                kept[mime] = data[mime]
                 size += own
             elif mime == "text/plain" and kind == "execute_result":
-                kept["text/plain"] = str(data[mime])[:MAX_TEXT]
+                kept["text/plain"] = data[mime][:MAX_TEXT]
         left_out = whole - size
         if left_out > 0 and not (kind == "execute_result" and kept):
             kept["text/plain"] = (
@@ -174,6 +178,13 @@ class Outputs:
                 output["data"], output["_of"], whole = self._bundle(data, output["output_type"])
                 self._size += output["_of"]
                 self.shown += min(whole, output["_of"])
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 - JSON
+    """Return a representation as text; one's own classes may give anything."""
+    if isinstance(value, list) and all(isinstance(line, str) for line in value):
+        return "".join(value)
+    return value if isinstance(value, str) else str(value)
 
 
 def _said(text: str) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from traitlets.log import get_logger
 
 from . import assignments, autograde, duedates, gradebook, options
 from .client import Exchange, ExchangeApiError, direct_session
+from .cputime import cpu_limit
 from .files import encode_files, listed, place_of, regular_files, write_files
 from .isolation import isolate
 from .locks import AssignmentBusyError, assignment_lock
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 TEACHERS = {"instructor", "teaching_assistant"}
 # Seconds: to connect, and for an answer; a submission may be 100 MB.
 TIMEOUT = (5, 300)
+# Seconds of CPU to make one text fit to be shown: a table of 1 MiB takes 4.
+CLEANING = 20
 _TAGS = bleach.ALLOWED_TAGS | set(
     re.findall(
         r"\w+",
@@ -132,14 +135,23 @@ def configure(c: Any) -> None:  # noqa: ANN401 - traitlets' Config
 
 def safe_html(html: str) -> str:
     """Remove what could run from HTML; tables and the like stay, which nbconvert's own cleaning shows as source."""
-    without_blocks = re.sub(r"<(style|script)\b.*?</\1\s*>", "", html, flags=re.IGNORECASE | re.DOTALL)
-    cleaned: str = bleach.clean(without_blocks, tags=_TAGS, attributes=_ATTRIBUTES, strip=True)
-    return cleaned
+    try:
+        with cpu_limit(CLEANING):
+            without_blocks = re.sub(r"<(style|script)\b.*?</\1\s*>", "", html, flags=re.IGNORECASE | re.DOTALL)
+            cleaned: str = bleach.clean(without_blocks, tags=_TAGS, attributes=_ATTRIBUTES, strip=True)
+            return cleaned
+    except TimeoutError as error:
+        return f"<p>[HTML that is not shown: {error}]</p>"
 
 
 def safe_markdown(source: str) -> str:
     """Render Markdown without what could run: nbgrader's templates do not ask nbconvert to clean graded text."""
-    return safe_html(markdown2html(source))
+    try:
+        with cpu_limit(CLEANING):
+            made = markdown2html(source)
+    except TimeoutError as error:
+        made = f"<p>[Text that is not shown: {error}]</p>"
+    return safe_html(made)
 
 
 def _guard_converters() -> None:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 # How much of a text must be as it was for a cell without its marks to be taken for it.
 ALIKE: Final = 0.6
-_MARKERS: Final = re.compile(r"^<{7}.*^>{7}", re.M | re.S)
+# Characters of a text by which that is judged.
+JUDGED: Final = 20_000
+_OURS, _THEIRS = re.compile(r"^<{7}", re.M), re.compile(r"^>{7}", re.M)
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Cell:
     @cached_property
     def words(self) -> Counter[str]:
         """How often each word and sign is in the source."""
-        return Counter(re.findall(r"\w+|[^\w\s]", self.source))
+        return Counter(re.findall(r"\w+|[^\w\s]", self.source[:JUDGED]))
 
 
 @dataclass
@@ -134,7 +136,8 @@ def restore(handed_in: Sequence[Cell], released: Sequence[Cell], marks: Mapping[
             changed["edited"].append(grade_id)
         # An answer that is as it was handed out is none, whatever became of its blanks.
         answer = each.source if theirs.text == each.text else theirs.source
-        if not mark.locked and _MARKERS.search(answer):
+        # In two steps: text of many first markers would take hours otherwise.
+        if not mark.locked and (ours := _OURS.search(answer)) and _THEIRS.search(answer, ours.end()):
             notes.append(f"The answer {grade_id!r} holds merge conflict markers.")
         attachments = theirs.attachments if mark.cell_type == "markdown" and not mark.locked else {}
         cells.append(Cell(mark.cell_type, mark.source if mark.locked else answer, grade_id, theirs.id, attachments))
@@ -167,7 +170,7 @@ def _said(changed: Mapping[str, list[str]], marks: Mapping[str, Mark]) -> list[s
     others = [name for name in changed["returned"] if marks[name].points is None]
     sentences = {
         "Deleted from the notebook, put back, and scored 0": graded,
-        "Deleted from the notebook and put back as handed out": others,
+        "Deleted from the notebook and put back as handed out, answers without running them": others,
         "Changed in their type (code or text) and changed back": changed["retyped"],
         "Locked cells that were edited, graded as they were handed out": changed["edited"],
     }
@@ -177,7 +180,11 @@ def _said(changed: Mapping[str, list[str]], marks: Mapping[str, Mark]) -> list[s
 def _by_mark(
     handed_in: Sequence[Cell], released: Sequence[Cell], marks: Mapping[str, Mark], notes: list[str]
 ) -> dict[str, int]:
-    """Find cells by their grade_id: of copies the last that was changed, else the last."""
+    """Find cells by their grade_id: of copies the last that was changed, else the last.
+
+    One that stands between its neighbours comes before others: a copy elsewhere is somebody's note, and would be run
+    too late or too early in its place.
+    """
     texts = {str(cell.grade_id): cell.text for cell in released}
     copies: dict[str, list[int]] = {}
     for index, cell in enumerate(handed_in):
@@ -189,8 +196,20 @@ def _by_mark(
             copies[grade_id] = [i for i in right if handed_in[i].text != texts[grade_id]] or right
     several = [g for g, count in _counts(handed_in).items() if count > 1 and g in texts]
     if several:
-        notes.append(f"Copied, so that there were several; the last that was changed is graded: {names(several)}.")
-    return {grade_id: indices[-1] for grade_id, indices in copies.items()}
+        notes.append(
+            "Copied, so that there were several; the one in its place is graded, of several there the last that was "
+            f"changed: {names(several)}."
+        )
+    order = [str(cell.grade_id) for cell in released]
+    single = {g: indices[0] for g, indices in copies.items() if len(indices) == 1}
+    found = {}
+    for position, grade_id in enumerate(order):
+        indices = copies.get(grade_id)
+        if indices:
+            before = max((found[g] for g in order[:position] if g in found), default=-1)
+            after = min((single[g] for g in order[position + 1 :] if g in single), default=len(handed_in))
+            found[grade_id] = ([i for i in indices if before < i < after] or indices)[-1]
+    return found
 
 
 def _counts(cells: Iterable[Cell]) -> dict[str, int]:

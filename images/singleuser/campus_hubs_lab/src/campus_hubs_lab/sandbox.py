@@ -29,6 +29,7 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import tarfile
 import tempfile
@@ -148,7 +149,9 @@ class Runner(NotebookClient):
         if command[1:2] == ["-m"]:
             # A module of the hand-in is not what the kernel imports when it starts.
             command.insert(1, "-P")
-        await self.async_start_new_kernel(env=environment)
+        # What its programs print comes as messages; a second time, it would wait for the pod's log.
+        nowhere = subprocess.DEVNULL
+        await self.async_start_new_kernel(env=environment, stdout=nowhere, stderr=nowhere)
         pid = int(manager.provisioner.pid)
         _tame(pid)
         await self.async_start_new_kernel_client()
@@ -250,7 +253,9 @@ class CellRun:
             elif kind == "execute_input":
                 self.count = content.get("execution_count")
             elif kind == "execute_result" or not self._runner.output_hook_stack[self._message]:
-                self._outputs.add(kind, content)
+                # Whatever a notebook has sent by itself; that it failed says the kernel's answer.
+                with contextlib.suppress(Exception):
+                    self._outputs.add(kind, content)
 
     def _judge(self, content: dict[str, Any], *, too_long: bool, flood: bool) -> None:
         """Put a failure among the outputs if the kernel has not shown it: nbgrader looks at outputs only."""
