@@ -494,6 +494,21 @@ def test_thousands_of_files_take_seconds(repository: Path, tmp_path: Path) -> No
     assert spent.children_user + spent.children_system - began.children_user - began.children_system < 4
 
 
+def test_a_home_without_any_room_leaves_an_empty_note(repository: Path, tmp_path: Path) -> None:
+    home, cache = tmp_path / "home", tmp_path / "cache"
+    for folder in (home, cache):
+        folder.mkdir()
+    where = {"MATERIAL_GIT": f"file://{repository}", "MATERIAL_CACHE": str(cache)}
+    step("fetch", HOME="/tmp", **where)  # noqa: S108
+    # Files can be made, and nothing written into them.
+    command = ["prlimit", "--fsize=0", sys.executable, "-P", "-m", "campus_hubs_lab.material", "merge"]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE), "HOME": str(home), **where}
+    subprocess.run(command, env=environment, check=True, cwd=home, capture_output=True)  # noqa: S603
+    assert (home / PROBLEM).read_text() == ""
+    assert fetch(home, where["MATERIAL_GIT"]) == ""
+    assert not (home / PROBLEM).exists()
+
+
 def test_only_into_the_home(repository: Path, tmp_path: Path) -> None:
     assert "would not lie in your home" in fetch(tmp_path / "home", f"file://{repository}", MATERIAL_DIR="../out")
     assert not (tmp_path / "out").exists()

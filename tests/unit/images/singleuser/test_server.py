@@ -294,6 +294,8 @@ def test_the_notice_about_old_material(start: Callable[[str], Lab], course: Cour
     (course.home / ".campus-hubs").mkdir()
     (course.home / ".campus-hubs" / "material-problem").write_text("It is gone.\n")
     assert lab.get("campus-hubs/material").json() == {"problem": "It is gone."}
+    (course.home / ".campus-hubs" / "material-problem").write_text("")
+    assert "your home is full" in lab.get("campus-hubs/material").json()["problem"]
 
 
 def test_hostile_outputs_do_not_run_in_the_grader_s_browser(start: Callable[[str], Lab], released: Course) -> None:

@@ -14,7 +14,7 @@ from tornado import web
 from tornado.httpclient import AsyncHTTPClient
 
 from . import gradebook, plugins
-from .material import PROBLEM
+from .material import PROBLEM, UNWRITTEN
 from .material_git import LONGEST
 from .places import course_root
 from .server import CourseNbconvertHandler
@@ -27,7 +27,7 @@ class MaterialProblem(APIHandler):
     def get(self) -> None:
         """Answer `{"problem": sentence or ""}`."""
         try:
-            text = (Path.home() / PROBLEM).read_text(encoding="utf-8", errors="replace")
+            text = (Path.home() / PROBLEM).read_text(encoding="utf-8", errors="replace") or UNWRITTEN
         except OSError:
             text = ""
         self.finish(json.dumps({"problem": text.strip()[: 2 * LONGEST]}))

@@ -29,6 +29,7 @@ import shlex
 import shutil
 import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit, urlunsplit
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 PROBLEM: Final = Path(".campus-hubs/material-problem")
+# What an empty file there says: there was no room for the sentence.
+UNWRITTEN: Final = "The course's material could not be updated: your home is full."
 SECONDS: Final = 30.0
 # The course's folder among a lecturer's files (formgrader.LINK).
 TAKEN: Final = "course"
@@ -177,8 +180,9 @@ def main(step: str, environment: Mapping[str, str]) -> None:
         environment: see the module.
 
     """
-    with tempfile.TemporaryDirectory() as own:
-        cache = Path(environment.get("MATERIAL_CACHE") or own)
+    shared = environment.get("MATERIAL_CACHE")
+    with nullcontext(shared) if shared else tempfile.TemporaryDirectory() as place:
+        cache = Path(place)
         if step in {"", "fetch"}:
             _fetch_step(environment, cache)
         if step in {"", "merge"}:
