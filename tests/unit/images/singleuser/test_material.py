@@ -18,7 +18,7 @@ from campus_hubs_lab import material, material_git
 from tests.unit.images.singleuser.grading_lab import NOBODY, SOURCE, without_rights
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 PROBLEM = ".campus-hubs/material-problem"
 
@@ -387,9 +387,17 @@ def snapshot(folder: Path) -> dict[str, object]:
     }
 
 
-def test_what_its_owner_has_closed(tmp_path: Path) -> None:
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """Give a folder to which also others than root get."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def test_what_its_owner_has_closed(public: Path) -> None:
     """Folders that may not be read or changed, also the repository's own."""
-    home, repository = tmp_path / "home", tmp_path / "material.git"
+    home, repository = public / "home", public / "material.git"
     for folder in (repository, home):
         folder.mkdir()
     git(repository, "init", "-q", "-b", "main")

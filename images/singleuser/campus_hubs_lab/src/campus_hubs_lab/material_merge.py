@@ -80,7 +80,8 @@ class Merge:
             stdout=subprocess.PIPE,
         ) as reader:
             self._objects = cast("IO[bytes]", reader.stdin), cast("IO[bytes]", reader.stdout)
-            nameless, failed = [], []
+            nameless: list[str] = []
+            failed: list[str] = []
             try:
                 for path, entry in new.items():
                     self._git.remaining()
