@@ -202,13 +202,12 @@ def _by_mark(
         )
     order = [str(cell.grade_id) for cell in released]
     single = {g: indices[0] for g, indices in copies.items() if len(indices) == 1}
-    found = {}
+    found: dict[str, int] = {}
     for position, grade_id in enumerate(order):
-        indices = copies.get(grade_id)
-        if indices:
+        if grade_id in copies:
             before = max((found[g] for g in order[:position] if g in found), default=-1)
             after = min((single[g] for g in order[position + 1 :] if g in single), default=len(handed_in))
-            found[grade_id] = ([i for i in indices if before < i < after] or indices)[-1]
+            found[grade_id] = ([i for i in copies[grade_id] if before < i < after] or copies[grade_id])[-1]
     return found
 
 
