@@ -477,28 +477,28 @@ def test_a_column_that_cannot_be_anywhere_is_refused_and_gets_no_token(
         assert seen(exposed)["scores"][0]["state"] == "refused"
     # A default port and capitals of a host are no other place.
     host = scripted.url.removeprefix("http://127.0.0.1")
-    scripted.answers |= {
-        "/items": column_of({"id": f"HTTP://127.0.0.1{host}/items/1"}),
-        "/items/1/scores": lambda *_: (200, {}, "[]"),
-    }
+    scripted.answers["/items"] = column_of({"id": f"HTTP://127.0.0.1{host}/items/1"})
+    scripted.answers["/items/1/scores"] = lambda *_: (200, {}, "[]")
     assert press(exposed, 10, 5)["state"] == "sent"
 
 
 def test_odd_answers_hold_up_nothing(exposed: Exchange, scripted: ScriptedLms) -> None:
     """Whatever stands beside a column's address, the score arrives, and with a time that a later one can beat."""
-    headers, maximum = {}, "10"
+    headers: dict[str, str] = {}
+    maximum = "10"
 
     def item(*_: object) -> tuple[int, dict[str, str], str]:
         return 200, headers, f'{{"id": "{scripted.url}/items/1", "label": "W", "scoreMaximum": {maximum}}}'
 
-    scripted.answers |= {
-        "/items": lambda method, *_: (200, headers, "[]") if method == "GET" else item(),
-        "/items/1": item,
-        "/items/1/scores": lambda *_: (200, headers, "[]"),
-    }
+    scripted.answers["/items"] = lambda method, *_: (200, headers, "[]") if method == "GET" else item()
+    scripted.answers["/items/1"] = item
+    scripted.answers["/items/1/scores"] = lambda *_: (200, headers, "[]")
     dates = ("Fri, 31 Dec 9999 23:59:59 -2300", "Mon, 01 Jan 0001 00:00:00 +2300", "Thu, 01 Jan 2500 00:00:00 GMT", "x")
     maxima = ("0", "-1", "NaN", "Infinity", f"1{'0' * 400}", '"10"', "null", "[10]")
-    cases = [*(({"Date": date}, "10") for date in dates), *(({}, maximum) for maximum in maxima)]
+    cases: list[tuple[dict[str, str], str]] = [
+        *(({"Date": date}, "10") for date in dates),
+        *(({}, maximum) for maximum in maxima),
+    ]
     for number, (headers, maximum) in enumerate(cases, 1):
         assert press(exposed, 10, number)["state"] == "sent", (headers, maximum)
     times = [json.loads(body)["timestamp"] for _, path, _, body in scripted.seen if path == "/items/1/scores"]
@@ -510,10 +510,8 @@ def test_an_answer_that_nobody_has_thought_of_stops_no_other_assignment(
     exposed: Exchange, scripted: ScriptedLms
 ) -> None:
     """The first column's address in the database is broken: the second one's score arrives all the same."""
-    scripted.answers |= {
-        "/items": column_of({"id": f"{scripted.url}/items/1"}),
-        "/items/1/scores": lambda *_: (200, {}, "[]"),
-    }
+    scripted.answers["/items"] = column_of({"id": f"{scripted.url}/items/1"})
+    scripted.answers["/items/1/scores"] = lambda *_: (200, {}, "[]")
     assert press(exposed, 10, 5)["state"] == "sent"
     exposed.change("UPDATE columns SET lineitem = 'http://[x'")
     exposed.change("UPDATE scores SET state = 'waiting', next_attempt = datetime('now')")
