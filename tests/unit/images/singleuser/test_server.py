@@ -43,6 +43,8 @@ class Lab:
             f"--IdentityProvider.token={SECRET}",
             f"--ServerApp.root_dir={course.home}",
             "--ServerApp.open_browser=False",
+            # By any name, as in a pod.
+            "--ServerApp.allow_remote_access=True",
             "--allow-root",
             f"--LabServerApp.app_settings_dir={ETC / 'lab-student'}"
             if role == "student"
