@@ -36,6 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "launch",
         "browser",
         "refusals",
+        "handlers",
         "isolation",
         "attacks",
         "hub_attacks",

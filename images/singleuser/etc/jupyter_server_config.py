@@ -30,6 +30,9 @@ else:
     # The page_config.json in it takes the matching entries out of Lab's menu.
     c.LabServerApp.app_settings_dir = "/etc/jupyter/lab-student"
 
+# All HTTP handlers that a server offers.
+c.ServerApp.tornado_settings = {"campus_hubs_handlers": str(Path(__file__).with_name("handlers.json"))}
+
 # A hand-in is data: its kernel starts elsewhere, its files run nothing. Python takes no modules from where it stands.
 c.ServerApp.kernel_manager_class = "campus_hubs_lab.server.CourseKernelManager"
 c.ContentsManager.files_handler_class = "campus_hubs_lab.server.CourseFileHandler"

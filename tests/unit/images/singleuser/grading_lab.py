@@ -284,7 +284,8 @@ class Hub(Server):
         """Make or remove a sandbox."""
         self.asked.append(f"{method} {path}")
         if headers.get("Authorization") != f"token {TOKEN}":
-            return 403, {"status": 403, "message": "no"}
+            # The hub's version is no secret.
+            return 200 if path == "/hub/api/" else 403, {"message": "no"}
         if path.endswith("/lease"):
             return (200, self.lease) if self.lease else (404, {"status": 404, "message": "no"})
         if method == "POST":

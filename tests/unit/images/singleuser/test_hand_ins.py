@@ -146,7 +146,8 @@ def test_names_and_ids_are_text_on_every_page(released: Course, lecturer: Lab) -
 def test_what_a_student_has_made_is_served_in_a_sandbox(released: Course, lecturer: Lab) -> None:
     released.hand_in("u1", GOOD)
     assert released.action("autograde", "ps1", "u1")["success"]
-    for folder in ("submitted", "autograded"):
+    for folder in ("submitted", "autograded", "feedback"):
+        (released.root / folder / "u1/ps1").mkdir(parents=True, exist_ok=True)
         (released.root / folder / "u1/ps1/page.html").write_text("<script>evil()</script>")
         (released.root / folder / "u1/ps1/page.svg").write_text("<svg onload='evil()'/>")
     (released.home / "mine.html").write_text("<p>mine</p>")
@@ -154,7 +155,7 @@ def test_what_a_student_has_made_is_served_in_a_sandbox(released: Course, lectur
     paths = [
         *(
             f"files/course/{folder}/u1/ps1/page.{kind}"
-            for folder in ("submitted", "autograded")
+            for folder in ("submitted", "autograded", "feedback")
             for kind in ("html", "svg")
         ),
         "nbconvert/html/course/submitted/u1/ps1/sums.ipynb",
@@ -162,14 +163,18 @@ def test_what_a_student_has_made_is_served_in_a_sandbox(released: Course, lectur
     ]
     for path in paths:
         answer = lecturer.browser.get(lecturer.url + path, headers={"Referer": lecturer.url}, timeout=60)
-        # The file server follows no link out of the home.
-        if path.startswith("files/") and answer.status_code == 403:
-            continue
         assert answer.status_code == 200, path
-        assert re.search(r"; sandbox(;|$)", answer.headers["Content-Security-Policy"]), path
+        policy = answer.headers["Content-Security-Policy"]
+        assert re.search(r"; sandbox(;|$)", policy), path
+        assert "default-src 'none'" in policy or "'strict-dynamic'" in policy, path
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
     answer = lecturer.browser.get(f"{lecturer.url}files/mine.html", headers={"Referer": lecturer.url}, timeout=60)
     assert "sandbox allow-scripts" in answer.headers["Content-Security-Policy"]
+    # The link to the course's folder leads there and nowhere else, and shows nothing that is hidden.
+    (released.root / "submitted/u1/ps1/.hidden").write_text("x")
+    (released.root / "submitted/u1/ps1/out").symlink_to("/etc/hostname")
+    hidden, out = ("files/course/submitted/u1/ps1/" + name for name in (".hidden", "out"))
+    assert [lecturer.get(path).status_code for path in (hidden, out)] == [404, 403]
 
 
 def test_options_are_a_closed_list_of_data(course: Course) -> None:

@@ -16,3 +16,10 @@ def _load_jupyter_server_extension(server: Any) -> None:  # noqa: ANN401 - a Ser
     from .extension import load  # noqa: PLC0415
 
     load(server)
+
+
+async def _start_jupyter_server_extension(server: Any) -> None:  # noqa: ANN401 - a ServerApp
+    """Take away what is not listed, now that all extensions have loaded, and before the first request."""
+    from .extension import restrict  # noqa: PLC0415
+
+    restrict(server)

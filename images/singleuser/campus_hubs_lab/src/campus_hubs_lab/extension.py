@@ -13,7 +13,7 @@ from jupyter_server.utils import url_path_join
 from tornado import web
 from tornado.httpclient import AsyncHTTPClient
 
-from . import gradebook, plugins
+from . import gradebook, handlers, plugins
 from .material import PROBLEM, UNWRITTEN
 from .material_git import LONGEST
 from .places import course_root
@@ -79,6 +79,17 @@ def load(server: Any) -> None:  # noqa: ANN401 - a ServerApp
         server.log.error("The course's folder %s can not be used: %s", root, error)
     formgrader.load(server, root, course)
     course_page.load(server, root, course)
+
+
+def restrict(server: Any) -> None:  # noqa: ANN401 - a ServerApp
+    """Offer the handlers that are listed, or nothing at all."""
+    try:
+        listed = handlers.read(Path(server.web_app.settings["campus_hubs_handlers"]))
+        for pattern in handlers.restrict(server.web_app, listed, grades=plugins.teaches()):
+            server.log.warning("%s is not in %s, so it is not offered.", pattern, handlers.FILE)
+    except Exception:
+        server.log.exception("The list of handlers cannot be used")
+        server.stop(from_signal=True)
 
 
 def link_course(link: Path, root: Path) -> None:

@@ -223,7 +223,6 @@ class CourseFormgrader(FormgradeExtension):  # type: ignore[misc] # nbgrader has
         routes += [
             (r"/formgrader/static/(.*)", web.StaticFileHandler, {"path": handlers.static_path}),
             (r"/formgrader/mathjax/(.*)", web.StaticFileHandler, {"path": str(pages.mathjax_folder() or "/nowhere")}),
-            (r"/formgrader/.*", _own(handlers.Template404)),
         ]
         base = webapp.settings["base_url"]
         webapp.add_handlers(".*$", [(url_path_join(base, pattern), *rest) for pattern, *rest in routes])

@@ -11,7 +11,7 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from jinja2 import BaseLoader, Environment, FileSystemLoader
+from jinja2 import BaseLoader, ChoiceLoader, DictLoader, Environment, FileSystemLoader
 from markupsafe import Markup
 from nbconvert.exporters import HTMLExporter
 from nbgrader.server_extensions.formgrader import handlers
@@ -188,6 +188,16 @@ class EscapingExporter(HTMLExporter):
         inlining = resources.get("inlining", {})
         inlining["css"] = [Markup(sheet) for sheet in inlining.get("css", [])]  # noqa: S704 - nbconvert's own
         return nb, resources
+
+
+class FeedbackExporter(EscapingExporter):
+    """Feedback, which a student opens as a file: it asks nobody for scripts, and shows formulas as they were typed."""
+
+    def _create_environment(self) -> Environment:
+        made = super()._create_environment()
+        without = DictLoader({"mathjax.html.j2": "{%- macro mathjax(url='') -%}{%- endmacro -%}"})
+        made.loader = ChoiceLoader([without, *([made.loader] if made.loader else [])])
+        return made
 
 
 class FormgradeExporter(EscapingExporter):

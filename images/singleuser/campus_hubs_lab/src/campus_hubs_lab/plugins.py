@@ -116,7 +116,7 @@ def configure(c: Any) -> None:  # noqa: ANN401 - traitlets' Config
         "nbgrader.preprocessors.CheckCellMetadata",
     ]
     # What a submission shows must not run in the browser of who grades it.
-    c.GenerateFeedback.exporter_class = "campus_hubs_lab.pages.EscapingExporter"
+    c.GenerateFeedback.exporter_class = "campus_hubs_lab.pages.FeedbackExporter"
     c.HTMLExporter.sanitize_html = True
     c.HTMLExporter.filters = {
         "clean_html": "campus_hubs_lab.plugins.safe_html",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
+from jupyter_client.kernelspec import NATIVE_KERNEL_NAME
+from jupyter_core.paths import is_hidden
 from jupyter_server.base.handlers import AuthenticatedFileHandler
 from jupyter_server.nbconvert.handlers import NbconvertFileHandler
 from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
@@ -14,11 +17,26 @@ from tornado import web
 
 from . import names
 from .kernel import FOLDER
-from .places import is_hand_in
+from .places import course_root, is_hand_in
 
 
 class CourseKernelManager(AsyncMappingKernelManager):
-    """Starts a hand-in's kernel in the home: programs read settings and modules where they start."""
+    """Starts a hand-in's kernel in the home: programs read settings and modules where they start.
+
+    It is one of the image's, whatever the hand-in's metadata name: those of a home do what its owner wrote.
+    """
+
+    async def start_kernel(self, *, path: Any = None, **kwargs: Any) -> str:  # type: ignore[override] # noqa: ANN401
+        """Start a kernel; return its id."""
+        name = kwargs.get("kernel_name")
+        if path is not None and name and is_hand_in(to_os_path(path, self.root_dir)):
+            specs: Any = self.kernel_spec_manager
+            folder = specs.find_kernel_specs().get(name)
+            if folder and Path(folder).resolve().is_relative_to(Path.home().resolve()):
+                self.log.warning("The kernel %s is of the home: a hand-in gets the image's.", name)
+                kwargs["kernel_name"] = NATIVE_KERNEL_NAME
+        started: str = await super().start_kernel(path=path, **kwargs)
+        return started
 
     def cwd_for_path(self, path: str, **kwargs: Any) -> str:  # noqa: ANN401 - as the base's
         """Return the folder in which a notebook's kernel starts."""
@@ -67,20 +85,39 @@ class CourseContentsManager(AsyncLargeFileManager):
             raise web.HTTPError(400, sentence)
 
 
+# A page of a hand-in: it runs nothing, not even in an origin of its own, and asks nobody for anything.
+HAND_IN_POLICY = (
+    "sandbox; default-src 'none'; img-src 'self' data:; media-src 'self' data:; font-src data:; "
+    "style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'"
+)
+
+
 class _Confined:
-    """A file of a hand-in runs nothing, not even in an origin of its own."""
+    """A file, which is data if it is of a hand-in."""
 
     async def prepare(self) -> None:
         """Set the header, now that the path is known."""
         await super().prepare()  # type: ignore[misc]
         path = [*self.path_args, *self.path_kwargs.values()][-1]  # type: ignore[attr-defined]
         if is_hand_in(to_os_path(path, self.settings["serverapp"].root_dir)):  # type: ignore[attr-defined]
-            csp = self.content_security_policy.replace("sandbox allow-scripts", "sandbox")  # type: ignore[attr-defined]
+            csp = self.content_security_policy.replace("sandbox allow-scripts", HAND_IN_POLICY)  # type: ignore[attr-defined]
             self.set_header("Content-Security-Policy", csp)  # type: ignore[attr-defined]
 
 
 class CourseFileHandler(_Confined, AuthenticatedFileHandler):  # type: ignore[misc] # tornado's may be async
-    """`<base>files/...`."""
+    """`<base>files/...`, with the course's folder: it is a link in the home, and tornado follows none out of there."""
+
+    def initialize(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - as the base's
+        """Remember the folders that links may lead to."""
+        super().initialize(*arguments, **options)
+        self.allowed_symlink_directory = [self.root, str(course_root())]
+
+    def validate_absolute_path(self, root: str, absolute_path: str) -> str | None:  # type: ignore[override]
+        """Return the file of a path, as the base does, which calls none hidden that a link leads to."""
+        found = web.StaticFileHandler.validate_absolute_path(self, root, absolute_path)
+        if not self.contents_manager.allow_hidden and is_hidden(absolute_path, os.path.abspath(root)):  # noqa: PTH100
+            raise web.HTTPError(404)
+        return found
 
 
 class CourseNbconvertHandler(_Confined, NbconvertFileHandler):  # type: ignore[misc]

@@ -1,0 +1,149 @@
+"""All HTTP handlers that a person's server offers stand in one list, which is compared with the server itself."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from campus_hubs_lab import handlers
+
+from tests.unit.images.singleuser.grading_lab import ETC, free_port
+from tests.unit.images.singleuser.test_server import BASE, SECRET, Lab
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.unit.images.singleuser.grading_lab import Course, Hub
+
+LIST = ETC / handlers.FILE
+# The program of a person's pod, up to the moment in which it serves.
+PROBE = """
+import json, sys
+from campus_hubs_lab import handlers
+from jupyterhub.singleuser.extension import JupyterHubSingleUser
+
+def offered():
+    found = {}
+    for _, rule in handlers.routes(server.web_app.default_router):
+        methods = found.setdefault(handlers.pattern_of(rule, server.base_url), set())
+        methods.update(handlers.methods_of(rule.target))
+    return {pattern: sorted(methods) for pattern, methods in found.items()}
+
+server = JupyterHubSingleUser.initialize_server(["--allow-root"])
+before = offered()
+server.io_loop.run_sync(server.extension_manager.start_all_extensions)
+sys.stdout.write(json.dumps([before, offered()]))
+"""
+
+
+def routers(course: Course, role: str) -> list[dict[str, list[str]]]:
+    """Return what a person's server would offer, and what it does offer."""
+    environment = {
+        **course.environment(role, "u1"),
+        "JUPYTERHUB_SERVICE_PREFIX": BASE,
+        "JUPYTERHUB_BASE_URL": "/",
+        "JUPYTERHUB_CLIENT_ID": "jupyterhub-user-u1",
+        "JUPYTERHUB_DISABLE_USER_CONFIG": "1",
+        "JUPYTERHUB_HOST": "",
+        "JUPYTERHUB_OAUTH_CALLBACK_URL": f"{BASE}oauth_callback",
+        "JUPYTERHUB_SERVICE_URL": f"http://127.0.0.1:{free_port()}{BASE}",
+    }
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", PROBE],
+        env=environment,
+        cwd=course.home,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: list[dict[str, list[str]]] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("role", ["instructor", "teaching_assistant", "student"])
+def test_the_list_is_what_a_server_offers(course: Course, role: str) -> None:
+    listed = handlers.read(LIST)
+    before, after = routers(course, role)
+    mine = {"everybody", "graders"} if role != "student" else {"everybody"}
+    # A new release of Jupyter or nbgrader that adds or drops a handler stops here.
+    assert set(before) == {pattern for pattern, (who, _) in listed.items() if who in mine | {"nobody"}}
+    assert after == {pattern: sorted(methods) for pattern, (who, methods) in listed.items() if who in mine}
+    # Everything that a handler could do is listed or known to be off.
+    off = {pattern: set(before[pattern]) - listed[pattern][1] for pattern in after}
+    assert {pattern: methods for pattern, methods in off.items() if methods} == {"api/me": {"PATCH"}}
+
+
+def test_each_line_says_who_what_and_why(tmp_path: Path) -> None:
+    document: dict[str, list[str]] = json.loads(LIST.read_text())
+    assert {line[0] for line in document.values()} == handlers.ROLES
+    # Listing one twice would hide one of them.
+    assert len(re.findall(r"^  \"", LIST.read_text(), re.MULTILINE)) == len(document)
+    for wrong in (["everybody", "GET"], ["all", "GET", "x"], ["nobody", "GET", ""], "everybody"):
+        (tmp_path / "x.json").write_text(json.dumps({"api/x": wrong}))
+        with pytest.raises(ValueError, match="api/x: found"):
+            handlers.read(tmp_path / "x.json")
+
+
+ADDED = """
+from jupyter_server.base.handlers import JupyterHandler
+
+class Shell(JupyterHandler):
+    def get(self):
+        self.finish("done")
+
+def _jupyter_server_extension_points():
+    return [{"module": "shell_for_all"}]
+
+def _load_jupyter_server_extension(server):
+    server.web_app.add_handlers(".*$", [(server.base_url + "shell", Shell)])
+"""
+
+
+@pytest.mark.parametrize("name", ["handlers.json", "broken"])
+def test_what_is_not_listed_is_not_offered(course: Course, name: str, tmp_path: Path) -> None:
+    (tmp_path / "shell_for_all.py").write_text(ADDED)
+    etc = tmp_path / "etc"
+    etc.mkdir()
+    for file in ETC.iterdir():
+        (etc / file.name).symlink_to(file)
+    if name == "broken":
+        (etc / "handlers.json").unlink()
+        (etc / "handlers.json").write_text("{")
+    config: dict[str, Any] = {"ServerApp": {"jpserver_extensions": {"shell_for_all": True}}}
+    (etc / "jupyter_server_config.json").write_text(json.dumps(config))
+    extra = {"JUPYTER_CONFIG_PATH": str(etc), "PYTHONPATH": f"{course.environment()['PYTHONPATH']}:{tmp_path}"}
+    if name == "broken":
+        # No list, no server.
+        with pytest.raises(AssertionError, match="The list of handlers cannot be used"):
+            Lab(course, "student", **extra)
+        return
+    lab = Lab(course, "student", **extra)
+    try:
+        assert lab.get("shell").status_code == 404
+        assert lab.get("metrics").status_code == 404
+        assert lab.get(f"lab?token={SECRET}").status_code == 200
+        assert "shell is not in handlers.json" in (course.place / "server.log").read_text()
+        answer = lab.browser.patch(f"{lab.url}api/me", json={}, timeout=60)
+        assert answer.status_code == 405
+    finally:
+        lab.close()
+
+
+def test_lab_asks_for_nothing_that_is_off(course: Course, hub: Hub) -> None:
+    lab = Lab(course, "student")
+    try:
+        page = lab.get("lab").text
+        found = re.search(r'<script id="jupyter-config-data" type="application/json">(.*?)</script>', page, re.DOTALL)
+        assert found
+        config = json.loads(found[1])
+    finally:
+        lab.close()
+    assert (config["buildAvailable"], config["buildCheck"]) == (False, False)
+    off = {"@jupyterlab/extensionmanager-extension", "@jupyterlab/pluginmanager-extension"}
+    assert off <= set(config["disabledExtensions"])
