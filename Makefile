@@ -34,7 +34,7 @@ lab-down: ## Remove the lab and put the machine's settings back
 
 # ---- tests ----
 # What the lab needs is built meanwhile, with the time that the other tests leave.
-test: $(VENV)/.ready browser ## Everything, as CI runs it (the lab's nodes are made anew)
+test: $(VENV)/.ready test-tools ## Everything, as CI runs it (the lab's nodes are made anew)
 	@mkdir -p build; nice -n 19 lab/lab build >build/lab.log 2>&1 & build=$$!; trap 'kill $$build 2>/dev/null || :' EXIT; \
 	$(MAKE) --no-print-directory lint unit sanity e2e
 
@@ -51,7 +51,7 @@ lint: $(VENV)/.ready ## ansible-lint, yamllint, ruff, mypy, shellcheck, changelo
 	$(call step,ansible-lint,ansible-lint)
 	$(call step,changelog fragments,antsibull-changelog lint)
 
-unit: $(VENV)/.ready browser test-tools ## Unit and chart tests
+unit: $(VENV)/.ready test-tools ## Unit and chart tests
 	$(call step,unit tests,pytest -q tests/unit -m "$(UNIT_MARKERS)")
 
 sanity: $(VENV)/.ready ## ansible-test sanity and the docs build, on a copy of what git tracks
@@ -60,13 +60,11 @@ sanity: $(VENV)/.ready ## ansible-test sanity and the docs build, on a copy of w
 e2e: bare-lab ## The lab end to end: check, kill, apply, apply, check, then launches and the rest
 	$(call step,molecule,molecule test --destroy never)
 
-browser:
-	@{ command -v chromium && command -v chromedriver; } >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver >/dev/null; }
-
 test-tools:
-	@{ command -v buildah && command -v skopeo && command -v nft && command -v iptables; } >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends buildah skopeo nftables iptables >/dev/null; }
+	@{ command -v chromium && command -v chromedriver && command -v buildah && command -v skopeo && command -v nft && command -v iptables; } >/dev/null || \
+	  { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver buildah skopeo nftables iptables >/dev/null; }
 
-bare-lab: $(VENV)/.ready browser
+bare-lab: $(VENV)/.ready test-tools
 	@lab/lab mirror
 	@lab/lab destroy-nodes
 	@lab/lab nodes
@@ -86,4 +84,4 @@ requirements: $(VENV)/.ready ## Lock requirements-dev.in anew (run it with Pytho
 clean: ## Remove what was built in the checkout (the lab stays)
 	@rm -rf build $(VENV) .ansible .mypy_cache .ruff_cache .pytest_cache tests/output
 
-.PHONY: help lab lab-status lab-down test test-full lint unit sanity e2e browser test-tools bare-lab bench requirements clean
+.PHONY: help lab lab-status lab-down test test-full lint unit sanity e2e test-tools bare-lab bench requirements clean
