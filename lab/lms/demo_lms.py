@@ -36,15 +36,29 @@ from oauthlib import oauth1
 from waitress.server import create_server
 from werkzeug.wrappers import Response as BaseResponse
 
-from lab.lms.model import ROLES, STAFF_AND_STUDENTS, Book, Member, Person, Platform, find_person
+from lab.lms.model import (
+    MEMBERSHIP_READONLY,
+    ROLES,
+    SCOPES,
+    SCORE,
+    STAFF_AND_STUDENTS,
+    Book,
+    Member,
+    Person,
+    Platform,
+    find_person,
+)
 from lab.lms.services import (
     create_services,
+    keyset_url,
     lineitems_url,
     memberships_url,
     outcomes_url,
     resource_link,
+    shares,
     sourcedid,
 )
+from lab.lms.tools import create_tools
 
 ADMIN_PORT = int(os.environ.get("LMS_ADMIN_PORT", "8081"))  # on the loopback interface only
 
@@ -66,9 +80,9 @@ def registration(platform: Platform, course: dict[str, str]) -> Registration:
         .set_iss(platform.issuer)
         .set_client_id(course["client_id"])
         .set_deployment_id(course["deployment_id"])
-        .set_launch_url(f"{course['hub']}/")
-        .set_oidc_login_url(f"{course['hub']}/hub/lti13/oauth_login")
-        .set_tool_key_set_url(f"{course['hub']}/hub/lti13/jwks")
+        .set_launch_url(course.get("launch_url", f"{course['hub']}/"))
+        .set_oidc_login_url(course.get("login_url", f"{course['hub']}/hub/lti13/oauth_login"))
+        .set_tool_key_set_url(keyset_url(course))
         .set_platform_public_key(platform.public_pem)
         .set_platform_private_key(platform.private_pem)
     )
@@ -102,7 +116,7 @@ class _Message(LTIAdvantageMessageLaunchAbstract):  # type: ignore[misc]  # unty
 def lti11_fields(platform: Platform, course: dict[str, str], member: Member) -> tuple[str, dict[str, str]]:
     """Return launch URL and signed form fields of an LTI 1.1 launch (HMAC-SHA1 over the body, LTI 1.1.1 section 4)."""
     person = member.person
-    url = f"{course['hub']}/hub/lti11/launch"
+    url = course.get("launch_url", f"{course['hub']}/hub/lti11/launch")
     fields = {
         "lti_message_type": "basic-lti-launch-request",
         "lti_version": "LTI-1p0",
@@ -139,7 +153,8 @@ def lti11_fields(platform: Platform, course: dict[str, str], member: Member) -> 
 def lti13_message(platform: Platform, course: dict[str, str], person: Person, role: str) -> _Message:
     """Return the launch that answers the authentication request, with the addresses of the services (LTI Advantage)."""
     message = _Message(request, _Conf(registration=registration(platform, course)))
-    message.set_user_data(person.sub, [ROLES[role][0]], person.name, person.email)
+    names, email = shares(course, "name"), shares(course, "email")
+    message.set_user_data(person.sub, [ROLES[role][0]], person.name if names else None, person.email if email else None)
     message.set_resource_link_claim(resource_link(course["id"]), title=course["title"])
     message.set_launch_context_claim(
         course["id"],
@@ -148,12 +163,15 @@ def lti13_message(platform: Platform, course: dict[str, str], person: Person, ro
         course["id"],
     )
     message.set_launch_presentation_claim("window", f"{platform.issuer}/")
-    message.set_nrps(memberships_url(platform, course["id"]))
-    message.set_ags(lineitems_url(platform, course["id"]))
+    # Of a tool that was configured on the page, only the services that are turned on there.
+    scopes = platform.book(course["id"]).scopes if course["id"] in platform.activities else SCOPES
+    if MEMBERSHIP_READONLY in scopes:
+        message.set_nrps(memberships_url(platform, course["id"]))
+    if SCORE in scopes:
+        message.set_ags(lineitems_url(platform, course["id"]))
     message.set_extra_claims(
         {
-            "given_name": person.given,
-            "family_name": person.family,
+            **({"given_name": person.given, "family_name": person.family} if names else {}),
             "https://purl.imsglobal.org/spec/lti/claim/tool_platform": {
                 "guid": platform.guid,
                 "name": "Demo LMS",
@@ -175,7 +193,7 @@ def create_pages(platform: Platform) -> Blueprint:
     pages = Blueprint("courses", __name__)
 
     def course_or_404(course_id: str) -> dict[str, str]:
-        course = platform.courses.get(course_id)
+        course = platform.all_courses().get(course_id)
         if course is None:
             abort(404, "There is no such course here.")
         return course
@@ -203,6 +221,7 @@ def create_app(platform: Platform) -> Flask:
     app.secret_key = secrets.token_bytes(32)
     app.register_blueprint(create_services(platform))
     app.register_blueprint(create_pages(platform))
+    app.register_blueprint(create_tools(platform))
 
     def enter_course(course_id: str, person: Person) -> Member:
         with platform.lock:
@@ -214,7 +233,7 @@ def create_app(platform: Platform) -> Flask:
     @app.get("/")
     def index() -> str:
         return render_template(
-            "index.html", courses=platform.courses.values(), people=STAFF_AND_STUDENTS, issuer=platform.issuer
+            "index.html", courses=platform.all_courses().values(), people=STAFF_AND_STUDENTS, issuer=platform.issuer
         )
 
     @app.get("/healthz")
@@ -227,7 +246,7 @@ def create_app(platform: Platform) -> Flask:
 
     @app.post("/enter/<course_id>/<person_key>")
     def enter(course_id: str, person_key: str) -> str | BaseResponse:
-        course, person = platform.courses.get(course_id), find_person(person_key)
+        course, person = platform.all_courses().get(course_id), find_person(person_key)
         if course is None or person is None:
             abort(404, "There is no such course or person here.")
         member = enter_course(course_id, person)
@@ -257,12 +276,13 @@ def create_app(platform: Platform) -> Flask:
             abort(400, "lti_message_hint names no launch that is under way here: click the button again.")
         if launch.browser != session.get("browser") or launch.person.sub != request.values.get("login_hint"):
             abort(400, "login_hint is not the person who clicked in this browser.")
-        course = platform.courses.get(launch.course)
+        course = platform.all_courses().get(launch.course)
         if course is None:
             abort(400, "The course of this launch is no longer registered.")
         if request.values.get("client_id") != course["client_id"]:
             abort(400, "client_id is not the one registered for this course.")
-        if request.values.get("redirect_uri") != f"{course['hub']}/hub/lti13/oauth_callback":
+        registered = course.get("redirect_uris", f"{course['hub']}/hub/lti13/oauth_callback").split()
+        if request.values.get("redirect_uri") not in registered:
             abort(400, "redirect_uri is not the one registered for this course.")
         if not request.values.get("nonce") or not request.values.get("state"):
             abort(400, "nonce and state must not be empty.")

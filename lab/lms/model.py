@@ -226,6 +226,8 @@ class Platform:
 
     issuer: str
     courses: dict[str, dict[str, str]] = field(default_factory=dict)
+    # What a teacher has added with a tool that the administrator has configured on a page: as courses, see `tools`.
+    activities: dict[str, dict[str, str]] = field(default_factory=dict)
     books: dict[str, Book] = field(default_factory=dict)
     traffic: Traffic = field(default_factory=Traffic)
     launches: dict[str, Launch] = field(default_factory=dict)
@@ -269,6 +271,10 @@ class Platform:
         if not check:
             self.courses = courses
         return changed
+
+    def all_courses(self) -> dict[str, dict[str, str]]:
+        """Return all that can be launched, by id."""
+        return self.courses | self.activities
 
     def book(self, course_id: str) -> Book:
         """Return the book of a course, a new one at the first time."""

@@ -92,6 +92,16 @@ def outcomes_url(platform: Platform) -> str:
     return f"{platform.issuer}/services/outcomes"
 
 
+def keyset_url(course: dict[str, str]) -> str:
+    """Return where a tool's key set is; empty if the administrator has entered none."""
+    return course.get("keyset_url", f"{course['hub']}/hub/lti13/jwks")
+
+
+def shares(course: dict[str, str], what: str) -> bool:
+    """Tell whether the administrator shares people's ``name`` or ``email`` with the tool."""
+    return course.get(f"share_{what}", "yes") == "yes"
+
+
 def resource_link(course_id: str) -> str:
     """Return the id of the course's only link to the tool."""
     return f"{course_id}-1"
@@ -171,7 +181,7 @@ class Tokens:
 
     def course_of(self, client_id: object) -> dict[str, str] | None:
         """Return the course whose tool has this client id."""
-        return next((c for c in self.platform.courses.values() if c.get("client_id") == client_id), None)
+        return next((c for c in self.platform.all_courses().values() if c.get("client_id") == client_id), None)
 
     def grant(self) -> dict[str, Any]:
         """Answer a token request (security framework 4.1, RFC 7523 section 2.2).
@@ -206,7 +216,9 @@ class Tokens:
             self._refuse("invalid_request", f"client_assertion is no JWT: {error}.")
         if course is None:
             self._refuse("invalid_client", "The assertion's iss is no client id that is registered here.")
-        client_id, url = course["client_id"], f"{course['hub']}/hub/lti13/jwks"
+        client_id, url = course["client_id"], keyset_url(course)
+        if not url:
+            self._refuse("invalid_client", "The tool has no keyset URL here (Public key type).")
         # Without a pause before an unknown key is looked for, as in Moodle: a tool may rotate its key at any time.
         fresh = jwt.PyJWKClient(url, timeout=KEY_SET_TIMEOUT_SECONDS, cooldown_duration=0)
         keys = self.key_sets.setdefault(url, fresh)
@@ -238,7 +250,7 @@ class Tokens:
 
     def authorised(self, course_id: str, *scopes: str) -> Book:
         """Return the course's book if the request's token is the course's and has one of the scopes (RFC 6750)."""
-        course = self.platform.courses.get(course_id)
+        course = self.platform.all_courses().get(course_id)
         if course is None or course["lti"] != "1.3":
             refuse(404, "There is no course with such services here.")
         kind, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -258,15 +270,14 @@ class Tokens:
 # ---- names and roles ----
 
 
-def member_json(member: Member, link: str) -> dict[str, Any]:
+def member_json(course: dict[str, str], member: Member, link: str) -> dict[str, Any]:
     """Return a member as NRPS 2.0 section 2.2 has it; like Moodle's, without a login name."""
     person = member.person
+    names = {"name": person.name, "given_name": person.given, "family_name": person.family}
     value: dict[str, Any] = {
         "status": member.status,
-        "name": person.name,
-        "given_name": person.given,
-        "family_name": person.family,
-        "email": person.email,
+        **(names if shares(course, "name") else {}),
+        **({"email": person.email} if shares(course, "email") else {}),
         "user_id": person.sub,
         "roles": [ROLES[member.role][0]],
     }
@@ -285,11 +296,11 @@ def memberships(platform: Platform, book: Book, course_id: str) -> Response:
     with platform.lock:
         found = [member for member in book.members.values() if wanted in ("", ROLES[member.role][0])]
     members, following = page_of(found, MEMBERS_PER_PAGE)
-    course = platform.courses[course_id]
+    course = platform.all_courses()[course_id]
     container = {
         "id": f"{g.issuer}{request.full_path.removesuffix('?')}",
         "context": {"id": course_id, "label": course_id, "title": course["title"]},
-        "members": [member_json(member, link) for member in members],
+        "members": [member_json(course, member, link) for member in members],
     }
     return linked(answer(container, MEMBERSHIP_TYPE), following)
 
@@ -430,7 +441,7 @@ class _Validator(RequestValidator):  # type: ignore[misc]  # untyped library
         self._nonces: dict[tuple[str, str, str], float] = {}
 
     def course(self, key: str) -> dict[str, str] | None:
-        return next((c for c in self._platform.courses.values() if c.get("consumer_key") == key), None)
+        return next((c for c in self._platform.all_courses().values() if c.get("consumer_key") == key), None)
 
     def check_client_key(self, client_key: str) -> bool:
         return bool(client_key)

@@ -11,6 +11,7 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support import expected_conditions as ec
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.unit.images.singleuser.grading_lab import ROOT
@@ -95,12 +96,12 @@ def test_formgrader_says_why_a_name_or_date_is_refused(course: Course, browser: 
         ):
             wait.until(lambda b: b.find_elements(By.LINK_TEXT, "Add new assignment..."))[0].click()
             field = wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, "#add-assignment-modal .name"))[0]
-            wait.until(lambda _, it=field: it.is_displayed())
+            wait.until(ec.visibility_of(field))
             field.send_keys(name)
             assert browser.execute_script("return $('#add-assignment-modal .timezone').val()") == "Europe/Berlin"
             browser.execute_script("$('#add-assignment-modal .duedate').val(arguments[0])", due)
             browser.find_element(By.CSS_SELECTOR, "#add-assignment-modal .save").click()
-            wait.until(lambda b, said=words: said in " ".join(texts(b, "#refused-modal .modal-body")))
+            wait.until(ec.text_to_be_present_in_element((By.CSS_SELECTOR, "#refused-modal .modal-body"), words))
             browser.get(f"{lab.url}formgrader/manage_assignments")
         assert lab.get("formgrader/api/assignments").json() == []
     finally:
