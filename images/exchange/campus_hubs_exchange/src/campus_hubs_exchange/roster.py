@@ -300,7 +300,7 @@ class Roster:
         lms: Lms13 | None,
         *,
         issuer: str,
-        deployment: str,
+        deployment: Mapping[str, str],
         url: str,
         contexts: Sequence[str],
         roles: Mapping[str, str],
@@ -309,7 +309,7 @@ class Roster:
 
         :param lms: None for an LTI 1.1 course.
         :param issuer: identity of the LMS, for user names.
-        :param deployment: id of the tool's deployment in the LMS; empty for LTI 1.1.
+        :param deployment: issuer and deployment_id of the tool; empty texts for LTI 1.1.
         :param url: of the roster; empty means that launches tell it.
         :param contexts: ids of the LMS's courses that are this course; the members are those of all of them.
         :param roles: what roles that only this LMS has mean, see `course_role`.
@@ -388,7 +388,7 @@ class Roster:
     def _context(self, session: Session) -> dict[str, str]:
         """Return the LMS's course that this one is bound to; empty until staff have come from one."""
         context = services(session).get("context") or {}
-        return {**context, "issuer": self._issuer, "deployment_id": self._deployment} if context else {}
+        return {**context, **self._deployment} if context else {}
 
     def _addresses(self, session: Session) -> list[str]:
         """List the rosters' addresses; none as long as one is not known: its members would be put out."""

@@ -111,7 +111,7 @@ def open_services(settings: Settings) -> Services:
             hub,
             lms,
             issuer=issuer,
-            deployment=str(settings.platform.get("deployment_id") or ""),
+            deployment={key: str(settings.platform.get(key) or "") for key in ("issuer", "deployment_id")},
             url=settings.nrps_url,
             contexts=settings.contexts,
             roles=settings.lti_roles,
