@@ -285,7 +285,7 @@ class Hub(Server):
         self.asked.append(f"{method} {path}")
         if headers.get("Authorization") != f"token {TOKEN}":
             # The hub's version is no secret.
-            return 200 if path == "/hub/api/" else 403, {"message": "no"}
+            return 200 if path == "/hub/api" else 403, {"message": "no"}
         if path.endswith("/lease"):
             return (200, self.lease) if self.lease else (404, {"status": 404, "message": "no"})
         if method == "POST":

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import websocket
 from bs4 import BeautifulSoup
 from campus_hubs_lab import options
 from nbgrader import preprocessors
@@ -19,6 +21,8 @@ from tests.unit.images.singleuser.test_server import Lab
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    import requests
 
     from tests.unit.images.singleuser.grading_lab import Course
 
@@ -84,6 +88,115 @@ def test_nothing_of_a_folder_is_executed_or_imported(released: Course, lecturer:
     time.sleep(3)
     assert not ran.exists(), ran.read_text()
     assert len(set(kernels)) == 2
+
+
+def code_notebook(path: Path, kernel: str, source: str = "") -> None:
+    cell: dict[str, Any] = {
+        "cell_type": "code",
+        "id": "x",
+        "metadata": {},
+        "outputs": [],
+        "execution_count": None,
+        "source": source,
+    }
+    kernelspec = {"name": kernel, "display_name": kernel, "language": "python"}
+    document = {"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": kernelspec}, "cells": [cell]}
+    path.write_text(json.dumps(document))
+
+
+def session(lab: Lab, path: str, kernel: str) -> requests.Response:
+    """Open a notebook as Lab does, which names the kernel of the notebook's metadata."""
+    headers = {"X-XSRFToken": lab.browser.cookies.get("_xsrf", "")}
+    model = {"path": path, "name": path.rpartition("/")[2], "type": "notebook", "kernel": {"name": kernel}}
+    return lab.browser.post(f"{lab.url}api/sessions", json=model, headers=headers, timeout=60)
+
+
+def test_a_hand_in_chooses_no_kernel_of_the_home(released: Course, lecturer: Lab) -> None:
+    ran = released.place / "RAN"
+    spec = released.home / ".local/share/jupyter/kernels"
+    for name in ("python3", "private"):
+        (spec / name).mkdir(parents=True)
+        argv = [sys.executable, "-c", f"open({str(ran)!r}, 'w')", "{connection_file}"]
+        (spec / name / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": name, "language": "python"}))
+    released.hand_in("u1", GOOD)
+    hand_in = released.root / "submitted/u1/ps1"
+    code_notebook(hand_in / "other.ipynb", "private")
+    answer = session(lecturer, "course/submitted/u1/ps1/other.ipynb", "private")
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["kernel"]["name"] == "python3"
+    # The image's, which has this name: one of the home that is called so is not seen.
+    assert "campus_hubs_lab.kernel" in lecturer.get("api/kernelspecs/python3").json()["spec"]["argv"]
+    notebook = json.loads((hand_in / "sums.ipynb").read_text())
+    notebook["metadata"]["kernelspec"]["name"] = "private"
+    (hand_in / "sums.ipynb").write_text(json.dumps(notebook))
+    for step in ("assignment/ps1/release", "submission/ps1/u1/autograde", "assignment/ps1/u1/generate_feedback"):
+        result = json.loads(lecturer.post(f"formgrader/api/{step}").text)
+        assert result["success"], result
+    assert released.scores("u1") == {"test_square": 2, "test_read": 3, "why": None}
+    time.sleep(1)
+    assert not ran.exists()
+    # One's own notebook has one's own kernels.
+    code_notebook(released.home / "mine.ipynb", "private")
+    session(lecturer, "mine.ipynb", "private")
+    end = time.monotonic() + 30
+    while not ran.exists():
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def run_cell(lab: Lab, path: str, source: str) -> str:
+    """Open a notebook's kernel and run a cell in it; return what it prints and how it fails."""
+    opened = session(lab, path, "python3")
+    assert opened.status_code == 201, opened.text
+    url = f"{lab.url}api/kernels/{opened.json()['kernel']['id']}/channels".replace("http://", "ws://")
+    cookie = "; ".join(f"{c.name}={c.value}" for c in lab.browser.cookies)
+    socket = websocket.create_connection(url, header=[f"Cookie: {cookie}"], timeout=60)
+    header = {"msg_id": "1", "username": "", "session": "1", "msg_type": "execute_request", "version": "5.3"}
+    content = {"code": source, "silent": False, "store_history": False, "user_expressions": {}, "allow_stdin": False}
+    asked = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
+    socket.send(json.dumps(asked))
+    said = ""
+    while True:
+        message = json.loads(socket.recv())
+        if message["parent_header"].get("msg_id") != "1":
+            continue
+        said += message["content"].get("text", "") if message["msg_type"] == "stream" else ""
+        if message["msg_type"] == "execute_reply":
+            socket.close()
+            return f"{said}{message['content'].get('ename', '')}"
+
+
+def test_modules_beside_ones_own_notebook_are_found_and_those_of_a_hand_in_are_not(
+    released: Course, lecturer: Lab
+) -> None:
+    released.hand_in("u1", GOOD)
+    # `random` would be found first by a Python that looks where it stands.
+    for folder in (released.home / "week 1", released.root / "source/ps1", released.root / "submitted/u1/ps1"):
+        folder.mkdir(exist_ok=True)
+        (folder / "helper.py").write_text("WORD = 'helped'\n")
+        (folder / "random.py").write_text("WORD = 'shadowed'\n")
+    source = "import random\nassert not hasattr(random, 'WORD')\nimport helper\nprint(helper.WORD)"
+    assert run_cell(lecturer, "week 1/mine.ipynb", source) == "helped\n"
+    assert run_cell(lecturer, "course/source/ps1/sums.ipynb", source) == "helped\n"
+    assert run_cell(lecturer, "course/submitted/u1/ps1/sums.ipynb", source) == "ModuleNotFoundError"
+    # Files are found all the same.
+    data = "print(open('data.txt').read())"
+    (released.root / "submitted/u1/ps1/data.txt").write_text("of the student")
+    assert run_cell(lecturer, "course/submitted/u1/ps1/sums.ipynb", data) == "of the student\n"
+
+
+def test_feedback_asks_nobody_for_scripts(released: Course) -> None:
+    released.hand_in("u1", {**GOOD, "why": "Since $x^2$ is so."})
+    assert released.action("autograde", "ps1", "u1")["success"]
+    result = released.action("generate_feedback", "ps1", "u1")
+    assert result["success"], result
+    page = (released.root / "feedback/u1/ps1/sums.html").read_text()
+    tree = BeautifulSoup(page, "html.parser")
+    assert "$x^2$" in tree.text
+    assert not [
+        tag for tag in tree(["script", "link", "iframe", "img"]) if "//" in (tag.get("src") or tag.get("href") or "")
+    ]
+    assert "mathjax.js" not in page.lower()
 
 
 @pytest.mark.parametrize("role", ["instructor", "student"])
@@ -174,7 +287,11 @@ def test_what_a_student_has_made_is_served_in_a_sandbox(released: Course, lectur
     (released.root / "submitted/u1/ps1/.hidden").write_text("x")
     (released.root / "submitted/u1/ps1/out").symlink_to("/etc/hostname")
     hidden, out = ("files/course/submitted/u1/ps1/" + name for name in (".hidden", "out"))
-    assert [lecturer.get(path).status_code for path in (hidden, out)] == [404, 403]
+    headers = {"Referer": lecturer.url}
+    codes = [
+        lecturer.browser.get(lecturer.url + path, headers=headers, timeout=60).status_code for path in (hidden, out)
+    ]
+    assert codes == [404, 403]
 
 
 def test_options_are_a_closed_list_of_data(course: Course) -> None:

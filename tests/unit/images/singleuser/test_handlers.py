@@ -116,7 +116,9 @@ def test_what_is_not_listed_is_not_offered(course: Course, name: str, tmp_path: 
         (etc / "handlers.json").unlink()
         (etc / "handlers.json").write_text("{")
     config: dict[str, Any] = {"ServerApp": {"jpserver_extensions": {"shell_for_all": True}}}
-    (etc / "jupyter_server_config.json").write_text(json.dumps(config))
+    # Where a package puts it when it is installed.
+    (etc / "jupyter_server_config.d").mkdir()
+    (etc / "jupyter_server_config.d/shell.json").write_text(json.dumps(config))
     extra = {"JUPYTER_CONFIG_PATH": str(etc), "PYTHONPATH": f"{course.environment()['PYTHONPATH']}:{tmp_path}"}
     if name == "broken":
         # No list, no server.
