@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from ansible.errors import AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api
+from ansible_collections.campus.hubs.plugins.module_utils.cluster_room import nodes_of, report, server_of
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, ApiError, Kind
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.outcome import course_states
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import Chart, StateError
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.state import Survey
@@ -57,7 +58,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             # All else ends with an exit code of its own, since nobody knows whether there is drift.
             never = self._api is None or self._api.calls <= 1
             if never and self._task.check_mode and self._task.args.get("report_mode") != "report":
-                nothing: dict[str, list[Any]] = {"courses": [], "work": [], "rosters": [], "lines": []}
+                nothing: dict[str, list[Any]] = {"courses": [], "work": [], "rosters": [], "lines": [], "room": []}
                 summary = "The courses would come as soon as there is a cluster."
                 return {**result, "changed": True, **nothing, "summary": summary, "msg": message}
             return {**result, "unreachable": True, "changed": False, "msg": message}
@@ -103,6 +104,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "work": work,
             "lines": said,
             "summary": in_sync(found["courses"], len(courses)),
+            "room": room(api, courses),
             "rosters": [name for name, wants in inventory.items() if wants.lti13 and name not in work],
         }
 
@@ -131,6 +133,20 @@ def of_course(wanted: WantedValues, host: str) -> CourseWanted:
         message = f"{host}: {error.message}"
         raise StateError(message) from error
     return CourseWanted(values, why, bool(int(rotates or 0) or boolean(shows or False)), bool(platform))
+
+
+def room(api: Api, courses: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Say how full the cluster is and how many more servers fit; one that does not tell is no reason to stop."""
+    try:
+        nodes = api.objects(Kind("", "v1", "Node", "nodes", namespaced=False, verbs=frozenset()))
+        pods = api.objects(
+            Kind("", "v1", "Pod", "pods", namespaced=True, verbs=frozenset()),
+            fields="status.phase!=Succeeded,status.phase!=Failed",
+        )
+    except ApiError as error:
+        return [f"How full the cluster is, is not known: {error}"]
+    servers = {host: server_of(course["values"]) for host, course in courses.items() if course["values"] is not None}
+    return report(nodes_of(nodes, pods), servers)
 
 
 def in_sync(courses: Sequence[Mapping[str, Any]], count: int) -> str:

@@ -223,6 +223,13 @@ summary:
   returned: without O(courses)
   type: str
   sample: 98 of 100 courses are in sync.
+room:
+  description: How full the nodes are that take servers, and how many more servers of each size fit, for reading.
+  returned: without O(courses)
+  type: list
+  elements: str
+  sample: ["2 nodes take servers; requested there: 3.2 of 8.0 cores, 5.1 of 15.6 GiB of memory.",
+    "20 more servers fit, of 0.1 cores, 512 MiB of memory each (python-ws26)."]
 rosters:
   description: Ids of the courses that get no work and have an LTI 1.3 platform, whose roster can be read.
   returned: without O(courses)

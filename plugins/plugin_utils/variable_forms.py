@@ -82,6 +82,7 @@ RANGES: dict[str, tuple[int, int]] = {
     "course_hub_lti13_key_rotate_after_days": (0, 3650),
     "course_hub_max_servers": (0, 100_000),
     "course_hub_membership_hours": (2, 8760),
+    "course_hub_reserved_servers": (0, 100),
     "course_hub_wait_seconds": (1, 86400),
     "course_images_pull_timeout_seconds": (1, 86400),
     "course_images_registry_port": (1, 65535),

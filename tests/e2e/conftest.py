@@ -50,6 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "moodle_docs",
         "canary",
         "settings",
+        "room",
         "drift",
         "interrupted_courses",
         "scheduled",

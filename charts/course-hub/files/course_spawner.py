@@ -48,6 +48,14 @@ PASSING = re.compile(
     r"|too many requests|server misbehaving|no space left|input/output error|\b50[0234]\b|failed to sync",
     re.IGNORECASE,
 )
+UNSCHEDULED = "FailedScheduling"
+# Where room would not help.
+_NO_NODE = {
+    "volume node affinity": "The node that holds your home takes no servers now.",
+    "(?i)persistentvolume": "The volume for your home is not there yet.",
+    "affinity": "The cluster has no node of the kind that this course asks for.",
+    "not-ready|unreachable|unschedulable": "The cluster's nodes take no servers now.",
+}
 # Seconds between two attempts at a start.
 PAUSES = (1, 2, 5, 10, 20, 30)
 # The part of the start's time that its attempts have; the rest is for cleaning up and saying so.
@@ -87,6 +95,7 @@ RESTRICTED_CONTAINER: dict[str, Any] = {
 }
 # Their volumes never leave the node that they were made on.
 LOCAL_PROVISIONERS = {"rancher.io/local-path", "openebs.io/local", "local.csi.openebs.io", "topolvm.io"}
+_SUFFIXES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _NOT_FOUND, _TOO_MANY, _SERVER_ERROR = 404, 429, 500
 
 
@@ -107,6 +116,7 @@ class Turns:
         self.limit = limit
         self._busy = 0
         self._waiting: list[asyncio.Future[None]] = []
+        self._first: set[asyncio.Future[None]] = set()
 
     def __len__(self) -> int:
         """Count who waits."""
@@ -116,10 +126,18 @@ class Turns:
         """Return the place in the queue, 1 for the next; 0 if it does not wait."""
         return self._waiting.index(ticket) + 1 if ticket in self._waiting else 0
 
-    def ticket(self) -> asyncio.Future[None]:
-        """Take a place; it is done when its turn has come, and is given back by `leave`."""
+    def ticket(self, *, first: bool = False) -> asyncio.Future[None]:
+        """Take a place; it is done when its turn has come, and is given back by `leave`.
+
+        Args:
+            first: before all others, but for those who are first as well.
+
+        """
         ticket = asyncio.get_running_loop().create_future()
-        self._waiting.append(ticket)
+        self._first &= set(self._waiting)
+        self._waiting.insert(len(self._first) if first else len(self._waiting), ticket)
+        if first:
+            self._first.add(ticket)
         self._call()
         return ticket
 
@@ -152,7 +170,15 @@ def node_of(claim: Mapping[str, Any] | None) -> str | None:
     return notes.get("volume.kubernetes.io/selected-node")
 
 
+def in_bytes(size: str | int) -> int:
+    """Read a size of the chart's values: a number of bytes, or one with K, M, G or T (powers of 1024)."""
+    text = str(size).strip()
+    return int(float(text[:-1]) * _SUFFIXES[text[-1]]) if text[-1:] in _SUFFIXES else int(text)
+
+
 def _sentence(event: Mapping[str, Any]) -> str:
+    if event.get("reason") == UNSCHEDULED:
+        return no_node(event.get("message") or "")
     return f"{event.get('reason', 'Warning')}: {event.get('message', '')}".strip()
 
 
@@ -213,7 +239,7 @@ def nodes_fault(pod: Mapping[str, Any] | None, events: Sequence[Mapping[str, Any
         return bool(PASSING.search(waits)) or (
             waits.startswith(("CreateContainerError", "RunContainerError")) and not OF_THE_IMAGE.search(waits)
         )
-    if _unschedulable(status):
+    if unschedulable(status):
         return False
     return not (events and events[-1].get("type") == "Warning" and OF_THE_SETTINGS.search(_sentence(events[-1])))
 
@@ -233,11 +259,47 @@ def in_words(error: Exception) -> str:
         return str(getattr(error, "reason", "") or error) or type(error).__name__
 
 
-def _unschedulable(status: Mapping[str, Any]) -> str | None:
+def unschedulable(status: Mapping[str, Any]) -> str | None:
+    """Return the scheduler's message if it finds no node for a pod, or None.
+
+    Args:
+        status: the Pod's.
+
+    """
     for condition in status.get("conditions") or []:
         if condition.get("reason") == "Unschedulable":
             return str(condition.get("message"))
     return None
+
+
+def short_of(message: str) -> set[str]:
+    """Return the resources that nodes lack; empty if no node would take the pod however much room there was.
+
+    Args:
+        message: the scheduler's, "" for none.
+
+    """
+    found = {name.rstrip(".") for name in re.findall(r"Insufficient ([^\s,]+)", message)}
+    return found | ({"pods"} if "Too many pods" in message else set())
+
+
+def no_node(message: str) -> str:
+    """Say to people why no node takes a pod.
+
+    Args:
+        message: the scheduler's.
+
+    """
+    short = short_of(message)
+    special = sorted(short - {"cpu", "memory", "pods", "ephemeral-storage"})
+    if special:
+        return f"All that the cluster has of {', '.join(special)} is in use."
+    if short:
+        return "The cluster is full."
+    for words, said in _NO_NODE.items():
+        if re.search(words, message):
+            return said
+    return "No node of the cluster fits what this course asks for."
 
 
 def _held_up(pod: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> str | None:
@@ -246,9 +308,9 @@ def _held_up(pod: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> str
     stuck = _waits_for(status, STUCK)
     if stuck:
         return stuck
-    unschedulable = _unschedulable(status)
-    if unschedulable:
-        return f"There is no room for it on the cluster: {unschedulable}"
+    message = unschedulable(status)
+    if message:
+        return no_node(message)
     if events and events[-1].get("type") == "Warning":
         return _sentence(events[-1])
     node = (pod.get("spec") or {}).get("nodeName")
@@ -315,11 +377,18 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
         help="Data that all have: name, mountPath, claim, and writableBy, the groups that may change it.",
     )
 
+    priority_classes = Dict(
+        config=True, help="PriorityClasses of the servers of `staff` (lecturers, tutors) and of each `student`."
+    )
+
     extra_labels: Any
     pod_affinity_required: Any
+    priority_class_name: Any
     volumes: Any
     volume_mounts: Any
     turns: ClassVar[Turns | None] = None
+    # Who makes room for those who wait for it; see room.py.
+    room: ClassVar[Any] = None
 
     _ticket: asyncio.Future[None] | None = None
     _note = ""
@@ -330,9 +399,12 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
     _fault = ""
     _failed_on: Sequence[str] = ()
     _pause = ""
-    # Of the attempt: the pod that it has made, and where.
+    _classless = False
+    # Of the attempt: the pod that it has made, and where; while there is no room for it, why, and its place.
     _uid = ""
     _node = ""
+    _full = ""
+    _place: Any = None
 
     def _pod(self) -> dict[str, Any]:
         """Return the pod as the watch saw it last, empty if there is none."""
@@ -346,7 +418,8 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
         if self._uid and (notes.get("uid") != self._uid or notes.get("deletionTimestamp")):
             raise NodeError(LOST)
         self._node = (pod.get("spec") or {}).get("nodeName") or self._node
-        reason = why_not(pod, self.events, time.monotonic() - self._began, self.patience)
+        waited = 0 if self._full else time.monotonic() - self._began
+        reason = why_not(pod, self.events, waited, self.patience)
         if reason:
             raise NodeError(reason) if nodes_fault(pod, self.events) else refused(reason)
 
@@ -409,6 +482,11 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
         volumes: list[Any] = [volume for volume in self.volumes if volume["name"] not in ours]
         mounts: list[Any] = [mount for mount in self.volume_mounts if mount["name"] not in ours - {"home"}]
         self.pvc_name = home
+        # One that a profile says counts.
+        if self.priority_classes and (self.priority_class_name or "") in {"", *self.priority_classes.values()}:
+            self.priority_class_name = (
+                "" if self._classless else self.priority_classes["staff" if self.teaches else "student"]
+            )
         self.extra_labels = {**labels, GRADER: "true"} if self.teaches else labels
         self.volumes = [
             *volumes,
@@ -438,7 +516,7 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
         cls = type(self)
         if cls.turns is None:
             cls.turns = Turns(self.concurrent_starts)
-        self._ticket = cls.turns.ticket()
+        self._ticket = cls.turns.ticket(first=self.teaches)
         try:
             await self._ticket
             yield
@@ -447,8 +525,44 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
             await asyncio.shield(self._remove())
             raise
         finally:
-            cls.turns.leave(self._ticket)
-            self._ticket = None
+            self._give_turn_back()
+
+    def _give_turn_back(self) -> None:
+        if self._ticket and self.turns is not None:
+            self.turns.leave(self._ticket)
+        self._ticket = None
+
+    async def _look_for_room(self) -> None:
+        """Wait with others for room while the scheduler finds none, without holding up who needs none."""
+        message = unschedulable(self._pod().get("status") or {})
+        short = short_of(message or "")
+        if message and short and not self._full:
+            self._full = no_node(message)
+            self._give_turn_back()
+            if self.room is not None:
+                self._place = self.room.join(self._pod(), short, staff=self.teaches, nodes=await self._only_nodes())
+        elif self._full and not short:
+            self._full = ""
+            self._leave_room()
+            self._began = time.monotonic()
+
+    def _leave_room(self) -> None:
+        if self._place is not None:
+            self.room.leave(self._place)
+        self._place = None
+
+    async def _only_nodes(self) -> set[str] | None:
+        """Return the nodes that the pod cannot leave: those of its volumes, and of teachers' other servers."""
+        try:
+            claims = [await self._claim(name) for name in (self.pvc_name, *([COURSE_CLAIM] if self.teaches else []))]
+        except (ApiException, OSError, ClientError):
+            return None
+        nodes = {node for claim in claims if (node := node_of(claim))}
+        if self.teaches and not nodes:
+            pods = self.pod_reflector.pods.values() if self.pod_reflector else []
+            graders = [pod for pod in pods if (pod["metadata"].get("labels") or {}).get(GRADER) == "true"]
+            nodes = {node for pod in graders if (node := (pod.get("spec") or {}).get("nodeName"))}
+        return nodes or None
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
         """Say the place in the queue while there is one, then what Kubernetes does; see KubeSpawner.progress."""
@@ -468,7 +582,7 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
         attempt = 0
         while attempt < self._attempt:
             attempt = self._attempt
-            async for event in super().progress():
+            async for event in self._progress_of_attempt():
                 yield event
             await asyncio.sleep(LOOK)
             if self._pause:
@@ -476,12 +590,40 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
             while self._pause:
                 await asyncio.sleep(LOOK)
 
+    async def _progress_of_attempt(self) -> AsyncIterator[dict[str, Any]]:
+        """Say what Kubernetes does, and the place among those who wait for room instead of the scheduler's words."""
+        events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+
+        async def read() -> None:
+            async for event in KubeSpawner.progress(self):
+                events.put_nowait(event)
+
+        reading, said = asyncio.ensure_future(read()), ""
+        try:
+            while not (reading.done() and events.empty()):
+                waits = (self.room.says(self._place) if self._place is not None else "") or self._full
+                if waits and waits != said:
+                    yield {"progress": 0, "message": waits}
+                said = waits
+                try:
+                    event = await asyncio.wait_for(events.get(), LOOK)
+                except TimeoutError:
+                    continue
+                raw = event.get("raw_event") or {}
+                if raw.get("reason") != UNSCHEDULED:
+                    yield event
+                elif not short_of(raw.get("message") or ""):
+                    yield {"progress": event["progress"], "message": no_node(raw.get("message") or "")}
+        finally:
+            reading.cancel()
+
     async def start(self) -> str:
         """Wait for a turn, start the pod and wait until its server accepts connections; return its URL.
 
         What a node did not manage is tried again, with growing pauses, while the start's time lasts.
         """
         self._attempt, self._fault, self._failed_on = 1, "", []
+        self._full, self._classless = "", False
         self._start_future = None
         try:
             async with asyncio.timeout(self.start_timeout * ATTEMPTS_SHARE), self._turn():
@@ -491,12 +633,21 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
                         await self._arrange()
                         return await self._start_pod()
                     except (NodeError, ApiException, ClientError, OSError) as error:
+                        if not self._classless and "no PriorityClass" in in_words(error):
+                            # Rather without one than not at all: the cluster's part is another run's.
+                            self.log.warning("The server of %s starts without a class: %s", self.user.name, error)
+                            self._classless = True
+                            continue
                         if not passes(error):
                             raise refused(f"The cluster refuses it: {in_words(error)}") from error
                         await self._try_again(in_words(error))
         except TimeoutError:
             reason = f"It was not ready within {self.start_timeout} seconds."
-            if self._fault:
+            if self._full:
+                reason = (
+                    f"{self._full} There was no room within {self.start_timeout} seconds. Try again in some minutes."
+                )
+            elif self._fault:
                 reason += f" {self._attempt - 1} attempts failed, the last one so: {self._fault}"
             raise refused(reason) from None
         finally:
@@ -535,7 +686,7 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
     async def _start_pod(self) -> str:
         """Start the pod. KubeSpawner looks at it in growing intervals of up to 5 seconds; this looks all the time."""
         self._began = time.monotonic()
-        self._uid = self._node = ""
+        self._uid = self._node = self._full = ""
         before = self._pod().get("metadata", {}).get("uid")
         starting = KubeSpawner.start(self)
         try:
@@ -546,6 +697,7 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
                 if uid != before and not self._uid:
                     self._uid = uid or ""
                 if self._uid and not starting.done():
+                    await self._look_for_room()
                     self._check()
                     if self.is_pod_running(pod):
                         self.pod_id = uid
@@ -555,6 +707,7 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
                 url = starting.result()
         finally:
             starting.cancel()
+            self._leave_room()
         await self._until_it_answers(url)
         return url
 

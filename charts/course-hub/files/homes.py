@@ -110,6 +110,7 @@ def pod_manifest(user: str, spawner: Mapping[str, Any], avoid: list[str], *, tea
         "spec": {
             **RESTRICTED_POD,
             "activeDeadlineSeconds": WAIT,
+            **({"priorityClassName": name} if (name := spawner.get("priority_class_name")) else {}),
             "affinity": affinity,
             "nodeSelector": spawner["node_selector"],
             "tolerations": spawner["tolerations"],

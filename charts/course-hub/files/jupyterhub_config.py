@@ -337,6 +337,16 @@ def material_settings(
     return {"init_containers": steps, "volumes": volumes}
 
 
+# Of the cluster, by role course_images.
+STAFF, PLACEHOLDER, STUDENT = (f"campus-hubs-{kind}" for kind in ("staff", "placeholder", "student"))
+
+
+def priority_classes(values: dict[str, Any]) -> dict[str, str]:
+    """Return the PriorityClasses of servers; empty if there are none, or if the course says its own."""
+    own = values["config"].get("KubeSpawner", {}).get("priority_class_name")
+    return {"staff": STAFF, "student": STUDENT} if values["scheduling"]["podPriority"]["enabled"] and not own else {}
+
+
 def spawner_settings(values: dict[str, Any]) -> Settings:
     """Return what each person's server is and may."""
     user = values["singleuser"]
@@ -449,6 +459,7 @@ def spawner_settings(values: dict[str, Any]) -> Settings:
             "patience": user["patienceSeconds"],
             "concurrent_starts": user["concurrentStarts"],
             "shared_volumes": user["sharedVolumes"],
+            "priority_classes": priority_classes(values),
         },
     }
     result = merged(result, {"KubeSpawner": only})
@@ -475,8 +486,15 @@ def sandbox_settings(values: dict[str, Any], spawner: dict[str, Any]) -> dict[st
         "nodeSelector": spawner["node_selector"],
         "tolerations": spawner["tolerations"],
         "imagePullSecrets": spawner["image_pull_secrets"],
+        "priorityClassName": priority_classes(values).get("staff", ""),
         **user["sandbox"],
     }
+
+
+def reserve_settings(values: dict[str, Any], spawner: dict[str, Any]) -> dict[str, Any]:
+    """Return what a placeholder for a server is; arguments as of `sandbox_settings`."""
+    classes = priority_classes(values)
+    return {**sandbox_settings(values, spawner), "priorityClassName": PLACEHOLDER if classes else ""}
 
 
 def settings(values: dict[str, Any], secret: dict[str, str], student: str = "") -> Settings:
@@ -542,6 +560,7 @@ def configure(config: Any) -> None:  # noqa: ANN401 - a traitlets Config
     from exchange import Exchange  # noqa: PLC0415
     from homes import Homes, HomesHandler  # noqa: PLC0415
     from leases import LeaseHandler, Leases  # noqa: PLC0415
+    from room import Reserve, Room  # noqa: PLC0415
     from sandbox import Sandboxes, sandbox_handlers  # noqa: PLC0415
 
     secret = read_secret(SECRETS)
@@ -564,18 +583,27 @@ def configure(config: Any) -> None:  # noqa: ANN401 - a traitlets Config
     config.Spawner.auth_state_hook = before_start
     made = settings(values, secret, student)
     namespace = NAMESPACE.read_text().strip()
+    hub_url = f"http://127.0.0.1:8081{values['baseUrl']}hub/api"
+    placeholders = values["scheduling"]["userPlaceholder"]["replicas"]
+    reserve = Reserve(reserve_settings(values, made["KubeSpawner"]), namespace, placeholders)
+    room = CourseSpawner.room = Room(hub_url, secret["exchange-token"], reserve)
     if values["singleuser"]["homesAhead"]:
-        HomesHandler.homes = Homes(exchange, namespace, made["KubeSpawner"], lambda: len(CourseSpawner.turns or ()))
+        makers = {"priority_class_name": priority_classes(values).get("student", ""), **made["KubeSpawner"]}
+        HomesHandler.homes = Homes(exchange, namespace, makers, lambda: len(CourseSpawner.turns or ()) + len(room))
     LeaseHandler.leases = Leases(
         exchange,
-        f"http://127.0.0.1:8081{values['baseUrl']}hub/api",
+        hub_url,
         secret["exchange-token"],
         values["membershipHours"],
         roster=bool(course.get("lti13_platform")),
     )
-    sandboxes = Sandboxes(sandbox_settings(values, made["KubeSpawner"]), namespace)
+    sandboxes = Sandboxes(sandbox_settings(values, made["KubeSpawner"]), namespace, room=room)
     # JupyterHub reads this file in its running loop.
-    for work in (sandboxes.sweep_for_ever(logging.getLogger("jupyterhub")), LeaseHandler.leases.watch()):
+    for work in (
+        sandboxes.sweep_for_ever(logging.getLogger("jupyterhub")),
+        LeaseHandler.leases.watch(),
+        room.keep_reserve(),
+    ):
         BACKGROUND.append(asyncio.get_running_loop().create_task(work))
     config.JupyterHub.extra_handlers = [
         (r"/api/homes", HomesHandler),

@@ -25,7 +25,11 @@ from course_spawner import (
     TEACHERS,
     NodeError,
     avoiding,
+    in_bytes,
+    no_node,
     nodes_fault,
+    short_of,
+    unschedulable,
     why_not,
 )
 from jupyterhub.apihandlers.base import APIHandler
@@ -47,13 +51,6 @@ PATIENCE = 20
 LOOK = 0.3
 SWEEP = 60
 _NAME = string.ascii_lowercase + string.digits
-_SUFFIXES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-
-
-def in_bytes(size: str | int) -> int:
-    """Read a size of the chart's values: a number of bytes, or one with K, M, G or T (powers of 1024)."""
-    text = str(size).strip()
-    return int(float(text[:-1]) * _SUFFIXES[text[-1]]) if text[-1:] in _SUFFIXES else int(text)
 
 
 def sandbox_pod(
@@ -111,6 +108,8 @@ def sandbox_pod(
         "tolerations": list(settings.get("tolerations") or []),
         "imagePullSecrets": list(settings.get("imagePullSecrets") or []),
     }
+    if settings.get("priorityClassName"):
+        spec["priorityClassName"] = settings["priorityClassName"]
     if failed_on:
         spec["affinity"] = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": avoiding(failed_on)}}
     labels = {"component": "sandbox", "campus.hubs/course": settings["course"], USER: user}
@@ -168,12 +167,19 @@ class Sandboxes:
         settings: see `sandbox_handlers`.
         namespace: the course's.
         api: returns a CoreV1Api.
+        room: makes room for a sandbox that no node takes (`room.Room`), if anybody does.
 
     """
 
-    def __init__(self, settings: Mapping[str, Any], namespace: str, api: Callable[[], Any] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        namespace: str,
+        api: Callable[[], Any] | None = None,
+        room: Any = None,  # noqa: ANN401
+    ) -> None:
         """Nothing is asked for yet."""
-        self.settings, self.namespace, self._api = settings, namespace, api or _in_cluster
+        self.settings, self.namespace, self._api, self._room = settings, namespace, api or _in_cluster, room
         self._one_at_a_time = asyncio.Lock()
 
     async def _json(self, call: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - JSON
@@ -227,7 +233,13 @@ class Sandboxes:
                     f"{self.settings['perCourse']} and {self.settings['perUser']} at once.",
                 )
             manifest = sandbox_pod(self.settings, name, user, token, failed_on)
-            await self._json("create_namespaced_pod", self.namespace, manifest)
+            try:
+                await self._json("create_namespaced_pod", self.namespace, manifest)
+            except ApiException as error:
+                # Rather without one than not at all: the cluster's part is another run's.
+                if "PriorityClass" not in str(error.reason) or not manifest["spec"].pop("priorityClassName", ""):
+                    raise
+                await self._json("create_namespaced_pod", self.namespace, manifest)
         try:
             address = await self._until_ready(name, end, failed_on)
         except BaseException:
@@ -239,17 +251,32 @@ class Sandboxes:
     async def _until_ready(self, name: str, end: float, failed_on: list[str]) -> str:
         began = time.monotonic()
         pod: Manifest = {}
-        while time.monotonic() < end:
-            pod = await self._json("read_namespaced_pod", name, self.namespace)
-            if is_ready(pod):
-                return str(pod["status"]["podIP"])
-            reason = why_not(pod, [], time.monotonic() - began, PATIENCE)
-            if reason and nodes_fault(pod, []):
-                failed_on.extend([node] if (node := pod["spec"].get("nodeName")) else [])
-                raise NodeError(reason)
-            if reason:
-                raise web.HTTPError(503, f"The sandbox did not start. {reason}")
-            await asyncio.sleep(LOOK)
+        place: Any = None
+        message = ""
+        try:
+            while time.monotonic() < end:
+                pod = await self._json("read_namespaced_pod", name, self.namespace)
+                if is_ready(pod):
+                    return str(pod["status"]["podIP"])
+                message = unschedulable(pod.get("status", {})) or ""
+                short = short_of(message)
+                if short:
+                    began = time.monotonic()
+                    if self._room is not None and place is None:
+                        place = self._room.join(pod, short, staff=True)
+                reason = why_not(pod, [], time.monotonic() - began, PATIENCE)
+                if reason and nodes_fault(pod, []):
+                    failed_on.extend([node] if (node := pod["spec"].get("nodeName")) else [])
+                    raise NodeError(reason)
+                if reason:
+                    raise web.HTTPError(503, f"The sandbox did not start. {reason}")
+                await asyncio.sleep(LOOK)
+        finally:
+            if place is not None:
+                self._room.leave(place)
+        if short_of(message):
+            # Whoever asks waits as for a free one.
+            raise web.HTTPError(429, f"{no_node(message)} No sandbox got room within {READY} seconds.")
         phase = pod.get("status", {}).get("phase", "unknown")
         raise web.HTTPError(503, f"The sandbox did not start within {READY} seconds; it is {phase}.")
 

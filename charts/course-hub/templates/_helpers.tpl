@@ -111,6 +111,7 @@ options: [{name: ndots, value: "1"}]
   "publicUrl" .Values.hub.publicUrl
   "config" .Values.hub.config
   "cull" .Values.cull
+  "scheduling" .Values.scheduling
   "membershipHours" .Values.hub.membershipHours
   "imagePullSecrets" .Values.imagePullSecrets
   "caCertificates" (ne .Values.caCertificates "")

@@ -87,6 +87,8 @@ REFUSED: dict[str, Callable[[Manifest], None]] = {
     "an account's token by default": lambda pod: pod["spec"].pop("automountServiceAccountToken"),
     "another registry's password": spec(imagePullSecrets=[{"name": "course-secrets"}]),
     "a place before the system's pods": spec(priorityClassName="system-node-critical"),
+    "the lecturers' place for a student": spec(priorityClassName="campus-hubs-staff"),
+    "the placeholders' place for a server": spec(priorityClassName="campus-hubs-placeholder"),
 }
 # Here Pod Security says no as well, and is asked first.
 NODE: dict[str, Callable[[Manifest], None]] = {

@@ -294,6 +294,7 @@ def test_values_reach_the_hub(template: Template) -> None:
         "exchange.py",
         "homes.py",
         "leases.py",
+        "room.py",
         "sandbox.py",
     }
     values = json.loads(data["values.json"])

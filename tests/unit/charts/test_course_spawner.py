@@ -45,7 +45,14 @@ def terminated(**state: Any) -> dict[str, Any]:  # noqa: ANN401
 
 WARNING = {"type": "Warning", "reason": "FailedMount", "message": "no such volume"}
 NORMAL = {"type": "Normal", "reason": "Pulling", "message": "pulling image"}
-UNSCHEDULABLE = pod(conditions=[{"type": "PodScheduled", "reason": "Unschedulable", "message": "Insufficient memory"}])
+FULL = "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient cpu. No preemption victims found."
+
+
+def no_node(message: str) -> dict[str, Any]:
+    return pod(conditions=[{"type": "PodScheduled", "reason": "Unschedulable", "message": message}])
+
+
+UNSCHEDULABLE = no_node(FULL)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +75,8 @@ def test_the_end_is_told_at_once(
     ("case", "events", "reason"),
     [
         (waiting("ErrImagePull"), [], "ErrImagePull: details"),
-        (UNSCHEDULABLE, [], "no room for it on the cluster: Insufficient memory"),
+        (UNSCHEDULABLE, [], "The cluster is full."),
+        (None, [{"type": "Warning", "reason": "FailedScheduling", "message": FULL}], "The cluster is full."),
         (waiting("ContainerCreating"), [NORMAL, WARNING], "FailedMount: no such volume"),
         (None, [WARNING], "no such volume"),
     ],
@@ -189,6 +197,33 @@ def test_a_finished_init_container_is_no_end(spawner: ModuleType) -> None:
 )
 def test_what_the_api_server_may_answer_next_time(spawner: ModuleType, error: Exception, passing: bool) -> None:
     assert spawner.passes(error) is passing
+
+
+@pytest.mark.parametrize(
+    ("message", "short", "said"),
+    [
+        (FULL, {"cpu"}, "The cluster is full."),
+        (
+            "0/2 nodes are available: 1 Insufficient memory, 1 Too many pods.",
+            {"memory", "pods"},
+            "The cluster is full.",
+        ),
+        (
+            "0/2 nodes are available: 1 Insufficient cpu, 2 Insufficient nvidia.com/gpu.",
+            {"cpu", "nvidia.com/gpu"},
+            "All that the cluster has of nvidia.com/gpu is in use.",
+        ),
+        ("0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector.", set(), "no node of the kind"),
+        ("0/2 nodes are available: 2 node(s) had volume node affinity conflict.", set(), "node that holds your home"),
+        ("0/2 nodes are available: pod has unbound immediate PersistentVolumeClaims.", set(), "volume for your home"),
+        ("0/2 nodes are available: 2 node(s) were unschedulable.", set(), "take no servers now"),
+        ("0/1 nodes are available: 1 node(s) had untolerated taint(s).", set(), "No node of the cluster fits"),
+    ],
+)
+def test_the_scheduler_in_words(spawner: ModuleType, message: str, short: set[str], said: str) -> None:
+    assert spawner.short_of(message) == short
+    assert said in spawner.no_node(message)
+    assert "nodes are available" not in spawner.no_node(message)
 
 
 class Claims:
@@ -596,6 +631,11 @@ def test_starts_wait_for_their_turn_in_the_order_they_came(spawner: ModuleType) 
         for ticket in (tickets[1], tickets[3]):
             turns.leave(ticket)
         assert tickets[4].done()
+        # Lecturers and tutors are before students who came earlier, and not before each other.
+        held, student, lecturer, tutor = (turns.ticket(first=first) for first in (False, False, True, True))
+        assert [turns.place(ticket) for ticket in (held, lecturer, tutor, student)] == [0, 1, 2, 3]
+        for ticket in (lecturer, tutor, student, held):
+            turns.leave(ticket)
         turns.leave(tickets[4])
         # All turns are free again, not more.
         assert [turns.ticket().done() for _ in range(3)] == [True, True, False]
@@ -628,6 +668,150 @@ def test_who_waits_reads_the_place(course: Any, spawner: ModuleType, monkeypatch
 
     said = asyncio.run(run())
     assert [text.split(":")[0] for text in said] == ["Number 2 of 2 who wait", "Number 1 of 1 who wait"]
+
+
+@pytest.fixture
+def room(course: Any, monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401
+    """Let the course have a room whose makers do nothing."""
+    made = chart_module("room").Room("http://127.0.0.1:9", "token")
+
+    async def nothing() -> None:
+        pass
+
+    monkeypatch.setattr(made, "make", nothing)
+    monkeypatch.setattr(type(course), "room", made)
+    return made
+
+
+def test_who_finds_no_room_waits_without_holding_up_others(
+    course: Any,  # noqa: ANN401
+    room: Any,  # noqa: ANN401
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With their place, not the scheduler's words, and for longer than warnings may last."""
+    course.patience = 1
+    pods = watching(course, monkeypatch, {})
+    key = f"course-python-ws26/{course.pod_name}"
+    full = {**UNSCHEDULABLE, "metadata": {"uid": "1"}}
+    full["spec"] = {"containers": [{"resources": {"requests": {"cpu": "100m", "memory": "512Mi"}}}]}
+    event = {"reason": "FailedScheduling", "message": FULL, "type": "Warning"}
+
+    async def progress(_: Any) -> Any:  # noqa: ANN401
+        yield {"progress": 30, "raw_event": event, "message": f"now [Warning] {FULL}"}
+        await asyncio.sleep(30)
+
+    async def forever() -> str:
+        pods[key] = full
+        await asyncio.sleep(60)
+        return "http://late"
+
+    async def run() -> list[str]:
+        monkeypatch.setattr(KubeSpawner, "progress", progress)
+        monkeypatch.setattr(KubeSpawner, "start", lambda _: asyncio.ensure_future(forever()))
+        monkeypatch.setattr(type(course), "_until_it_answers", lambda _, url: asyncio.sleep(0))
+        before = room.join(full, {"cpu"}, staff=True)
+        student = room.join(full, {"cpu"}, staff=False)
+        task = asyncio.ensure_future(course.start())
+        said = []
+
+        async def read() -> None:
+            async for event in course.progress():
+                said.append(event["message"])
+
+        reading = asyncio.ensure_future(read())
+        await asyncio.sleep(2)
+        assert type(course).turns._busy == 0
+        assert room.says(student).startswith("The cluster is full. You are number 3 of 3 who wait")
+        assert course._place.need == {"cpu": 0.1}
+        room.leave(before)
+        await asyncio.sleep(0.6)
+        pods[key] = {**RUNNING, "metadata": {"uid": "1", "name": "x", "annotations": {}}}
+        assert await asyncio.wait_for(task, 5) == "http://127.0.0.1:8888"
+        assert len(room) == 1
+        reading.cancel()
+        return said
+
+    said = asyncio.run(run())
+    assert [text.split(". ")[1] for text in said] == [
+        "You are number 2 of 3 who wait for room",
+        "You are number 1 of 2 who wait for room",
+    ]
+
+
+def test_who_gets_no_room_in_time_reads_so(course: Any, room: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
+    removing(course, monkeypatch)
+    course.start_timeout = 1
+    with pytest.raises(SpawnException) as error:
+        attempts(course, monkeypatch, [[{**UNSCHEDULABLE, "metadata": {"uid": "1"}, "spec": {}}]])
+    assert error.value.jupyterhub_message == (
+        "Your server could not start. The cluster is full. There was no room within 1 seconds. "
+        "Try again in some minutes."
+    )
+    assert len(room) == 0
+
+
+@pytest.mark.parametrize(
+    ("claims", "grader", "nodes"),
+    [
+        ([on("w1"), on("w1")], "", {"w1"}),
+        ([None, on("w2")], "", {"w2"}),
+        ([on("w1", "ceph"), None], "w3", {"w3"}),
+        ([None, None], "", None),
+    ],
+)
+def test_room_has_to_be_where_the_volumes_are(
+    course: Any,  # noqa: ANN401
+    monkeypatch: pytest.MonkeyPatch,
+    claims: list[dict[str, str] | None],
+    grader: str,
+    nodes: set[str] | None,
+) -> None:
+    pods = watching(course, monkeypatch, {"metadata": {}})
+    if grader:
+        labels = {"campus.hubs/grader": "true"}
+        pods["other"] = {"metadata": {"labels": labels}, "spec": {"nodeName": grader}}
+    named = zip(("home-uabcdefgh23456777", "course"), claims, strict=True)
+    course.api = Claims({name: notes for name, notes in named if notes is not None})
+    asyncio.run(course._arrange())
+    assert asyncio.run(course._only_nodes()) == nodes
+
+
+CLASSES = {"staff": "campus-hubs-staff", "student": "campus-hubs-student"}
+
+
+@pytest.mark.parametrize(("role", "name"), [("instructor", "staff"), ("teaching_assistant", "staff"), ("x", "student")])
+def test_the_class_is_the_roles(course: Any, role: str, name: str) -> None:  # noqa: ANN401
+    course.priority_classes = CLASSES
+    for _ in range(2):
+        course.user.groups = [SimpleNamespace(name=role)]
+        asyncio.run(course._arrange())
+        assert manifest(course)["spec"]["priorityClassName"] == CLASSES[name]
+    # A profile's own.
+    course.priority_class_name = "own"
+    asyncio.run(course._arrange())
+    assert manifest(course)["spec"]["priorityClassName"] == "own"
+
+
+def test_a_cluster_without_the_classes_starts_servers_all_the_same(
+    course: Any,  # noqa: ANN401
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    removing(course, monkeypatch)
+    watching(course, monkeypatch, {"metadata": {"uid": "0"}})
+    course.priority_classes = CLASSES
+    asked: list[str] = []
+
+    async def answer() -> str:
+        asked.append(course.priority_class_name)
+        if course.priority_class_name:
+            error = ApiException(status=403)
+            error.body = b'{"message": "no PriorityClass with name campus-hubs-staff was found"}'
+            raise error
+        return "http://127.0.0.1:8888"
+
+    monkeypatch.setattr(KubeSpawner, "start", lambda _: asyncio.ensure_future(answer()))
+    assert asyncio.run(course.start()) == "http://127.0.0.1:8888"
+    assert asked == ["campus-hubs-staff", ""]
 
 
 def test_a_failed_start_gives_its_turn_back(course: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401

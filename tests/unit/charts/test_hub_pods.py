@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from tests.unit.charts.conftest import Template
     from tests.unit.charts.hub_pods import Manifest
 
-POLICIES = Path(__file__).parents[3] / "roles/course_images/templates/hub-pods.yaml.j2"
+TEMPLATES = Path(__file__).parents[3] / "roles/course_images/templates"
+POLICIES = TEMPLATES / "hub-pods.yaml.j2"
 CACHE = Path(os.environ.get("CAMPUS_HUBS_CACHE") or Path.home() / ".cache/campus-hubs")
 NAMESPACE = "course-python-ws26"
 OWN = {
@@ -53,6 +54,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[client.ApiClien
             "ValidatingAdmissionPolicy": policies.create_validating_admission_policy,
             "ValidatingAdmissionPolicyBinding": policies.create_validating_admission_policy_binding,
         }
+        scheduling: Any = client.SchedulingV1Api(api)
+        for manifest in yaml.safe_load_all((TEMPLATES / "priority-classes.yaml.j2").read_text()):
+            scheduling.create_priority_class(manifest)
+        scheduling.create_priority_class({"metadata": {"name": "own"}, "value": 10})
         for manifest in yaml.safe_load_all(POLICIES.read_text()):
             make[manifest["kind"]](manifest)
         yield api
@@ -132,8 +137,34 @@ def test_what_a_hub_makes(hub: HubsAccount, template: Template) -> None:
     assert hub.refusal(sandbox.sandbox_pod(SETTINGS, "sandbox-1", "u1", "token")) == ""
     homes, traits = chart_module("homes"), settings(template, "full")["KubeSpawner"]
     assert hub.refusal(homes.claim_manifest("u1", traits), "claim") == ""
+    room = chart_module("room")
+    assert hub.refusal(room.placeholder_pod({**SETTINGS, "priorityClassName": "campus-hubs-placeholder"}, "p")) == ""
     for teaches in (True, False):
         assert hub.refusal(homes.pod_manifest("u1", traits, ["w1"], teaches=teaches)) == ""
+
+
+@pytest.mark.parametrize("role", ["instructor", "student"])
+def test_classes_by_role(course: Callable[..., HubsAccount], template: Template, role: str) -> None:
+    """Those of ours, and the course's own; no other, though the cluster has it."""
+    config = json.dumps({"KubeSpawner": {"priority_class_name": "own"}} if role == "instructor" else {})
+    arguments = ("--set=scheduling.podPriority.enabled=true", f"--set-json=hub.config={config}")
+    found = [manifest for manifest in yaml.safe_load_all(template("minimal", *arguments)) if manifest]
+    hub = course(found, f"{NAMESPACE}-{role}")
+
+    def of(name: str, component: str = "singleuser-server", *, teaches: bool = False) -> str:
+        pod = changed(plain(), lambda made: made["spec"].update(priorityClassName=name))
+        pod["metadata"]["labels"] = {"component": component}
+        if teaches:
+            volume({"persistentVolumeClaim": {"claimName": "course"}})(pod)
+        return hub.refusal(pod)
+
+    assert of("campus-hubs-student") == ""
+    assert of("campus-hubs-staff", teaches=True) == ""
+    assert of("campus-hubs-staff", "sandbox") == ""
+    assert of("campus-hubs-placeholder", "placeholder") == ""
+    assert "found campus-hubs-staff" in of("campus-hubs-staff")
+    assert "found campus-hubs-placeholder" in of("campus-hubs-placeholder", teaches=True)
+    assert of("own") == "" if role == "instructor" else "found own" in of("own")
 
 
 @pytest.mark.parametrize("what", [*REFUSED, *NODE])

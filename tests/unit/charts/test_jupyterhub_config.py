@@ -171,6 +171,20 @@ def test_the_probe_may_do_all_with_the_synthetic_student_and_nothing_else(
     assert "probe" not in [item["name"] for item in without["services"] + without["load_roles"]]
 
 
+def test_classes_are_the_clusters_or_the_courses_own(config: ModuleType, template: Template) -> None:
+    on = "--set=scheduling.podPriority.enabled=true"
+    classes = {"staff": "campus-hubs-staff", "student": "campus-hubs-student"}
+    own = '--set-json=hub.config={"KubeSpawner":{"priority_class_name":"own"}}'
+    for arguments, expected in (((), {}), ((on,), classes), ((on, own), {})):
+        values = rendered(template, "minimal", *arguments)
+        settings = config.settings(values, SECRET)
+        assert settings["CourseSpawner"]["priority_classes"] == expected
+        sandbox = config.sandbox_settings(values, settings["KubeSpawner"])
+        assert sandbox["priorityClassName"] == expected.get("staff", "")
+        placeholder = config.reserve_settings(values, settings["KubeSpawner"])
+        assert placeholder["priorityClassName"] == ("campus-hubs-placeholder" if expected else "")
+
+
 def test_nobody_deletes_a_home(config: ModuleType, template: Template) -> None:
     assert config.settings(rendered(template, "full"), SECRET)["KubeSpawner"]["delete_pvc"] is False
 
@@ -205,7 +219,7 @@ def test_files_in_config_out(
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
     monkeypatch.setenv("NO_PROXY", "")
     monkeypatch.setenv("no_proxy", ".example.edu")
-    for name in ("course_spawner", "homes", "leases", "sandbox"):
+    for name in ("course_spawner", "homes", "leases", "room", "sandbox"):
         monkeypatch.setitem(sys.modules, name, chart_module(name))
     result = Config()
 

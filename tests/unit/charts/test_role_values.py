@@ -90,6 +90,7 @@ COURSES: dict[str, dict[str, Any]] = {
         "course_hub_concurrent_starts": 20,
         "course_hub_membership_hours": 48,
         "course_hub_max_servers": 100,
+        "course_hub_reserved_servers": 2,
         "course_hub_send_grades_on_feedback": True,
         "course_hub_lti13_memberships_url": "http://192.0.2.80:8080/members",
         "course_hub_lms_context": [57, "58"],

@@ -282,6 +282,63 @@ def test_what_no_node_can_start_is_not_made_anew(sandbox: ModuleType) -> None:
     assert not cluster.pods
 
 
+FULL = {
+    "phase": "Pending",
+    "conditions": [
+        {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "Unschedulable",
+            "message": "0/3 nodes are available: 2 Insufficient cpu.",
+        }
+    ],
+}
+
+
+def test_a_sandbox_waits_for_room_before_students(sandbox: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "PATIENCE", 0.5)
+    monkeypatch.setattr(sandbox, "READY", 2)
+    cluster = Cluster()
+    cluster.next_status = [FULL]
+    rooms: list[Any] = []
+
+    class Room:
+        """Notes who waits."""
+
+        def join(self, pod: Manifest, short: set[str], *, staff: bool) -> str:
+            """Let the pod be scheduled a second later."""
+            rooms.append((short, staff))
+            asyncio.get_running_loop().call_later(1, cluster.pods[pod["metadata"]["name"]].update, ready)
+            return "place"
+
+        def leave(self, place: str) -> None:
+            """Wait no more."""
+            rooms.append(place)
+
+    ready = {"status": cluster.ready()}
+
+    async def with_room(sandboxes: Any) -> Any:  # noqa: ANN401
+        sandboxes._room = Room()
+        return await sandboxes.make("u1")
+
+    made = run(sandbox, cluster, with_room)
+    assert rooms == [({"cpu"}, True), "place"]
+    assert set(cluster.pods) == {made["name"]}
+
+
+def test_a_sandbox_without_room_is_waited_for_as_for_a_free_one(
+    sandbox: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "READY", 1)
+    cluster = Cluster()
+    cluster.next_status = [FULL]
+    with pytest.raises(web.HTTPError) as error:
+        run(sandbox, cluster, lambda sandboxes: sandboxes.make("u1"))
+    assert error.value.status_code == 429
+    assert error.value.log_message == "The cluster is full. No sandbox got room within 1 seconds."
+    assert not cluster.pods
+
+
 def test_a_pod_that_does_not_start_in_time(sandbox: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "READY", 0.5)
     cluster = Cluster()

@@ -13,9 +13,10 @@ import campus_hubs_login as login
 from jupyterhub import __version__
 from jupyterhub.proxy import Proxy
 from jupyterhub.spawner import Spawner
+from tornado.httpclient import AsyncHTTPClient
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
-from tornado.web import Application, RequestHandler
+from tornado.web import Application, HTTPError, RequestHandler
 
 CHART = Path(__file__).parents[4] / "charts/course-hub/files"
 sys.path.insert(0, str(CHART))
@@ -51,9 +52,20 @@ class NoProxy(Proxy):  # type: ignore[misc]
 class Server(RequestHandler):
     """Answers as a single-user server does while the hub waits for it."""
 
-    def get(self) -> None:
-        """Answer anything."""
+    async def get(self) -> None:
+        """Answer anything; who asks for kernels has to be somebody whom the hub lets in, and reads `<user>.kernels`."""
         self.set_header("X-JupyterHub-Version", __version__)
+        if self.request.path.endswith("/api/kernels"):
+            user = self.request.path.split("/")[-3]
+            found = await AsyncHTTPClient().fetch(
+                f"{settings['hub_bind_url']}{settings['base_url']}hub/api/user",
+                headers={"Authorization": self.request.headers.get("Authorization", "")},
+            )
+            scopes = json.loads(found.body)["scopes"]
+            if f"access:servers!user={user}" not in scopes or not self.get_argument("no_track_activity", ""):
+                raise HTTPError(403, f"{user} has {scopes}")
+            with open(f"{user}.kernels") as file:  # noqa: PTH123 - the hub's working directory
+                self.finish(file.read())
 
 
 class NearbySpawner(Spawner):  # type: ignore[misc]
@@ -63,6 +75,19 @@ class NearbySpawner(Spawner):  # type: ignore[misc]
     """
 
     nearby: HTTPServer | None = None
+
+    @property
+    def teaches(self) -> bool:
+        """As CourseSpawner has it."""
+        return any(group.name == "instructor" for group in self.user.groups)
+
+    def _pod(self) -> dict[str, Any]:
+        """Return the pod that it would be, as CourseSpawner has it."""
+        container = {"resources": {"requests": {"memory": "512Mi", "cpu": "100m"}}}
+        return {
+            "metadata": {"name": f"user-{self.user.name}"},
+            "spec": {"nodeName": "w1", "containers": [container]},
+        }
 
     async def start(self) -> tuple[str, int]:
         """Listen, and leave the environment for the test to read."""
@@ -135,6 +160,29 @@ if leases := settings["leases"]:
     )
     c.JupyterHub.extra_handlers = [("/api/lease", chart_leases.LeaseHandler)]
     background = asyncio.get_running_loop().create_task(chart_leases.LeaseHandler.leases.watch())
+if settings["room"]:
+    import room as chart_room
+
+    chart_room.LOOK, chart_room.SETTLE = 0.3, 5
+    chart_room.IDLE_FOR_STAFF, chart_room.IDLE_FOR_STUDENTS = settings["room"]
+    room = chart_room.Room(f"{settings['hub_bind_url']}{settings['base_url']}hub/api", settings["token"])
+
+    async def wait_for_room() -> None:
+        """Wait while there is a file `waits.json`: pod, short, staff; write the sentence to `says`."""
+        place: Any = None
+        while True:
+            await asyncio.sleep(0.2)
+            waits = os.path.exists("waits.json")  # noqa: PTH110 - the hub's working directory
+            if place is not None and not waits:
+                room.leave(place)
+                place = None
+            elif place is None and waits:
+                with open("waits.json") as file:  # noqa: PTH123
+                    place = room.join(**json.load(file))
+                with open("says", "w") as file:  # noqa: PTH123
+                    file.write(room.says(place))
+
+    waiters = asyncio.get_running_loop().create_task(wait_for_room())
 values = {"config": {"CourseAuthenticator": settings["authenticator"]}}
 probe_secret = {"probe-token": settings["token"][::-1]}
 student = chart.synthetic_student(values, probe_secret, login.user_name)

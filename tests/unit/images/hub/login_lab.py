@@ -217,6 +217,8 @@ class Hub:
     token: str = field(default_factory=lambda: secrets.token_hex(16))
     authenticator: dict[str, Any] = field(default_factory=dict)
     leases: dict[str, Any] = field(default_factory=dict)
+    # Seconds of idleness after which a server gives way to staff, and to students.
+    room: tuple[float, float] | None = None
     proxy: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     opened_for: str = ""
@@ -262,6 +264,7 @@ class Hub:
             "token": self.token,
             "opened_for": self.opened_for,
             "leases": self.leases,
+            "room": self.room,
             "proxy": self.proxy,
         }
         environment = {

@@ -13,7 +13,7 @@ from ansible._internal._templating._engine import TemplateEngine
 from ansible._internal._templating._jinja_bits import AnsibleEnvironment
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import trust_as_template
-from ansible_collections.campus.hubs.plugins.action.course_state import lines, of_course
+from ansible_collections.campus.hubs.plugins.action.course_state import lines, of_course, room
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, ApiError, Kind
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import StateError
 from ansible_collections.campus.hubs.plugins.plugin_utils.api_connection import (
@@ -254,3 +254,31 @@ def test_without_a_kubeconfig_there_is_no_connection(tmp_path: Path) -> None:
         client_connection(path, None)
     (tmp_path / "broken").write_text("{ no YAML")
     assert plain_connection(str(tmp_path / "broken")) is None
+
+
+def test_how_full_the_cluster_is() -> None:
+    """By the values that the inventory gives; of a course without them nothing is known."""
+    ready = {"type": "Ready", "status": "True"}
+    allocatable = {"cpu": "2", "memory": "4Gi", "pods": "110"}
+    node = {"metadata": {"name": "w1"}, "status": {"allocatable": allocatable, "conditions": [ready]}}
+
+    class Cluster(Answers):
+        """One node, without pods."""
+
+        def objects(self, kind: Kind, **options: object) -> list[dict[str, Any]]:
+            """See `Api`."""
+            assert kind.kind == "Node" or options == {"fields": "status.phase!=Succeeded,status.phase!=Failed"}
+            return [node] if kind.kind == "Node" else []
+
+    class Refuses(Answers):
+        """An account that may not list nodes."""
+
+        def objects(self, kind: Kind, **_: object) -> list[dict[str, Any]]:
+            """See `Api`."""
+            raise ApiError(403, f"cannot list {kind.plural}")
+
+    courses: dict[str, Any] = {"a": {"values": values({"a": {}})["a"]}, "b": {"values": None}}
+    said = room(Cluster(), courses)
+    assert said[0] == "1 node takes servers; requested there: 0.0 of 2.0 cores, 0.0 of 4.0 GiB of memory."
+    assert said[1:] == ["8 more servers fit, of 0.1 cores, 512 MiB of memory each (a)."]
+    assert room(Refuses(), courses) == ["How full the cluster is, is not known: cannot list nodes"]

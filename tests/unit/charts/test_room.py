@@ -1,0 +1,165 @@
+"""Who gives way on a full cluster, who waits where, and the placeholders that keep room."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.unit.charts.conftest import chart_module
+from tests.unit.charts.test_sandbox import SETTINGS, Api, Cluster
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+GIB = 2.0**30
+
+
+@pytest.fixture(scope="module")
+def room() -> ModuleType:
+    chart_module("course_spawner")
+    return chart_module("room")
+
+
+@pytest.mark.parametrize(
+    ("written", "amount"),
+    [
+        ("100m", 0.1),
+        ("2", 2),
+        (0.1, 0.1),
+        ("512Mi", GIB / 2),
+        ("1G", 1e9),
+        (536870912, GIB / 2),
+        ("1e3", 1000),
+        ("x", 0),
+    ],
+)
+def test_amounts(room: ModuleType, written: str | float, amount: float) -> None:
+    assert room.quantity(written) == pytest.approx(amount)
+
+
+def test_what_a_pod_requests(room: ModuleType) -> None:
+    """Init containers run before the others, one after the other."""
+
+    def container(cpu: str, memory: str) -> dict[str, Any]:
+        return {"resources": {"requests": {"cpu": cpu, "memory": memory}}}
+
+    spec = {
+        "containers": [container("100m", "512Mi"), container("1", "512Mi")],
+        "initContainers": [container("50m", "64Mi"), container("2", "1Mi")],
+    }
+    assert room.requests_of({"spec": spec}) == {"pods": 1, "cpu": 2, "memory": GIB}
+    assert room.requests_of({}) == {"pods": 1}
+
+
+def servers(room: ModuleType, *rows: tuple[str, str, float, float]) -> list[Any]:
+    """Return servers of these names, nodes, idle seconds and GiB."""
+    return [
+        room.Server(name, node, idle, {"memory": memory * GIB, "pods": 1.0}, name) for name, node, idle, memory in rows
+    ]
+
+
+CLASS = (
+    ("a", "w1", 100, 0.5),
+    ("b", "w2", 900, 0.5),
+    ("c", "w1", 500, 0.5),
+    ("d", "w2", 50, 0.5),
+    ("e", "w1", 400, 0.5),
+)
+
+
+@pytest.mark.parametrize(
+    ("memory", "nodes", "gone"),
+    [
+        (0.5, None, ["b"]),
+        (0.5, {"w1"}, ["c"]),
+        # Not b, though it is the idlest: d, beside it, is in use sooner than e.
+        (1.0, None, ["c", "e"]),
+        (1.0, {"w2"}, ["b", "d"]),
+        (1.5, None, ["c", "e", "a"]),
+        # Nobody goes in vain.
+        (2.0, None, []),
+        (0.5, {"w3"}, []),
+    ],
+)
+def test_the_idlest_go_first(room: ModuleType, memory: float, nodes: set[str] | None, gone: list[str]) -> None:
+    chosen = room.who_gives_way(servers(room, *CLASS), {"memory": memory * GIB}, nodes)
+    assert [server.name for server in chosen] == gone
+
+
+def test_a_placeholder_goes_before_anybody(room: ModuleType) -> None:
+    held = room.Server("placeholder-0", "w2", math.inf, {"memory": GIB / 2})
+    chosen = room.who_gives_way([*servers(room, *CLASS), held], {"memory": GIB / 2})
+    assert chosen == [held]
+
+
+def test_what_is_not_there_makes_no_room(room: ModuleType) -> None:
+    assert room.who_gives_way(servers(room, *CLASS), {"nvidia.com/gpu": 1.0}) == []
+    assert room.who_gives_way([], {"memory": 1.0}) == []
+
+
+@pytest.mark.parametrize(
+    ("states", "busy"),
+    [([], False), (["idle", "idle"], False), (["idle", "busy"], True), (["starting"], True), ([None], True)],
+)
+def test_a_cell_that_runs(room: ModuleType, states: list[str | None], busy: bool) -> None:
+    assert room.is_busy([{"execution_state": state} for state in states]) is busy
+
+
+def test_staff_is_first_and_others_as_they_came(room: ModuleType) -> None:
+    first, second, lecturer = (room.Waiting(staff=staff, need={}) for staff in (False, False, True))
+    waiting = [first, second, lecturer]
+    assert [room.place(waiting, who) for who in waiting] == [2, 3, 1]
+    assert room.place(waiting, room.Waiting(staff=False, need={})) == 0
+
+
+class Placeholders(Cluster):
+    """The same with the selector of placeholders."""
+
+    def answer(self, method: str, path: str, query: dict[str, list[str]], body: bytes) -> tuple[int, Any]:
+        """Answer as the API server."""
+        if method == "GET":
+            assert query["labelSelector"] == ["component=placeholder"]
+            return 200, {"items": list(self.pods.values())}
+        return super().answer(method, path, query, body)
+
+
+def test_the_reserve_is_filled_and_given_away(room: ModuleType) -> None:
+    cluster = Placeholders()
+    cluster.node = "w1"
+    settings = {**SETTINGS, "priorityClassName": "campus-hubs-placeholder"}
+
+    async def run() -> None:
+        api = Api(cluster)
+        try:
+            reserve = room.Reserve(settings, "course-python-ws26", 2, api=lambda: api.core)
+            await reserve.fill()
+            await reserve.fill()
+            assert sorted(cluster.pods) == ["placeholder-0", "placeholder-1"]
+            held = await reserve.servers()
+            assert {(server.node, server.idle, server.user) for server in held} == {("w1", math.inf, "")}
+            assert held[0].requests == {"cpu": 0.1, "memory": GIB / 4, "pods": 1}
+            await reserve.remove("placeholder-0")
+            await reserve.remove("placeholder-0")
+            assert sorted(cluster.pods) == ["placeholder-1"]
+            cluster.pods["placeholder-1"]["status"] = {"phase": "Failed"}
+            await reserve.fill()
+            assert sorted(cluster.pods) == ["placeholder-0", "placeholder-1"]
+            assert cluster.pods["placeholder-1"]["status"]["phase"] == "Running"
+            # The setting is another one now.
+            await room.Reserve(settings, "course-python-ws26", 0, api=lambda: api.core).fill()
+            assert not cluster.pods
+        finally:
+            await api.close()
+
+    asyncio.run(run())
+
+
+def test_a_placeholder_holds_as_much_as_a_server(room: ModuleType) -> None:
+    pod = room.placeholder_pod({**SETTINGS, "nodeSelector": {"gpu": "yes"}}, "placeholder-0")
+    assert room.requests_of(pod) == {"cpu": 0.1, "memory": GIB / 4, "pods": 1}
+    assert pod["spec"]["nodeSelector"] == {"gpu": "yes"}
+    assert pod["spec"]["automountServiceAccountToken"] is False
+    assert "priorityClassName" not in pod["spec"]
