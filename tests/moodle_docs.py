@@ -96,7 +96,7 @@ def configure(browser: webdriver.Chrome, lms: str, title: str, printed: Mapping[
             field.send_keys(value)
     click(browser, "Save changes")
     cards = browser.find_elements(By.TAG_NAME, "section")
-    *_, card = [each for each in cards if [h.text for h in each.find_elements(By.TAG_NAME, "h2")] == [title]]
+    card = [each for each in cards if [h.text for h in each.find_elements(By.TAG_NAME, "h2")] == [title]][-1]
     card.find_element(By.CSS_SELECTOR, "summary[aria-label='View configuration details']").click()
     rows = card.find_elements(By.TAG_NAME, "tr")
     shown = {row.find_element(By.TAG_NAME, "th").text: row.find_element(By.TAG_NAME, "td").text for row in rows}
@@ -118,7 +118,7 @@ def add_to_course(browser: webdriver.Chrome, lms: str, course: str, title: str) 
     element(browser, "Course full name").send_keys(title)
     element(browser, "Course short name").send_keys(course)
     click(browser, "Save and display")
-    tools, activity, *_ = words(step(4))
+    tools, activity = words(step(4))[:2]
     for link in tools.split(" > "):
         click(browser, link)
     browser.find_element(By.XPATH, f"//button[@aria-label={_quoted(f'Show {title} in activity chooser')}]").click()
