@@ -10,15 +10,11 @@ from pathlib import Path
 
 import pytest
 import requests
-from ansible.plugins.loader import init_plugin_loader
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 # The package is installed in the hub's image only.
 ROOT = Path(__file__).parents[4]
 sys.path[:0] = [str(ROOT), str(ROOT / "images/hub/campus_hubs_login/src")]
-
-# What the collection's modules ask of a hub.
-init_plugin_loader([str(ROOT / ".collections")])
 
 from tests.unit.images.hub.login_lab import Browser, Hub, Lms, free_port, new_key  # noqa: E402
 
