@@ -120,11 +120,14 @@ class Person:
         cookies = "; ".join(f"{c.name}={c.value}" for c in self.session.cookies if c.path in {"/", "/hub/"})
         return {"Cookie": cookies, "X-XSRFToken": self._xsrf("/hub/"), "Sec-Fetch-Mode": "cors"}
 
-    def _request(self, method: str, path: str, **kwargs: Any) -> requests.Response:  # noqa: ANN401  what requests takes
-        """Call something under this hub as a page of it would."""
+    def answer(self, method: str, path: str, **kwargs: Any) -> requests.Response:  # noqa: ANN401  what requests takes
+        """Call something under this hub as a page of it would, whatever the answer."""
         headers = {"X-XSRFToken": self._xsrf(path), "Referer": f"{self.hub}{path}", "Sec-Fetch-Mode": "cors"}
         timeout = kwargs.pop("timeout", HTTP_TIMEOUT)
-        response = self.session.request(method, f"{self.hub}{path}", headers=headers, timeout=timeout, **kwargs)
+        return self.session.request(method, f"{self.hub}{path}", headers=headers, timeout=timeout, **kwargs)
+
+    def _request(self, method: str, path: str, **kwargs: Any) -> requests.Response:  # noqa: ANN401  what requests takes
+        response = self.answer(method, path, **kwargs)
         assert response.ok, f"{method} {response.url} answered {response.status_code}: {response.text[:300]}"
         return response
 
