@@ -24,8 +24,12 @@ MODULE_TIMEOUT = 300.0  # seconds
 
 
 def course_roster(course: str, *options: str) -> tuple[bool, dict[str, Any]]:
-    """Run the module as a playbook would; return whether it succeeded, and its result."""
-    arguments = {"namespace": f"course-{course}", "kubeconfig": str(playbook.INVENTORY / "kubeconfig")}
+    """Run the module as a playbook would; return whether it succeeded, and its result.
+
+    Removals are confirmed: other tests have left members whom these rosters do not name.
+    """
+    arguments: dict[str, Any] = {"namespace": f"course-{course}", "kubeconfig": str(playbook.INVENTORY / "kubeconfig")}
+    arguments["confirm_removals"] = True
     argv = [str(Path(sys.executable).with_name("ansible")), "localhost", "-i", str(playbook.INVENTORY), *options]
     argv += ["-m", "campus.hubs.course_roster", "-a", json.dumps(arguments)]
     done = subprocess.run(  # noqa: S603
