@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -153,10 +153,16 @@ def converge(*options: str) -> playbook.Run:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def in_sync(cluster: Cluster) -> None:
-    """Begin with a cluster that needs nothing."""
+def in_sync(cluster: Cluster) -> Iterator[None]:
+    """Begin with a cluster that needs nothing, and keep people's pods off the control plane while it has no taint.
+
+    Where one of them has got a volume, the taint would keep it away from its pod, so it stays off.
+    """
     del cluster  # there is one
+    kubectl(f"kubectl cordon {CONTROL_PLANE}", SYSTEM)
     converge()
+    yield
+    kubectl(f"kubectl uncordon {CONTROL_PLANE}", SYSTEM)
 
 
 def test_edits_by_hand_are_said_in_a_check_and_put_right() -> None:
