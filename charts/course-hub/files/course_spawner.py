@@ -19,6 +19,7 @@ from aiohttp import ClientError
 from jupyterhub.spawner import SpawnException
 from kubernetes_asyncio.client import ApiException, V1Affinity, V1NodeAffinity
 from kubespawner import KubeSpawner
+from kubespawner.clients import load_config, shared_client
 from traitlets import Dict, Integer, List
 
 if TYPE_CHECKING:
@@ -360,6 +361,12 @@ def avoiding(nodes: Sequence[str]) -> list[dict[str, Any]]:
         }
         for node in nodes
     ]
+
+
+def core_api() -> Any:  # noqa: ANN401 - a CoreV1Api
+    """Return the client of the cluster's API that KubeSpawner uses."""
+    load_config()
+    return shared_client("CoreV1Api")
 
 
 class CourseSpawner(KubeSpawner):  # type: ignore[misc]

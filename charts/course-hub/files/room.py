@@ -18,11 +18,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from course_spawner import RESTRICTED_CONTAINER, RESTRICTED_POD, in_bytes
+from course_spawner import RESTRICTED_CONTAINER, RESTRICTED_POD, core_api, in_bytes
 from jupyterhub import orm
 from jupyterhub.app import JupyterHub
 from kubernetes_asyncio.client import ApiException
-from kubespawner.clients import load_config, shared_client
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 
 if TYPE_CHECKING:
@@ -204,12 +203,6 @@ def placeholder_pod(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
     }
 
 
-def _in_cluster() -> Any:  # noqa: ANN401 - a CoreV1Api
-    """Return the client that KubeSpawner uses."""
-    load_config()
-    return shared_client("CoreV1Api")
-
-
 class Reserve:
     """Placeholders that hold room for lecturers, tutors and sandboxes until one of them needs it.
 
@@ -227,7 +220,7 @@ class Reserve:
         """Nothing is held yet."""
         self._settings, self.namespace = settings, namespace
         self.names = [f"{PLACEHOLDER}-{index}" for index in range(count)]
-        self._api = api or _in_cluster
+        self._api = api or core_api
 
     async def _pods(self) -> list[dict[str, Any]]:
         api = self._api()

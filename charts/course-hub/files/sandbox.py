@@ -25,6 +25,7 @@ from course_spawner import (
     TEACHERS,
     NodeError,
     avoiding,
+    core_api,
     in_bytes,
     no_node,
     nodes_fault,
@@ -34,7 +35,6 @@ from course_spawner import (
 )
 from jupyterhub.apihandlers.base import APIHandler
 from kubernetes_asyncio.client.exceptions import ApiException
-from kubespawner.clients import load_config, shared_client
 from tornado import web
 
 if TYPE_CHECKING:
@@ -154,12 +154,6 @@ def age(pod: Mapping[str, Any], now: datetime) -> float:
     return (now - datetime.fromisoformat(pod["metadata"]["creationTimestamp"])).total_seconds()
 
 
-def _in_cluster() -> Any:  # noqa: ANN401 - a CoreV1Api
-    """Return the client that KubeSpawner uses."""
-    load_config()
-    return shared_client("CoreV1Api")
-
-
 class Sandboxes:
     """The course's sandboxes in the cluster.
 
@@ -179,7 +173,7 @@ class Sandboxes:
         room: Any = None,  # noqa: ANN401
     ) -> None:
         """Nothing is asked for yet."""
-        self.settings, self.namespace, self._api, self._room = settings, namespace, api or _in_cluster, room
+        self.settings, self.namespace, self._api, self._room = settings, namespace, api or core_api, room
         self._one_at_a_time = asyncio.Lock()
 
     async def _json(self, call: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - JSON
