@@ -248,7 +248,8 @@ class Sandboxes:
         place: Any = None
         message = ""
         try:
-            while time.monotonic() < end:
+            # Once at least, so that what has become of it is said however little time was left.
+            while True:
                 pod = await self._json("read_namespaced_pod", name, self.namespace)
                 if is_ready(pod):
                     return str(pod["status"]["podIP"])
@@ -264,6 +265,8 @@ class Sandboxes:
                     raise NodeError(reason)
                 if reason:
                     raise web.HTTPError(503, f"The sandbox did not start. {reason}")
+                if time.monotonic() >= end:
+                    break
                 await asyncio.sleep(LOOK)
         finally:
             if place is not None:
