@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 from ansible.errors import AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
-from ansible_collections.campus.hubs.plugins.module_utils.cluster_room import nodes_of, report, server_of
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, ApiError, Kind
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.outcome import course_states
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import Chart, StateError
@@ -25,6 +24,7 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.api_connection import 
     task_connection,
 )
 from ansible_collections.campus.hubs.plugins.plugin_utils.beside import Beside
+from ansible_collections.campus.hubs.plugins.plugin_utils.cluster_room import nodes_of, report, server_of
 from ansible_collections.campus.hubs.plugins.plugin_utils.wanted_values import ASKED, WantedValues
 
 COLLECTION = Path(__file__).resolve().parents[2]

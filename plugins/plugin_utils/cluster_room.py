@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.campus.hubs.plugins.plugin_utils.quantities import parse_memory
+
 Manifest = Mapping[str, Any]
 Resources = dict[str, float]
 GIB = 2.0**30
@@ -75,9 +77,12 @@ def server_of(values: Mapping[str, Any]) -> Server:
         values: of a course's release; memory in bytes or K, M, G, T (powers of 1024).
     """
     user = values["singleuser"]
-    size = re.sub(r"(?<=[KMGT])$", "i", str(user["memory"]["guarantee"]))
     extra = user.get("extraResource") or {}
-    requests = {"pods": 1.0, "cpu": float(user["cpu"]["guarantee"]), "memory": amount(size)}
+    requests = {
+        "pods": 1.0,
+        "cpu": float(user["cpu"]["guarantee"]),
+        "memory": float(parse_memory(user["memory"]["guarantee"]) or 0),
+    }
     # A limit without a request is one.
     for kind in ("limits", "guarantees"):
         requests |= {name: amount(number) for name, number in (extra.get(kind) or {}).items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.campus.hubs.plugins.module_utils.cluster_room import (
+from ansible_collections.campus.hubs.plugins.plugin_utils.cluster_room import (
     Server,
     amount,
     nodes_of,
