@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,13 +15,13 @@ import pytest
 import requests
 from flask.testing import FlaskClient
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from lab.lms import demo_lms, tools
 from lab.lms.model import LINEITEM, MEMBERSHIP_READONLY, SCOPES, Platform
 from tests import moodle_docs
+from tests.unit import chromium
 from tests.unit.lms.conftest import Lms
 
 TITLE = "Programming in Python's depths"
@@ -31,10 +30,7 @@ FIELDS = {each.label: each for section in tools.FIELDS.values() for each in sect
 
 @pytest.fixture
 def browser() -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--no-proxy-server"):
-        options.add_argument(argument)
-    driver = webdriver.Chrome(options=options, service=Service(executable_path=shutil.which("chromedriver")))
+    driver = chromium.start()
     yield driver
     driver.quit()
 

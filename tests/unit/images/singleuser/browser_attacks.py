@@ -14,7 +14,7 @@ from urllib.parse import quote
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 
-from tests.unit.images.singleuser.chromium import Site, wait
+from tests.unit.chromium import Site, wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.unit import chromium
 from tests.unit.images.exchange import attacks as on_the_exchange
 from tests.unit.images.hub import hub_attacks
-from tests.unit.images.singleuser import chromium
 from tests.unit.images.singleuser.browser_attacks import ASSIGNMENT, ATTACKS, EXAM, STUDENT, Target
 from tests.unit.images.singleuser.grading_lab import GOOD, Course, Exchange, Hub
 from tests.unit.images.singleuser.test_server import SECRET, Lab

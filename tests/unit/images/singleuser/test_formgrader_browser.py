@@ -11,7 +11,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support import expected_conditions as ec
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.unit.images.singleuser import chromium
+from tests.unit import chromium
 from tests.unit.images.singleuser.grading_lab import GOOD
 from tests.unit.images.singleuser.test_server import SECRET, Lab
 

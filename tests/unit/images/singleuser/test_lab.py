@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support import expected_conditions as ec
 from selenium.webdriver.support.ui import WebDriverWait
 
+from tests.unit import chromium
 from tests.unit.images.singleuser.grading_lab import ROOT
 from tests.unit.images.singleuser.test_server import SECRET, Lab
 
@@ -29,10 +29,7 @@ PROBLEM = "The course's material could not be updated <b>today</b>."
 
 @pytest.fixture
 def browser() -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1400,1000"):
-        options.add_argument(argument)
-    driver = webdriver.Chrome(options=options, service=Service(executable_path=shutil.which("chromedriver")))
+    driver = chromium.start()
     yield driver
     driver.quit()
 
