@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .files import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 # How much of a text must be as it was for a cell without its marks to be taken for it.
 ALIKE: Final = 0.6
@@ -190,11 +190,11 @@ def _by_mark(
     for index, cell in enumerate(handed_in):
         if cell.grade_id in texts:
             copies.setdefault(str(cell.grade_id), []).append(index)
+    several = [grade_id for grade_id, indices in copies.items() if len(indices) > 1]
     for grade_id, indices in copies.items():
         if not marks[grade_id].locked:
-            right = [i for i in indices if handed_in[i].cell_type == marks[grade_id].cell_type] or indices
-            copies[grade_id] = [i for i in right if handed_in[i].text != texts[grade_id]] or right
-    several = [g for g, count in _counts(handed_in).items() if count > 1 and g in texts]
+            of_type = [i for i in indices if handed_in[i].cell_type == marks[grade_id].cell_type] or indices
+            copies[grade_id] = [i for i in of_type if handed_in[i].text != texts[grade_id]] or of_type
     if several:
         notes.append(
             "Copied, so that there were several; the one in its place is graded, of several there the last that was "
@@ -205,18 +205,27 @@ def _by_mark(
     found: dict[str, int] = {}
     for position, grade_id in enumerate(order):
         if grade_id in copies:
-            before = max((found[g] for g in order[:position] if g in found), default=-1)
-            after = min((single[g] for g in order[position + 1 :] if g in single), default=len(handed_in))
-            found[grade_id] = ([i for i in copies[grade_id] if before < i < after] or copies[grade_id])[-1]
+            right = _between(order, position, found, single, len(handed_in))
+            found[grade_id] = ([i for i in copies[grade_id] if i in right] or copies[grade_id])[-1]
     return found
 
 
-def _counts(cells: Iterable[Cell]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for cell in cells:
-        if cell.grade_id:
-            counts[cell.grade_id] = counts.get(cell.grade_id, 0) + 1
-    return counts
+def _between(
+    order: Sequence[str], position: int, before: Mapping[str, int], after: Mapping[str, int], end: int
+) -> range:
+    """Return the places that the cell at a position has between its neighbours, as far as theirs are known.
+
+    Args:
+        order: grade_ids as they were handed out.
+        position: the cell's among them.
+        before: places of cells, for those that stand before it.
+        after: the same, for those behind it.
+        end: behind the last place.
+
+    """
+    first = max((before[g] for g in order[:position] if g in before), default=-1)
+    last = min((after[g] for g in order[position + 1 :] if g in after), default=end)
+    return range(first + 1, last)
 
 
 def _by_text(
@@ -258,11 +267,8 @@ def _by_text(
         grade_id = str(cell.grade_id)
         if grade_id in new:
             continue
-        # Between its neighbours, as far as they are known.
-        before = max((new[g] for g in order[:position] if g in new), default=-1)
-        after = min((new[g] for g in order[position + 1 :] if g in new), default=len(handed_in))
-        between = [i for i in sorted(free) if before < i < after]
-        rated = [(_likeness(handed_in[i], cell), -i) for i in between]
+        right = _between(order, position, new, new, len(handed_in))
+        rated = [(_likeness(handed_in[i], cell), -i) for i in right if i in free]
         if rated and max(rated)[0] >= ALIKE:
             take(grade_id, -max(rated)[1])
         else:
