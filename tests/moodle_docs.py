@@ -15,6 +15,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select
 
+# Seconds until a page that a click has asked for is there.
+PAGE: Final = 30
 DOCS: Final = Path(__file__).parents[1] / "docs/moodle.md"
 _ROW: Final = re.compile(r"^\s*\|([^|]+)\|([^|]+)\|\s*$", re.MULTILINE)
 _WORDS: Final = re.compile(r"\*([^*]+)\*")
@@ -54,10 +56,8 @@ def settings(title: str) -> dict[str, str]:
 
 def element(browser: webdriver.Chrome, label: str) -> WebElement:
     """Return the element that has a label."""
-    for found in browser.find_elements(By.TAG_NAME, "label"):
-        if found.text.strip() == label:
-            return browser.find_element(By.ID, str(found.get_attribute("for")))
-    raise AssertionError(f"{browser.current_url} has no field {label!r}")
+    found = browser.find_element(By.XPATH, f"//label[normalize-space()={_quoted(label)}]")
+    return browser.find_element(By.ID, str(found.get_attribute("for")))
 
 
 def click(browser: webdriver.Chrome, text: str) -> None:
@@ -82,6 +82,7 @@ def configure(browser: webdriver.Chrome, lms: str, title: str, printed: Mapping[
         printed: what the run has printed.
 
     """
+    browser.implicitly_wait(PAGE)
     browser.get(lms)
     path = next(found for found in words(step(2)) if " > " in found)
     for link in path.split(" > "):
@@ -95,8 +96,7 @@ def configure(browser: webdriver.Chrome, lms: str, title: str, printed: Mapping[
             field.clear()
             field.send_keys(value)
     click(browser, "Save changes")
-    cards = browser.find_elements(By.TAG_NAME, "section")
-    card = [each for each in cards if [h.text for h in each.find_elements(By.TAG_NAME, "h2")] == [title]][-1]
+    card = browser.find_elements(By.XPATH, f"//section[h2[normalize-space()={_quoted(title)}]]")[-1]
     card.find_element(By.CSS_SELECTOR, "summary[aria-label='View configuration details']").click()
     rows = card.find_elements(By.TAG_NAME, "tr")
     shown = {row.find_element(By.TAG_NAME, "th").text: row.find_element(By.TAG_NAME, "td").text for row in rows}
@@ -114,6 +114,7 @@ def add_to_course(browser: webdriver.Chrome, lms: str, course: str, title: str) 
         title: of the tool.
 
     """
+    browser.implicitly_wait(PAGE)
     browser.get(f"{lms}/course")
     element(browser, "Course full name").send_keys(title)
     element(browser, "Course short name").send_keys(course)

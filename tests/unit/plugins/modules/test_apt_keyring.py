@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import getpass
 import http.server
 import json
 import os
@@ -89,7 +88,7 @@ class Repository:
 def repository(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Repository]:
-    monkeypatch.setattr(apt_keyring, "OWNER", getpass.getuser())
+    monkeypatch.setattr(apt_keyring, "OWNER", str(os.getuid()))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     made = Repository(tmp_path, capsys)
     yield made
