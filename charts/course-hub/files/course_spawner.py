@@ -378,6 +378,12 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
         8, config=True, help="How many servers start at a time; the others wait for their turn."
     )
 
+    max_servers = Integer(
+        0,
+        config=True,
+        help="How many servers run at a time, 0 for any; students wait then, and idle ones of students make room.",
+    )
+
     shared_volumes = List(
         Dict(),
         config=True,
@@ -553,6 +559,20 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
             self._leave_room()
             self._began = time.monotonic()
 
+    async def _wait_for_a_seat(self) -> None:
+        """Wait with others while as many servers run as may. Lecturers, tutors and a run's own check do not wait."""
+        exempt = self.teaches or self.user.name == getattr(self.authenticator, "synthetic_student", "")
+        if not self.max_servers or exempt or self.room is None or self.room.has_seat(self.max_servers):
+            return
+        self._full = f"{self.max_servers} servers of the course run, which is as many as may."
+        self._give_turn_back()
+        self._place = self.room.join({}, {"pods"}, staff=False, seat=True)
+        try:
+            while not self.room.has_seat(self.max_servers, self._place):
+                await asyncio.sleep(LOOK)
+        finally:
+            self._leave_room()
+
     def _leave_room(self) -> None:
         if self._place is not None:
             self.room.leave(self._place)
@@ -634,6 +654,7 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
         self._start_future = None
         try:
             async with asyncio.timeout(self.start_timeout * ATTEMPTS_SHARE), self._turn():
+                await self._wait_for_a_seat()
                 while True:
                     self._pause = ""
                     try:

@@ -146,6 +146,7 @@ class Waiting:
         staff: whether it is a lecturer's, tutor's or sandbox's pod.
         need: what it lacks, amounts by resource.
         nodes: where it has to be, None for anywhere.
+        seat: whether it is not the nodes that have no room, but the course's `max_servers`.
         helped: when room was made for it last, by the monotonic clock.
 
     """
@@ -153,6 +154,7 @@ class Waiting:
     staff: bool
     need: Resources
     nodes: frozenset[str] | None = None
+    seat: bool = False
     helped: float = -math.inf
 
 
@@ -162,10 +164,10 @@ def place(waiting: Sequence[Waiting], who: Waiting) -> int:
     return order.index(who) + 1 if who in order else 0
 
 
-def sentence(number: int, count: int) -> str:
-    """Say to somebody who waits where they are."""
+def sentence(number: int, count: int, what: str = "The cluster is full.") -> str:
+    """Say to somebody who waits where they are, and why."""
     return (
-        f"The cluster is full. You are number {number} of {count} who wait for room. Servers that nobody uses make "
+        f"{what} You are number {number} of {count} who wait for room. Servers that nobody uses make "
         "room, and yours starts by itself then."
     )
 
@@ -279,7 +281,13 @@ class Room:
         return len(self._waiting)
 
     def join(
-        self, pod: Mapping[str, Any], short: Collection[str], *, staff: bool, nodes: Collection[str] | None = None
+        self,
+        pod: Mapping[str, Any],
+        short: Collection[str],
+        *,
+        staff: bool,
+        nodes: Collection[str] | None = None,
+        seat: bool = False,
     ) -> Waiting:
         """Wait for room; return what `says` and `leave` want.
 
@@ -288,15 +296,29 @@ class Room:
             short: the resources that nodes lack.
             staff: whether it is a lecturer's, tutor's or sandbox's.
             nodes: where it has to be, None for anywhere.
+            seat: see `Waiting`.
 
         """
         need = {name: amount for name, amount in requests_of(pod).items() if name in short}
-        waiting = Waiting(staff, need, frozenset(nodes) if nodes else None)
+        waiting = Waiting(staff, need, frozenset(nodes) if nodes else None, seat)
         self._waiting.append(waiting)
         if self._task is None or self._task.done():
             # The loop itself holds tasks weakly.
             self._task = asyncio.ensure_future(self._make())
         return waiting
+
+    def has_seat(self, limit: int, waiting: Waiting | None = None) -> bool:
+        """Tell whether one more server may run, by what the hub knows; who waits longer comes first.
+
+        Args:
+            limit: how many may.
+            waiting: who asks, if they wait already. The hub counts their server as active, like all that start.
+
+        """
+        seated = [one for one in self._waiting if one.seat]
+        ahead = seated.index(waiting) if waiting else len(seated)
+        running = JupyterHub.instance().users.count_active_users()["active"] - len(seated) - (waiting is None)
+        return bool(running + ahead < limit)
 
     def leave(self, waiting: Waiting) -> None:
         """Wait no more."""
@@ -306,7 +328,8 @@ class Room:
     def says(self, waiting: Waiting) -> str:
         """Return the sentence for somebody who waits, '' for others."""
         number = place(self._waiting, waiting)
-        return sentence(number, len(self._waiting)) if number else ""
+        full = ["As many servers of the course run as may."] if waiting.seat else []
+        return sentence(number, len(self._waiting), *full) if number else ""
 
     async def keep_reserve(self) -> None:
         """Fill the reserve now and then, while nobody waits. Run it as a task when the hub starts."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sys
 import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -748,6 +749,46 @@ def test_who_gets_no_room_in_time_reads_so(course: Any, room: Any, monkeypatch: 
         "Try again in some minutes."
     )
     assert len(room) == 0
+
+
+def test_beyond_the_courses_limit_students_wait_and_staff_does_not(
+    course: Any,  # noqa: ANN401
+    room: Any,  # noqa: ANN401
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    course.max_servers, course.user.groups = 2, []
+    active = {"active": 2}
+    hub = SimpleNamespace(users=SimpleNamespace(count_active_users=lambda: active))
+    monkeypatch.setattr(sys.modules["room"].JupyterHub, "instance", lambda: hub)
+    removing(course, monkeypatch)
+    url = "http://127.0.0.1:8888"
+
+    async def started(_: Any) -> str:  # noqa: ANN401
+        return url
+
+    async def run() -> None:
+        monkeypatch.setattr(type(course), "_start_pod", started)
+        # This one's own start counts as active.
+        assert await asyncio.wait_for(course.start(), 5) == url
+        active["active"] = 3
+        waits = [asyncio.ensure_future(course.start())]
+        await asyncio.sleep(0.5)
+        (place,) = room._waiting
+        assert place.need == {"pods": 1}
+        assert room.says(place).startswith("As many servers of the course run as may. You are number 1 of 1")
+        assert type(course).turns._busy == 0
+        # Whoever comes next is counted as well, and stands behind this one.
+        active["active"] = 4
+        assert not room.has_seat(2)
+        # A server ends.
+        active["active"] = 2
+        assert await asyncio.wait_for(waits[0], 5) == url
+        assert len(room) == 0
+        active["active"] = 9
+        course.user.groups.append(SimpleNamespace(name="instructor"))
+        assert await asyncio.wait_for(course.start(), 5) == url
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize(

@@ -347,7 +347,7 @@ def test_sizes_limits_and_switches(values: dict[str, dict[str, Any]]) -> None:
     assert course["exchange"]["storage"]["capacity"] == "50Gi"
     assert course["exchange"]["maxUploadMiB"] == 1024
     assert course["exchange"]["membershipsUrl"] == "http://192.0.2.80:8080/members"
-    assert course["hub"]["config"]["JupyterHub"] == {"active_server_limit": 100}
+    assert course["hub"]["config"]["CourseSpawner"] == {"max_servers": 100}
     login = course["hub"]["config"]["CourseAuthenticator"]
     assert login["context_ids"] == ["57", "58"]
     assert login["lti_roles"] == {"urn:x:tutor": "teaching_assistant"}

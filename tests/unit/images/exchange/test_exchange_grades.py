@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 import requests
+from campus_hubs_exchange import lms as lms_client
+from tornado.httpclient import HTTPRequest, HTTPResponse
+from tornado.httputil import HTTPHeaders
 
 from tests.unit.images.exchange.exchange_lab import Exchange
 from tests.unit.images.exchange.lms_lab import (
@@ -653,3 +656,23 @@ def test_grades_while_others_read(book: Gradebook) -> None:
         thread.join()
     assert max(slowest) < 2
     assert {score["state"] for score in book.settled("w").values()} == {"sent"}
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        ("", None),
+        ("soon", None),
+        ("7", 7),
+        ("-1", None),
+        ("86400", 3600),
+        ("9" * 4000, 3600),
+        ("Thu, 01 Jan 1970 00:02:00 GMT", 20),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
+        ("Thu, 01 Jan 2099 00:00:00 GMT", 3600),
+    ],
+)
+def test_how_long_an_lms_is_left_alone(written: str, seconds: float | None) -> None:
+    request = HTTPRequest("http://lms/scores")
+    answer = HTTPResponse(request, 429, headers=HTTPHeaders({"Retry-After": written}))
+    assert lms_client._retry_after(answer, 100.0) == seconds

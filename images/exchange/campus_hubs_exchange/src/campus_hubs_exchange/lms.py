@@ -31,6 +31,8 @@ MOST_AHEAD = timedelta(days=1)
 TOKEN_MARGIN_SECONDS = 60
 ASSERTION_SECONDS = 300
 MAX_REASON = 300
+# An LMS that wants to be left alone for longer is asked again all the same: its outage may be over, or its clock wrong.
+MOST_ALONE_SECONDS = 3600.0
 # 4xx that may be different next time, and 5xx that are no server's own.
 _PASSING = {401, 408, 425, 429}
 _AWAY = {502, 503, 504}
@@ -358,13 +360,14 @@ def _kind(answer: HTTPResponse) -> str:
 
 
 def _retry_after(answer: HTTPResponse, now: float) -> float | None:
-    """Read `Retry-After`: seconds or a date (RFC 9110, section 10.2.3)."""
+    """Read `Retry-After`, seconds or a date (RFC 9110, section 10.2.3), as seconds of at most an hour."""
     value = answer.headers.get("Retry-After", "").strip()
     if not value:
         return None
     if value.isascii() and value.isdigit():
-        return float(min(int(value), 86400))
+        return float(min(int(value), MOST_ALONE_SECONDS))
     at = _date(value)
     if at is None:
         return None
-    return min(max((at.replace(tzinfo=UTC) - datetime.fromtimestamp(now, UTC)).total_seconds(), 0.0), 86400.0)
+    seconds = (at.replace(tzinfo=UTC) - datetime.fromtimestamp(now, UTC)).total_seconds()
+    return min(max(seconds, 0.0), MOST_ALONE_SECONDS)
