@@ -44,6 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "teaching",
         "hostile_class",
         "browser_teaching",
+        "browser_attacks",
         "grades",
         "exchange",
         "courses",

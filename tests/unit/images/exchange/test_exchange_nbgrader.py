@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.unit.images.exchange.exchange_lab import ADA, BEN, COURSE, TEACHER, Exchange
+from tests.unit.zygote import zygote
 
 CONFIG = """
 from ngshare_exchange import configureExchange
@@ -37,15 +37,7 @@ class Person:
 
     def nbgrader(self, *arguments: str, good: bool = True) -> str:
         """Run nbgrader; returns what it says."""
-        done = subprocess.run(  # noqa: S603
-            [sys.executable, "-m", "nbgrader", *arguments],
-            cwd=self.home,
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            timeout=180,
-            check=False,
-        )
+        done = zygote.run("nbgrader", *arguments, env=self._environment, cwd=self.home, timeout=180)
         assert (done.returncode == 0) == good, done.stdout + done.stderr
         return done.stdout + done.stderr
 

