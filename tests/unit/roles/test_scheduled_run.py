@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.plugins.deployment import render
 from tests.webhook import Webhook
 
 PROGRAM = Path(__file__).resolve().parents[3] / "roles/scheduled_run/files/scheduled_run.py"
@@ -474,3 +475,9 @@ def test_a_run_that_is_stopped_says_so(ops: Ops) -> None:
     assert "scheduled_run_time_limit_seconds" in output
     assert not Path(f"/proc/{(ops.folder / 'pid').read_text().strip()}").exists()
     assert ops.hook.posted[0][1]["title"] == "failed"
+
+
+def test_the_runs_have_the_zone_of_the_machine_that_set_them_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the inventory names no zone, courses would change with each run from another machine."""
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    assert "Environment=TZ=Asia/Kolkata" in render("scheduled_run", "campus-hubs-run.service.j2", {}).splitlines()
