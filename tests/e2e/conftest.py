@@ -51,6 +51,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "moodle_docs",
         "canary",
         "settings",
+        "surroundings",
         "room",
         "drift",
         "interrupted_courses",
