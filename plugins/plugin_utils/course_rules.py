@@ -80,12 +80,15 @@ OWN_PREFIXES = ("COURSE_", "CPU_", "JUPYTER", "KUBERNETES_", "MATERIAL_", "MEM_"
 _GIT_SSH = re.compile(r"(ssh://)?[\w.-]+@[\w.-]+(:[0-9]+/|[:/])\S+")
 # git-check-ref-format(1), as far as anybody's branch goes.
 _BRANCH = re.compile(r"(?!.*(\.\.|//))[\w][\w./+-]*(?<![./])")
-_FOLDER = re.compile(r"[^/\s.~-][^/]*(/[^/.][^/]*)*")
+# ~/course is the course's folder in the servers of lecturers and tutors.
+_FOLDER = re.compile(r"(?!course(/|$))[^/\s.~-][^/]*(/[^/.][^/]*)*")
 _DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 PULL_SECRETS, IMAGES_PULL_SECRETS = "course_hub_pull_secrets", "course_images_pull_secrets"
 VOLUMES, CONFIG, VALUES = "course_hub_volumes", "course_hub_config", "course_hub_values"
 # What the chart mounts in a person's server; charts/course-hub/files has the same.
-HOME, COURSE_FOLDER, OWN_MOUNTS = "/home/jovyan", "/srv/course", ("/home/jovyan", "/tmp", "/srv/course")  # noqa: S108
+HOME, COURSE_FOLDER = "/home/jovyan", "/srv/course"
+COURSE_LINK = f"{HOME}/course"
+OWN_MOUNTS = (HOME, "/tmp", COURSE_FOLDER, COURSE_LINK)  # noqa: S108
 OWN_VOLUMES = re.compile(r"ca|home|tmp|course|material(-key|-tmp)?|shared-.*")
 # Of the course's own programs, and people's homes.
 OWN_CLAIMS = re.compile(r"course|exchange|hub-db|home-.*")
@@ -163,7 +166,7 @@ def _check_limits(
         parsed[key] = parse(value[key])
         if parsed[key] is None:
             # What is no number at all, the argument spec refuses.
-            if parse is parse_memory or re.fullmatch(r"[0-9.]+", str(value[key])):
+            if parse is parse_memory or re.fullmatch(r"[-+]?[0-9.]+", str(value[key])):
                 yield Mistake(course.name, f"{name}.{key}", show(key, value[key]), form, _without_i(value[key]))
         elif parsed[key] < least or (key == "limit" and parsed[key] == 0):
             yield Mistake(course.name, f"{name}.{key}", show(key, value[key]), f"{form}, enough to start a server")
@@ -291,7 +294,7 @@ def _check_material(course: Host) -> Iterator[Mistake]:
             yield Mistake(course.name, f"{MATERIAL}.git", show("git", git), wanted)
     for name, form, wanted in (
         ("branch", _BRANCH, "the name of a branch"),
-        ("directory", _FOLDER, "a folder in the home, such as material, without . or - in front"),
+        ("directory", _FOLDER, "a folder in the home, such as material, without . or - in front, and not course"),
         ("deploy_key_secret", _DNS_NAME, "the name of a Secret"),
     ):
         value = material.get(name)
@@ -314,7 +317,9 @@ def _folder(path: object) -> str | None:
 
 
 def _taken(path: str) -> str:
-    """Return what of ours a mount at a path would hide; empty if nothing."""
+    """Return what of ours a mount at a path would hide, or take the place of; empty if nothing."""
+    if path.startswith(f"{COURSE_LINK}/"):
+        return COURSE_LINK
     return next((own for own in OWN_MOUNTS if f"{own}/".startswith(path.rstrip("/") + "/")), "")
 
 
@@ -421,7 +426,8 @@ def _check_sizes(course: Host) -> Iterator[Mistake]:
             if size is None or not re.fullmatch(r"[0-9]+[MG]i", str(value)) or not size:
                 yield Mistake(course.name, name, show(name, value), "a size in Mi or Gi, such as 100Mi")
         elif size is None or size < LEAST_HOME or not binary:
-            yield Mistake(course.name, name, show(name, value), STORAGE_FORM)
+            cure = "It is no whole number of bytes, which Kubernetes needs." if "." in str(value) else ""
+            yield Mistake(course.name, name, show(name, value), STORAGE_FORM, cure)
     upload, exchange = sizes.get(MAX_UPLOAD), sizes.get(EXCHANGE_SIZE)
     if upload and exchange and upload >= exchange:
         wanted = f"less than {EXCHANGE_SIZE} ({course.value(EXCHANGE_SIZE)})"

@@ -26,12 +26,16 @@ def parse_memory(value: object) -> int | None:
 
 
 def parse_storage(value: object) -> int | None:
-    """Return bytes (k, M, G, T are powers of 1000; Ki, Mi, Gi, Ti of 1024); None if it is no size."""
+    """Return bytes (k, M, G, T are powers of 1000; Ki, Mi, Gi, Ti of 1024); None if it is no size.
+
+    Of 1.7Gi Kubernetes would make 1825361100800m, thousandths of a byte.
+    """
     number, unit = _split(_STORAGE, value)
     if number is None:
         return None
     base = 1024 if unit.endswith("i") else 1000
-    return _kept(number * base ** _POWER.get(unit[:1].upper(), 0))
+    size = number * base ** _POWER.get(unit[:1].upper(), 0)
+    return _kept(size) if size == int(size) else None
 
 
 def parse_cpu(value: object) -> Decimal | None:

@@ -28,7 +28,7 @@ def test_storage(text: object, size: int) -> None:
     assert parse_storage(text) == size
 
 
-@pytest.mark.parametrize("text", ["5GB", "5 Gi", "5gi", "1ki", "", None, False, {}])
+@pytest.mark.parametrize("text", ["5GB", "5 Gi", "5gi", "1ki", "1.7Gi", "0.0001k", "", None, False, {}])
 def test_no_storage(text: object) -> None:
     assert parse_storage(text) is None
 

@@ -167,8 +167,8 @@ def target_folder(environment: Mapping[str, str], home: Path) -> Path:
     target = Path(os.path.normpath(home / name))
     if home not in target.parents:
         raise MaterialError("its folder would not lie in your home")
-    if target == home / TAKEN:
-        raise MaterialError(f"its folder cannot be called {TAKEN}, which is the lecturers' own")
+    if home / TAKEN in {target, *target.parents}:
+        raise MaterialError(f"its folder cannot be called {TAKEN} or lie there, which is the lecturers' own")
     return target
 
 
