@@ -40,14 +40,17 @@ def member(state: Mapping[str, Any]) -> dict[str, Any]:
     ags = state.get("ags") or {}
     outcomes = state.get("outcomes") or {}
     context = state.get("context") or {}
+    names = {name: str(state.get(name) or "") for name in ("given_name", "family_name")}
+    if not any(names.values()):
+        # The same as in the roster, which would change it back: some people have one name only.
+        names["family_name"] = str(state.get("full_name") or "")
     return {
         "subject": str(state.get("sub") or ""),
         "role": str(state.get("course_role") or "student"),
         "launched_at": state.get("launched_at") or 0,
         "issued_at": state.get("issued_at") or 0,
         "context": {name: str(context.get(name) or "") for name in ("id", "title", "label")},
-        "given_name": str(state.get("given_name") or ""),
-        "family_name": str(state.get("family_name") or state.get("full_name") or ""),
+        **names,
         "email": str(state.get("email") or ""),
         "nrps_url": str((state.get("nrps") or {}).get("context_memberships_url") or ""),
         "ags": {"lineitems": ags["lineitems"], "scopes": ags.get("scope") or []} if ags.get("lineitems") else None,

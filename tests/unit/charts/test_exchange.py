@@ -111,6 +111,23 @@ def test_a_launch_of_lti_13_makes_a_member(exchange: ModuleType) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("launch", "given", "family"),
+    [
+        ({"given_name": "Suharto", "full_name": "Suharto"}, "Suharto", ""),
+        ({"family_name": "Suharto", "full_name": "Suharto"}, "", "Suharto"),
+        ({"given_name": "Ada", "family_name": "Lovelace", "full_name": "Countess"}, "Ada", "Lovelace"),
+        ({"full_name": "Suharto"}, "", "Suharto"),
+        ({}, "", ""),
+    ],
+)
+def test_a_full_name_is_for_who_has_no_other(
+    exchange: ModuleType, launch: dict[str, str], given: str, family: str
+) -> None:
+    found = exchange.member({"sub": "17", "course_role": "student", **launch})
+    assert (found["given_name"], found["family_name"]) == (given, family)
+
+
 def test_a_launch_of_lti_11_carries_its_outcome(exchange: ModuleType) -> None:
     outcomes = {"service_url": "https://lms.example/outcomes", "result_sourcedid": "17:4"}
     found = exchange.member({"sub": "17", "course_role": "student", "full_name": "Ada Lovelace", "outcomes": outcomes})
