@@ -13,7 +13,14 @@ from typing import Any
 
 import pytest
 import requests
+from campus_hubs_exchange import grades, members, outbox
 from campus_hubs_exchange import lms as lms_client
+from campus_hubs_exchange.api import _launched
+from campus_hubs_exchange.identity import user_name
+from campus_hubs_exchange.lms import LmsError
+from campus_hubs_exchange.model import Base, Member, Score
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
 from tornado.httpclient import HTTPRequest, HTTPResponse
 from tornado.httputil import HTTPHeaders
 
@@ -635,6 +642,80 @@ def test_a_wrong_secret_is_refused(make_exchange: Callable[..., Exchange], lms: 
     assert "not signed with the secret" in reason()
     exchange.stop()
     assert "another" not in exchange.log
+
+
+class Ledger:
+    """The database of an LTI 1.1 course, and what its outbox would send."""
+
+    def __init__(self) -> None:
+        """Have nobody."""
+        engine = create_engine("sqlite://")
+        Base.metadata.create_all(engine)
+        self.session = Session(engine, expire_on_commit=False)
+
+    def launch(
+        self, user: str, role: str = "student", context: str = "57", sourcedid: str = "", link: str = ""
+    ) -> None:
+        """Take a launch of LTI 1.1."""
+        what = {
+            "subject": user,
+            "role": role,
+            "launched_at": time.time(),
+            "issued_at": time.time(),
+            "context": {"id": context},
+            "outcome": {"url": "https://lms.example/outcomes", "sourcedid": sourcedid, "link": link}
+            if sourcedid
+            else None,
+        }
+        _launched(self.session, user, members.read_launched(what))
+        self.session.flush()
+
+    def grade(self, name: str, maximum: float, scores: dict[str, float], *, send: bool = True) -> None:
+        """Do what a lecturer does."""
+        document = {"label": name, "maximum": maximum, "scores": scores, "send": send}
+        grades.store(self.session, name, grades.read_wanted(document))
+
+    def send(self, user: str, error: LmsError | None = None) -> tuple[str, float | None] | None:
+        """Send a person's total: where, and which; the LMS answers with an error, or takes it."""
+        outbox._columns_are_made(self.session)
+        begun = outbox._begin_total(self.session, user)
+        if begun is None:
+            return None
+        _, sourcedid, total, attempts = begun
+        for name, attempt in attempts.items():
+            outbox._end_score(self.session, (name, user), attempt, error)
+        return sourcedid, total
+
+    def state(self, name: str, user: str) -> str:
+        """Return how far a score is."""
+        return self.session.get_one(Score, (name, user)).state
+
+
+@pytest.fixture
+def ledger() -> Iterator[Ledger]:
+    ledger = Ledger()
+    yield ledger
+    ledger.session.close()
+
+
+def test_what_the_lms_has_stays_in_the_total(ledger: Ledger) -> None:
+    """Also while it is to be another score, which nobody has sent yet, or which was refused."""
+    ledger.launch("uada", sourcedid="ada")
+    ledger.grade("A", 10, {"uada": 10})
+    ledger.grade("B", 10, {"uada": 0})
+    assert ledger.send("uada") == ("ada", 0.5)
+    # Released again, with more points; nothing is sent by that.
+    ledger.grade("A", 12, {}, send=False)
+    assert ledger.state("A", "uada") == "unsent"
+    ledger.grade("B", 10, {"uada": 2})
+    assert ledger.send("uada") == ("ada", pytest.approx((10 + 2) / 20))
+    # Sent, and refused; C has never arrived.
+    ledger.grade("A", 12, {"uada": 6})
+    ledger.grade("C", 10, {"uada": 10})
+    assert ledger.send("uada", LmsError("failure: locked", final=True)) == ("ada", pytest.approx((6 + 2 + 10) / 32))
+    assert [ledger.state(name, "uada") for name in "ABC"] == ["refused", "sent", "refused"]
+    ledger.grade("B", 10, {"uada": 4})
+    assert ledger.send("uada") == ("ada", pytest.approx((10 + 4) / 20))
 
 
 def test_grades_while_others_read(book: Gradebook) -> None:

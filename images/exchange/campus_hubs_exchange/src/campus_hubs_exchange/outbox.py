@@ -7,6 +7,7 @@ process leaves a mark at what may have arrived.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import random
 from dataclasses import dataclass
@@ -373,9 +374,19 @@ def _columns_are_made(session: Session) -> None:
         column.state, column.reason, column.next_attempt = "made", "", None
 
 
+def _part(row: Score, maximum: float) -> tuple[float | None, float]:
+    """Return score and maximum by which a row counts in a total: what shall be sent, else what the LMS has of it."""
+    if row.state in {"waiting", "sent"} or row.sent_value == UNKNOWN:
+        return row.score, maximum
+    if not row.sent_value:
+        return None, maximum
+    score, maximum, _ = json.loads(row.sent_value)
+    return score, maximum
+
+
 def _begin_total(session: Session, user: str) -> tuple[str, str, float | None, dict[str, _Attempt]] | None:
     """Write down that an attempt begins; None if there is nothing to be sent, or nobody who would take it."""
-    rows = list(session.scalars(select(Score).where(Score.user == user, Score.state.in_(("waiting", "sent")))))
+    rows = list(session.scalars(select(Score).where(Score.user == user)))
     waiting = [row for row in rows if row.state == "waiting"]
     if not waiting:
         return None
@@ -391,7 +402,8 @@ def _begin_total(session: Session, user: str) -> tuple[str, str, float | None, d
     if member is None or not member.outcome_sourcedid:
         return None
     maxima = {row.assignment: session.get_one(Column, row.assignment).maximum for row in rows}
-    graded = [(row.score, maxima[row.assignment]) for row in rows if row.score is not None]
+    parts = [_part(row, maxima[row.assignment]) for row in rows]
+    graded = [(score, maximum) for score, maximum in parts if score is not None]
     total = min(sum(score for score, _ in graded) / sum(maximum for _, maximum in graded), 1.0) if graded else None
     attempts = {row.assignment: _begin(row, maxima[row.assignment]) for row in waiting}
     return member.outcome_url, member.outcome_sourcedid, total, attempts
