@@ -34,7 +34,7 @@ def member(state: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         state: sub, course_role, launched_at and issued_at (seconds since 1970, by the hub's clock and the LMS's),
             context (id, title, label of the LMS's course), given_name, family_name, full_name, email; nrps and ags as
-            LTI 1.3 launches claim them, outcomes as LTI 1.1 launches have them.
+            LTI 1.3 launches claim them, outcomes and resource_link_id as LTI 1.1 launches have them.
 
     """
     ags = state.get("ags") or {}
@@ -54,7 +54,11 @@ def member(state: Mapping[str, Any]) -> dict[str, Any]:
         "email": str(state.get("email") or ""),
         "nrps_url": str((state.get("nrps") or {}).get("context_memberships_url") or ""),
         "ags": {"lineitems": ags["lineitems"], "scopes": ags.get("scope") or []} if ags.get("lineitems") else None,
-        "outcome": {"url": outcomes["service_url"], "sourcedid": outcomes["result_sourcedid"]}
+        "outcome": {
+            "url": outcomes["service_url"],
+            "sourcedid": outcomes["result_sourcedid"],
+            "link": str(state.get("resource_link_id") or ""),
+        }
         if outcomes.get("service_url") and outcomes.get("result_sourcedid")
         else None,
     }

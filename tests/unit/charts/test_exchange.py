@@ -130,8 +130,9 @@ def test_a_full_name_is_for_who_has_no_other(
 
 def test_a_launch_of_lti_11_carries_its_outcome(exchange: ModuleType) -> None:
     outcomes = {"service_url": "https://lms.example/outcomes", "result_sourcedid": "17:4"}
-    found = exchange.member({"sub": "17", "course_role": "student", "full_name": "Ada Lovelace", "outcomes": outcomes})
-    assert found["outcome"] == {"url": "https://lms.example/outcomes", "sourcedid": "17:4"}
+    state = {"sub": "17", "course_role": "student", "full_name": "Ada Lovelace", "resource_link_id": "4"}
+    found = exchange.member({**state, "outcomes": outcomes})
+    assert found["outcome"] == {"url": "https://lms.example/outcomes", "sourcedid": "17:4", "link": "4"}
     assert found["ags"] is None
     # A session of before an update has none.
     assert (found["context"], found["issued_at"]) == ({"id": "", "title": "", "label": ""}, 0)

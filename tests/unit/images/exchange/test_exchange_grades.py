@@ -648,7 +648,8 @@ class Ledger:
     """The database of an LTI 1.1 course, and what its outbox would send."""
 
     def __init__(self) -> None:
-        """Have nobody."""
+        """Have nobody; the inventory names no course of the LMS."""
+        self.contexts: tuple[str, ...] = ()
         engine = create_engine("sqlite://")
         Base.metadata.create_all(engine)
         self.session = Session(engine, expire_on_commit=False)
@@ -667,8 +668,13 @@ class Ledger:
             if sourcedid
             else None,
         }
-        _launched(self.session, user, members.read_launched(what))
+        _launched(self.session, user, members.bound(members.read_launched(what), self.contexts))
         self.session.flush()
+
+    def start(self, *contexts: str) -> None:
+        """Start the service with the LMS's courses that the inventory names."""
+        self.contexts = contexts
+        members.follow_binding(self.session, contexts)
 
     def grade(self, name: str, maximum: float, scores: dict[str, float], *, send: bool = True) -> None:
         """Do what a lecturer does."""
@@ -716,6 +722,74 @@ def test_what_the_lms_has_stays_in_the_total(ledger: Ledger) -> None:
     assert [ledger.state(name, "uada") for name in "ABC"] == ["refused", "sent", "refused"]
     ledger.grade("B", 10, {"uada": 4})
     assert ledger.send("uada") == ("ada", pytest.approx((10 + 4) / 20))
+
+
+def test_a_course_that_moves_leaves_last_years_grades_alone(ledger: Ledger) -> None:
+    ledger.start("57")
+    ledger.launch("uprof", "instructor", "57")
+    ledger.launch("uada", context="57", sourcedid="57:ada", link="1")
+    ledger.grade("A", 10, {"uada": 9})
+    assert ledger.send("uada") == ("57:ada", 0.9)
+    ledger.start("58")
+    # Ben comes before any lecturer does, and Ada's session of last year says once more what it said.
+    ledger.launch("uben", context="58", sourcedid="58:ben", link="2")
+    ledger.launch("uada", context="57", sourcedid="57:ada", link="1")
+    ledger.launch("uprof", "instructor", "58")
+    ledger.start("58")
+    ledger.grade("A", 10, {"uada": 2, "uben": 7})
+    assert ledger.send("uben") == ("58:ben", 0.7)
+    assert ledger.send("uada") is None
+    assert ledger.state("A", "uada") == "waiting"
+    ledger.launch("uada", context="58", sourcedid="58:ada", link="2")
+    assert ledger.send("uada") == ("58:ada", 0.2)
+
+
+def test_a_course_that_a_lecturer_moves_leaves_last_years_grades_alone(ledger: Ledger) -> None:
+    """Where the inventory names no course, and the hub has lost which one it was."""
+    ledger.launch("uprof", "instructor", "57")
+    ledger.launch("uada", context="57", sourcedid="57:ada")
+    ledger.launch("uprof", "instructor", "58", sourcedid="58:prof")
+    ledger.grade("A", 10, {"uada": 2, "uprof": 10})
+    assert ledger.send("uada") is None
+    assert ledger.send("uprof") == ("58:prof", 1.0)
+
+
+def test_a_second_course_of_the_lms_takes_nobodys_place(ledger: Ledger) -> None:
+    """A start after a lecturer of that one has come, and none of the first, is no move."""
+    ledger.start("57", "58")
+    ledger.launch("uprof", "instructor", "58")
+    ledger.launch("uben", context="58", sourcedid="58:ben", link="2")
+    ledger.launch("uada", context="57", sourcedid="57:ada", link="1")
+    ledger.start("57", "58")
+    ledger.launch("uada", context="57", sourcedid="57:other", link="3")
+    ledger.grade("A", 10, {"uada": 2, "uben": 7})
+    assert ledger.send("uada") == ("57:ada", 0.2)
+    assert ledger.send("uben") == ("58:ben", 0.7)
+
+
+def test_the_first_link_has_the_grade(ledger: Ledger) -> None:
+    """Each link of LTI 1.1 has a grade of its own; the total does not go where somebody clicked last."""
+    ledger.launch("uada", sourcedid="1:ada", link="1")
+    ledger.launch("uada", sourcedid="2:ada", link="2")
+    # A hub of before an update does not say which link it is.
+    ledger.launch("uada", sourcedid="?:ada")
+    ledger.grade("A", 10, {"uada": 5})
+    assert ledger.send("uada") == ("1:ada", 0.5)
+    # The same link, with another signature perhaps.
+    ledger.launch("uada", sourcedid="1:ada, again", link="1")
+    ledger.grade("A", 10, {"uada": 6})
+    assert ledger.send("uada") == ("1:ada, again", 0.6)
+    # Who has come by another link only has that grade, and has the first one's as soon as there is one.
+    ledger.launch("uben", sourcedid="2:ben", link="2")
+    ledger.grade("A", 10, {"uben": 7})
+    assert ledger.send("uben") == ("2:ben", 0.7)
+    ledger.launch("uben", sourcedid="1:ben", link="1")
+    # The first link is gone.
+    ledger.grade("A", 10, {"uben": 8})
+    assert ledger.send("uben", LmsError("failure: no such link", final=True)) == ("1:ben", 0.8)
+    ledger.launch("uben", sourcedid="2:ben", link="2")
+    ledger.grade("A", 10, {"uben": 8})
+    assert ledger.send("uben") == ("2:ben", 0.8)
 
 
 def test_grades_while_others_read(book: Gradebook) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -11,7 +10,7 @@ from tornado.web import HTTPError, stream_request_body
 
 from . import grades
 from .errors import Refused
-from .members import Launched, all_members, full_name, is_elsewhere, iso, launched, read_launched, told_services
+from .members import Launched, all_members, bound, full_name, is_elsewhere, iso, launched, read_launched, told_services
 from .web import Handler, log
 
 MAX_GRADES_BYTES = 8 * 1024 * 1024
@@ -65,12 +64,7 @@ class OneMember(ApiHandler):
     async def put(self, user: str) -> None:
         """Take what the hub knows from a launch."""
         self.require(service=True, teachers=False)
-        what = read_launched(self.body_object())
-        if contexts := self.services.settings.contexts:
-            what = replace(what, beside=what.context.get("id") != contexts[0])
-            if what.context.get("id") not in contexts:
-                # A session of before the inventory has named another course of the LMS.
-                what = replace(what, services={})
+        what = bound(read_launched(self.body_object()), self.services.settings.contexts)
         changed = await self.services.database.write(lambda session: _launched(session, user, what))
         if changed:
             log.info("member %s: %s", user, what.role)

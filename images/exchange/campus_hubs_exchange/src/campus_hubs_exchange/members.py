@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from html import unescape
 from html.entities import html5
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy import update as change
 from sqlalchemy.orm import Session
 
 from .coursework import now
 from .errors import Refused
 from .identity import USER, subject_of
-from .model import Member, PlatformFact
+from .model import Member, PlatformFact, Score
 from .roles import COURSE_ROLES, TEACHERS
 
 MAX_TEXT = 512
@@ -33,6 +34,7 @@ class Launched:
     """What a launch says about a person and about the course's services at the LMS.
 
     :param at: when the hub took it (UTC, without a zone).
+    :param outcome_link: the link of the LMS that the outcome belongs to, LTI 1.1's resource_link_id.
     :param issued_at: when the LMS issued it (seconds since 1970).
     :param context: id, title and label of the LMS's course; empty if it has none.
     :param services: nrps_url and ags, as far as the launch has them.
@@ -47,6 +49,7 @@ class Launched:
     email: str = ""
     outcome_url: str = ""
     outcome_sourcedid: str = ""
+    outcome_link: str = ""
     issued_at: float = 0.0
     context: Mapping[str, str] = field(default_factory=dict)
     services: Mapping[str, Any] = field(default_factory=dict)
@@ -85,6 +88,7 @@ def read_launched(document: object) -> Launched:
         email=_name(document, "email"),
         outcome_url=_url(outcome, "url"),
         outcome_sourcedid=_text(outcome, "sourcedid", 4 * MAX_TEXT),
+        outcome_link=_text(outcome, "link"),
         issued_at=(_time(document, "issued_at") if document.get("issued_at") else at).replace(tzinfo=UTC).timestamp(),
         # The id is compared: it stays as the LMS has it.
         context={"id": _text(context, "id"), "title": plain(context.get("title")), "label": plain(context.get("label"))}
@@ -92,6 +96,18 @@ def read_launched(document: object) -> Launched:
         else {},
         services=services,
     )
+
+
+def bound(what: Launched, contexts: Sequence[str]) -> Launched:
+    """Return what a launch says of a course that the inventory has bound.
+
+    :param contexts: ids, first the one with the gradebook; empty if it names none.
+    """
+    context = what.context.get("id")
+    if contexts and context not in contexts:
+        # A session of before the inventory has named another course of the LMS.
+        what = replace(what, services={}, outcome_url="", outcome_sourcedid="")
+    return replace(what, beside=bool(contexts) and context != contexts[0])
 
 
 def launched(session: Session, user: str, what: Launched) -> bool:
@@ -106,8 +122,8 @@ def launched(session: Session, user: str, what: Launched) -> bool:
     member = session.get(Member, user)
     if member is None:
         member = Member(
-            user=user, hub_due=False, role="", active=False, since=what.at, given_name="", family_name="", email="",
-            outcome_url="", outcome_sourcedid="", launched_at=None, confirmed_at=what.at,
+            user=user, subject=what.subject, hub_due=False, role="", active=False, since=what.at, given_name="",
+            family_name="", email="", outcome_url="", outcome_sourcedid="", launched_at=None, confirmed_at=what.at,
         )  # fmt: skip
         session.add(member)
     elif what.at < max(member.since, member.launched_at or member.since):
@@ -124,11 +140,34 @@ def launched(session: Session, user: str, what: Launched) -> bool:
         wanted |= {"given_name": what.given_name, "family_name": what.family_name}
     if what.email:
         wanted["email"] = what.email
-    # A launch from another link, or as a lecturer, has none; the one that was there is still right.
-    if what.outcome_url and what.outcome_sourcedid:
+    followed = what.role in TEACHERS and _follow_services(session, what)
+    if _tells_place(session, member, what):
         wanted |= {"outcome_url": what.outcome_url, "outcome_sourcedid": what.outcome_sourcedid}
-    changed = update(member, wanted)
-    return (what.role in TEACHERS and _follow_services(session, what)) or changed
+    return update(member, wanted) or followed
+
+
+def _tells_place(session: Session, member: Member, what: Launched) -> bool:
+    """Say whether a launch tells where the person's grade belongs: each link of LTI 1.1 has a grade of its own.
+
+    The course's first link counts; for who has no place yet, or whose grade the LMS has refused there, any does.
+    """
+    if not what.outcome_url or not what.outcome_sourcedid:
+        # From a link without a grade, or as a lecturer: what was there is still right.
+        return False
+    first = recall(session, "outcome_link")
+    if not first and not what.beside:
+        first = what.outcome_link
+        remember(session, {"outcome_link": first})
+    if not first or first == what.outcome_link or not member.outcome_sourcedid:
+        return True
+    refused = select(Score.user).where(Score.user == member.user, Score.state == "refused").limit(1)
+    return session.scalar(refused) is not None
+
+
+def _forget_places(session: Session) -> None:
+    """Forget where LTI 1.1 takes grades, in another course of the LMS: people's next launches tell it of this one."""
+    session.execute(change(Member).values(outcome_url="", outcome_sourcedid=""))
+    remember(session, {"outcome_link": ""})
 
 
 def services(session: Session) -> dict[str, Any]:
@@ -151,7 +190,10 @@ def follow_binding(session: Session, contexts: Sequence[str]) -> None:
     :param contexts: ids, first the one with the gradebook; empty if it names none.
     """
     if known := told_services(session):
-        elsewhere = bool(contexts) and (known.get("context") or {}).get("id") != contexts[0]
+        context = (known.get("context") or {}).get("id")
+        elsewhere = bool(contexts) and context != contexts[0]
+        if elsewhere and context and not known.get("elsewhere"):
+            _forget_places(session)
         remember(session, {"services": {**known, "elsewhere": elsewhere}})
 
 
@@ -166,7 +208,10 @@ def _follow_services(session: Session, what: Launched) -> bool:
     if what.issued_at < known.get("issued_at", 0) or not (what.context or what.services):
         return False
     # A launch may come from a link without a service that others have; another course of the LMS has its own only.
-    elsewhere = known.get("elsewhere") or is_elsewhere(known, {"context": what.context, **what.services})
+    elsewhere = known.get("elsewhere")
+    if not elsewhere and is_elsewhere(known, {"context": what.context, **what.services}):
+        _forget_places(session)
+        elsewhere = True
     kept = {} if elsewhere else known
     new = {
         **kept,
