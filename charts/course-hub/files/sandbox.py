@@ -15,10 +15,13 @@ import json
 import secrets
 import string
 import time
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from aiohttp import ClientError
 from course_spawner import (
+    LOST,
     PAUSES,
     RESTRICTED_CONTAINER,
     RESTRICTED_POD,
@@ -27,8 +30,10 @@ from course_spawner import (
     avoiding,
     core_api,
     in_bytes,
+    in_words,
     no_node,
     nodes_fault,
+    passes,
     short_of,
     unschedulable,
     why_not,
@@ -38,7 +43,7 @@ from kubernetes_asyncio.client.exceptions import ApiException
 from tornado import web
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 Manifest = dict[str, Any]
 
@@ -50,6 +55,9 @@ READY = 80
 PATIENCE = 20
 LOOK = 0.3
 SWEEP = 60
+_NOT_FOUND = 404
+# What a call of the API may raise.
+API_ERRORS = (ApiException, ClientError, OSError)
 _NAME = string.ascii_lowercase + string.digits
 
 
@@ -181,7 +189,9 @@ class Sandboxes:
         response = await getattr(self._api(), call)(*arguments, _preload_content=False, _request_timeout=10, **options)
         content = await response.read()
         if response.status >= 400:
-            raise ApiException(status=response.status, reason=content.decode(errors="replace")[:500])
+            error = ApiException(status=response.status, reason=content.decode(errors="replace")[:500])
+            error.body = content
+            raise error
         return json.loads(content)
 
     async def pods(self) -> list[Manifest]:
@@ -190,7 +200,7 @@ class Sandboxes:
         return list(listed["items"])
 
     async def make(self, user: str) -> dict[str, str]:
-        """Make a sandbox and wait until it answers. What a node did not manage is made anew, while there is time.
+        """Make a sandbox and wait until it answers. What a node or the API did not manage is tried again, in time.
 
         Args:
             user: whose it is.
@@ -207,9 +217,11 @@ class Sandboxes:
         for pause in itertools.chain(PAUSES, itertools.repeat(PAUSES[-1])):
             try:
                 return await self._make(user, end, failed_on)
-            except NodeError as error:
+            except (NodeError, *API_ERRORS) as error:
+                if not passes(error):
+                    raise web.HTTPError(503, f"The cluster refuses the sandbox: {in_words(error)}") from error
                 if time.monotonic() + pause >= end:
-                    raise web.HTTPError(503, f"The sandbox did not start. {error}") from error
+                    raise web.HTTPError(503, f"The sandbox did not start. {in_words(error)}") from error
             await asyncio.sleep(pause)
         raise AssertionError
 
@@ -227,20 +239,31 @@ class Sandboxes:
                     f"{self.settings['perCourse']} and {self.settings['perUser']} at once.",
                 )
             manifest = sandbox_pod(self.settings, name, user, token, failed_on)
-            try:
-                await self._json("create_namespaced_pod", self.namespace, manifest)
-            except ApiException as error:
-                # Rather without one than not at all: the cluster's part is another run's.
-                if "PriorityClass" not in str(error.reason) or not manifest["spec"].pop("priorityClassName", ""):
-                    raise
-                await self._json("create_namespaced_pod", self.namespace, manifest)
-        try:
+            async with self._removed_on_error(name):
+                await self._create(manifest)
+        async with self._removed_on_error(name):
             address = await self._until_ready(name, end, failed_on)
-        except BaseException:
-            # Also when the caller has gone.
-            await asyncio.shield(self.remove(name))
-            raise
         return {"name": name, "url": f"http://{address}:{PORT}", "token": token}
+
+    async def _create(self, manifest: Manifest) -> None:
+        try:
+            await self._json("create_namespaced_pod", self.namespace, manifest)
+        except ApiException as error:
+            # Rather without one than not at all: the cluster's part is another run's.
+            if "PriorityClass" not in str(error.reason) or not manifest["spec"].pop("priorityClassName", ""):
+                raise
+            await self._json("create_namespaced_pod", self.namespace, manifest)
+
+    @asynccontextmanager
+    async def _removed_on_error(self, name: str) -> AsyncIterator[None]:
+        """Leave no pod behind, also when the caller has gone, or the answer to making it was lost."""
+        try:
+            yield
+        except BaseException:
+            # What stays all the same ends at its deadline.
+            with suppress(*API_ERRORS):
+                await asyncio.shield(self.remove(name))
+            raise
 
     async def _until_ready(self, name: str, end: float, failed_on: list[str]) -> str:
         began = time.monotonic()
@@ -250,7 +273,7 @@ class Sandboxes:
         try:
             # Once at least, so that what has become of it is said however little time was left.
             while True:
-                pod = await self._json("read_namespaced_pod", name, self.namespace)
+                pod = await self._look(name, end)
                 if is_ready(pod):
                     return str(pod["status"]["podIP"])
                 message = unschedulable(pod.get("status", {})) or ""
@@ -277,12 +300,25 @@ class Sandboxes:
         phase = pod.get("status", {}).get("phase", "unknown")
         raise web.HTTPError(503, f"The sandbox did not start within {READY} seconds; it is {phase}.")
 
+    async def _look(self, name: str, end: float) -> Manifest:
+        while True:
+            try:
+                pod: Manifest = await self._json("read_namespaced_pod", name, self.namespace)
+            except API_ERRORS as error:
+                if getattr(error, "status", 0) == _NOT_FOUND:
+                    raise NodeError(LOST) from error
+                if not passes(error) or time.monotonic() >= end:
+                    raise
+            else:
+                return pod
+            await asyncio.sleep(LOOK)
+
     async def find(self, name: str) -> Manifest | None:
         """Return a sandbox's pod, or None; never another pod."""
         try:
             pod: Manifest = await self._json("read_namespaced_pod", name, self.namespace)
         except ApiException as error:
-            if error.status == 404:
+            if error.status == _NOT_FOUND:
                 return None
             raise
         return pod if pod["metadata"].get("labels", {}).get("component") == "sandbox" else None
@@ -292,7 +328,7 @@ class Sandboxes:
         try:
             await self._json("delete_namespaced_pod", name, self.namespace, grace_period_seconds=0)
         except ApiException as error:
-            if error.status != 404:
+            if error.status != _NOT_FOUND:
                 raise
 
     async def sweep(self) -> list[str]:

@@ -12,7 +12,6 @@ from urllib.parse import parse_qs
 
 import kubernetes_asyncio.client
 import pytest
-from kubernetes_asyncio.client import ApiException
 from tornado import web
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
@@ -101,6 +100,9 @@ class Api:
                 status, document = cluster.answer(
                     self.request.method or "", self.request.path, query, self.request.body
                 )
+                if not status:
+                    self.request.connection.stream.close()  # type: ignore[union-attr]
+                    return
                 self.set_status(status)
                 self.set_header("Content-Type", "application/json")
                 self.finish(json.dumps(document))
@@ -394,11 +396,93 @@ def test_only_sandboxes_are_found(sandbox: ModuleType) -> None:
     run(sandbox, cluster, body)
 
 
-def test_an_api_that_fails_is_not_taken_for_an_empty_one(sandbox: ModuleType) -> None:
-    class Broken(Cluster):
-        def answer(self, *_: object) -> tuple[int, Any]:
-            """Fail."""
-            return 500, {"message": "broken"}
+class Faulty(Cluster):
+    """An API server that does not manage some calls: the first GET of a pod, for example."""
 
-    with pytest.raises(ApiException):
-        run(sandbox, Broken(), lambda sandboxes: sandboxes.make("u1"))
+    def __init__(self, status: int, method: str, *, calls: int = 1, done: bool = False) -> None:
+        """Manage nothing of a method, so many times.
+
+        Args:
+            status: what it answers; 0 closes the connection.
+            method: POST, DELETE, GET (of one pod) or LIST.
+            calls: how many.
+            done: whether it does what it was asked for all the same.
+
+        """
+        super().__init__()
+        self.status, self.method, self.calls, self.done = status, method, calls, done
+        self.seen: list[str] = []
+
+    def answer(self, method: str, path: str, query: dict[str, list[str]], body: bytes) -> tuple[int, Any]:
+        """Answer as the API server."""
+        kind = "LIST" if method == "GET" and "/pods/" not in path else method
+        self.seen.append(kind)
+        if kind != self.method or not self.calls:
+            return super().answer(method, path, query, body)
+        self.calls -= 1
+        if self.done:
+            super().answer(method, path, query, body)
+        return self.status, {"message": f"{kind} did not do"}
+
+
+@pytest.fixture
+def soon(sandbox: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "PAUSES", (0.05, 0.1))
+    monkeypatch.setattr(sandbox, "LOOK", 0.05)
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("done", [False, True])
+@pytest.mark.parametrize("method", ["LIST", "POST", "GET"])
+@pytest.mark.parametrize("status", [500, 429, 0])
+def test_what_the_api_server_did_not_manage_is_asked_again(
+    sandbox: ModuleType, status: int, method: str, done: bool
+) -> None:
+    """Nothing is left of what it has done without an answer: there may be one for each."""
+    cluster = Faulty(status, method, done=done)
+    made = run(sandbox, cluster, lambda sandboxes: sandboxes.make("u1"), perUser=1)
+    assert set(cluster.pods) == {made["name"]}
+    # One whose state was not told only is not made anew.
+    assert cluster.seen.count("POST") == (2 if method == "POST" else 1)
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("method", ["LIST", "POST", "GET"])
+def test_what_the_api_server_refuses_is_said_at_once(sandbox: ModuleType, method: str) -> None:
+    cluster = Faulty(403, method)
+    with pytest.raises(web.HTTPError) as error:
+        run(sandbox, cluster, lambda sandboxes: sandboxes.make("u1"))
+    assert error.value.status_code == 503
+    assert error.value.log_message == f"The cluster refuses the sandbox: {method} did not do"
+    assert cluster.seen.count(method) == 1
+    assert not cluster.pods
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_pod_that_was_removed_meanwhile_is_made_anew(sandbox: ModuleType) -> None:
+    """As when its node is drained."""
+    cluster = Faulty(404, "GET")
+    made = run(sandbox, cluster, lambda sandboxes: sandboxes.make("u1"), perUser=1)
+    assert set(cluster.pods) == {made["name"]}
+    assert cluster.seen.count("POST") == 2
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_removal_that_fails_does_not_hide_the_reason(sandbox: ModuleType) -> None:
+    cluster = Faulty(500, "DELETE")
+    waiting = {"reason": "ImagePullBackOff", "message": "no such image"}
+    cluster.next_status = [{"phase": "Pending", "containerStatuses": [{"state": {"waiting": waiting}}]}]
+    with pytest.raises(web.HTTPError, match="no such image"):
+        run(sandbox, cluster, lambda sandboxes: sandboxes.make("u1"))
+
+
+@pytest.mark.usefixtures("soon")
+def test_an_api_that_fails_is_not_taken_for_an_empty_one(sandbox: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "READY", 0.4)
+    cluster = Faulty(500, "LIST", calls=1000)
+    with pytest.raises(web.HTTPError) as error:
+        run(sandbox, cluster, lambda sandboxes: sandboxes.make("u1"))
+    assert error.value.status_code == 503
+    assert error.value.log_message == "The sandbox did not start. LIST did not do"
+    assert len(cluster.seen) > 2
+    assert set(cluster.seen) == {"LIST"}
