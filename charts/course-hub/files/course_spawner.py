@@ -403,6 +403,8 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
     # Who makes room for those who wait for it; see room.py.
     room: ClassVar[Any] = None
 
+    # Whether the start that is under way has one of the course's `max_servers`, or needs none.
+    seated = False
     _ticket: asyncio.Future[None] | None = None
     _note = ""
     _began = 0.0
@@ -562,16 +564,16 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
     async def _wait_for_a_seat(self) -> None:
         """Wait with others while as many servers run as may. Lecturers, tutors and a run's own check do not wait."""
         exempt = self.teaches or self.user.name == getattr(self.authenticator, "synthetic_student", "")
-        if not self.max_servers or exempt or self.room is None or self.room.has_seat(self.max_servers):
-            return
-        self._full = f"{self.max_servers} servers of the course run, which is as many as may."
-        self._give_turn_back()
-        self._place = self.room.join({}, {"pods"}, staff=False, seat=True)
-        try:
-            while not self.room.has_seat(self.max_servers, self._place):
-                await asyncio.sleep(LOOK)
-        finally:
-            self._leave_room()
+        if self.max_servers and not exempt and self.room is not None and not self.room.has_seat(self.max_servers):
+            self._full = f"{self.max_servers} servers of the course run, which is as many as may."
+            self._place = self.room.join({}, {"pods"}, staff=False, seat=True)
+            try:
+                while not self.room.has_seat(self.max_servers, self._place):
+                    await asyncio.sleep(LOOK)
+            finally:
+                self._leave_room()
+            self._full = ""
+        self.seated = True
 
     def _leave_room(self) -> None:
         if self._place is not None:
@@ -597,11 +599,7 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
         while self.turns and (place := self.turns.place(self._ticket)):
             if place != said:
                 said = place
-                message = (
-                    f"Number {place} of {len(self.turns)} who wait: {self.turns.limit} servers start at a time, "
-                    "so that each of them starts fast."
-                )
-                yield {"progress": 0, "message": message}
+                yield {"progress": 0, "message": self._says()}
             await asyncio.sleep(LOOK)
         if self._note:
             yield {"progress": 0, "message": self._note}
@@ -617,6 +615,15 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
             while self._pause:
                 await asyncio.sleep(LOOK)
 
+    def _says(self) -> str:
+        """Say what the start waits for, a turn, a seat or room; '' if for nothing of that."""
+        if self.turns and (place := self.turns.place(self._ticket)):
+            return (
+                f"Number {place} of {len(self.turns)} who wait: {self.turns.limit} servers start at a time, so that "
+                "each of them starts fast."
+            )
+        return (self.room.says(self._place) if self._place is not None else "") or self._full
+
     async def _progress_of_attempt(self) -> AsyncIterator[dict[str, Any]]:
         """Say what Kubernetes does, and the place among those who wait for room instead of the scheduler's words."""
         events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -628,7 +635,7 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
         reading, said = asyncio.ensure_future(read()), ""
         try:
             while not (reading.done() and events.empty()):
-                waits = (self.room.says(self._place) if self._place is not None else "") or self._full
+                waits = self._says()
                 if waits and waits != said:
                     yield {"progress": 0, "message": waits}
                 said = waits
@@ -645,30 +652,19 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
             reading.cancel()
 
     async def start(self) -> str:
-        """Wait for a turn, start the pod and wait until its server accepts connections; return its URL.
+        """Wait for a seat and a turn, start the pod and wait until its server accepts connections; return its URL.
 
         What a node did not manage is tried again, with growing pauses, while the start's time lasts.
         """
         self._attempt, self._fault, self._failed_on = 1, "", []
-        self._full, self._classless = "", False
+        self._full, self._classless, self.seated = "", False, False
         self._start_future = None
         try:
-            async with asyncio.timeout(self.start_timeout * ATTEMPTS_SHARE), self._turn():
+            async with asyncio.timeout(self.start_timeout * ATTEMPTS_SHARE):
+                # In this order: seats that become free at once start by turns, and nobody holds a turn without one.
                 await self._wait_for_a_seat()
-                while True:
-                    self._pause = ""
-                    try:
-                        await self._arrange()
-                        return await self._start_pod()
-                    except (NodeError, ApiException, ClientError, OSError) as error:
-                        if not self._classless and "no PriorityClass" in in_words(error):
-                            # Rather without one than not at all: the cluster's part is another run's.
-                            self.log.warning("The server of %s starts without a class: %s", self.user.name, error)
-                            self._classless = True
-                            continue
-                        if not passes(error):
-                            raise refused(f"The cluster refuses it: {in_words(error)}") from error
-                        await self._try_again(in_words(error))
+                async with self._turn():
+                    return await self._attempts()
         except TimeoutError:
             reason = f"It was not ready within {self.start_timeout} seconds."
             if self._full:
@@ -680,6 +676,22 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
             raise refused(reason) from None
         finally:
             self._pause = ""
+
+    async def _attempts(self) -> str:
+        while True:
+            self._pause = ""
+            try:
+                await self._arrange()
+                return await self._start_pod()
+            except (NodeError, ApiException, ClientError, OSError) as error:
+                if not self._classless and "no PriorityClass" in in_words(error):
+                    # Rather without one than not at all: the cluster's part is another run's.
+                    self.log.warning("The server of %s starts without a class: %s", self.user.name, error)
+                    self._classless = True
+                    continue
+                if not passes(error):
+                    raise refused(f"The cluster refuses it: {in_words(error)}") from error
+                await self._try_again(in_words(error))
 
     async def _try_again(self, reason: str) -> None:
         """Remove what an attempt has left, and wait before the next one."""

@@ -589,7 +589,9 @@ def configure(config: Any) -> None:  # noqa: ANN401 - a traitlets Config
     room = CourseSpawner.room = Room(hub_url, secret["exchange-token"], reserve)
     if values["singleuser"]["homesAhead"]:
         makers = {"priority_class_name": priority_classes(values).get("student", ""), **made["KubeSpawner"]}
-        HomesHandler.homes = Homes(exchange, namespace, makers, lambda: len(CourseSpawner.turns or ()) + len(room))
+        HomesHandler.homes = Homes(
+            exchange, namespace, makers, lambda: len(CourseSpawner.turns or ()) + room.on_nodes()
+        )
     LeaseHandler.leases = Leases(
         exchange,
         hub_url,

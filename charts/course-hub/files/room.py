@@ -307,18 +307,21 @@ class Room:
             self._task = asyncio.ensure_future(self._make())
         return waiting
 
+    def on_nodes(self) -> int:
+        """Count who waits for room on the nodes, of which who waits for a seat takes none."""
+        return sum(not one.seat for one in self._waiting)
+
     def has_seat(self, limit: int, waiting: Waiting | None = None) -> bool:
-        """Tell whether one more server may run, by what the hub knows; who waits longer comes first.
+        """Tell whether one more server may run; who waits longer comes first.
 
         Args:
             limit: how many may.
-            waiting: who asks, if they wait already. The hub counts their server as active, like all that start.
+            waiting: who asks, if they wait already.
 
         """
-        seated = [one for one in self._waiting if one.seat]
-        ahead = seated.index(waiting) if waiting else len(seated)
-        running = JupyterHub.instance().users.count_active_users()["active"] - len(seated) - (waiting is None)
-        return bool(running + ahead < limit)
+        seats = [one for one in self._waiting if one.seat]
+        ahead = seats.index(waiting) if waiting else len(seats)
+        return seats_taken() + ahead < limit
 
     def leave(self, waiting: Waiting) -> None:
         """Wait no more."""
@@ -332,10 +335,10 @@ class Room:
         return sentence(number, len(self._waiting), *full) if number else ""
 
     async def keep_reserve(self) -> None:
-        """Fill the reserve now and then, while nobody waits. Run it as a task when the hub starts."""
+        """Fill the reserve now and then, while nobody waits for its room. Run it as a task when the hub starts."""
         while self._reserve:
             try:
-                if not self._waiting:
+                if not self.on_nodes():
                     await self._reserve.fill()
                     if not self._reserve.names:
                         return
@@ -402,6 +405,15 @@ class Room:
         )
         if answer.code not in {202, 204}:
             log.warning("The server of %s does not give way, the hub answered %s", server.user, answer.code)
+
+
+def seats_taken() -> int:
+    """Count the servers that run, stop, or start and have a seat; those that have not asked for one yet come later."""
+    return sum(
+        spawner.active and (spawner.seated or spawner.pending != "spawn")
+        for user in JupyterHub.instance().users.values()
+        for spawner in user.spawners.values()
+    )
 
 
 def idle_servers(least: float) -> list[Server]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 import sys
 import time
@@ -757,9 +758,13 @@ def test_beyond_the_courses_limit_students_wait_and_staff_does_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     course.max_servers, course.user.groups = 2, []
-    active = {"active": 2}
-    hub = SimpleNamespace(users=SimpleNamespace(count_active_users=lambda: active))
+    others = [SimpleNamespace(active=True, seated=False, pending=None) for _ in range(9)]
+    others.append(SimpleNamespace(active=True, seated=False, pending="spawn"))
+    spawners: dict[int, Any] = {0: course, 1: others[0], 9: others[9]}
+    hub = SimpleNamespace(users={"all": SimpleNamespace(spawners=spawners)})
     monkeypatch.setattr(sys.modules["room"].JupyterHub, "instance", lambda: hub)
+    monkeypatch.setattr(type(course), "active", True)
+    monkeypatch.setattr(type(course), "pending", "spawn")
     removing(course, monkeypatch)
     url = "http://127.0.0.1:8888"
 
@@ -768,27 +773,168 @@ def test_beyond_the_courses_limit_students_wait_and_staff_does_not(
 
     async def run() -> None:
         monkeypatch.setattr(type(course), "_start_pod", started)
-        # This one's own start counts as active.
+        # Neither this one's own start counts, nor one that has not come so far.
         assert await asyncio.wait_for(course.start(), 5) == url
-        active["active"] = 3
+        assert course.seated
+        spawners[2] = others[2]
         waits = [asyncio.ensure_future(course.start())]
         await asyncio.sleep(0.5)
         (place,) = room._waiting
         assert place.need == {"pods": 1}
         assert room.says(place).startswith("As many servers of the course run as may. You are number 1 of 1")
         assert type(course).turns._busy == 0
-        # Whoever comes next is counted as well, and stands behind this one.
-        active["active"] = 4
+        assert room.on_nodes() == 0
+        # A server ends: whoever comes next stands behind this one.
+        del spawners[1]
         assert not room.has_seat(2)
-        # A server ends.
-        active["active"] = 2
+        assert room.has_seat(3)
         assert await asyncio.wait_for(waits[0], 5) == url
         assert len(room) == 0
-        active["active"] = 9
+        spawners.update(enumerate(others[:9], 1))
         course.user.groups.append(SimpleNamespace(name="instructor"))
         assert await asyncio.wait_for(course.start(), 5) == url
 
     asyncio.run(run())
+
+
+class Start:
+    """A student's start as the real one is, but for the pod."""
+
+    turns: Any = None
+    room: Any = None
+    concurrent_starts, start_timeout, max_servers = 3, 300, 0
+    teaches, seated, active, priority_classes = False, False, True, {}
+    authenticator, log = None, logging.getLogger("test")
+    _note = _pause = _full = ""
+    _place = _ticket = None
+
+    def __init__(self, name: str, begun: list[Start]) -> None:
+        """Have clicked, as far as the hub knows."""
+        self.user = SimpleNamespace(name=name)
+        self.pending: str | None = "spawn"
+        self.begun = begun
+        self.goes_on = asyncio.Event()
+
+    async def _arrange(self) -> None:
+        pass
+
+    async def _remove(self) -> None:
+        pass
+
+    async def _start_pod(self) -> str:
+        self.begun.append(self)
+        await self.goes_on.wait()
+        self.begun.remove(self)
+        self.pending = None
+        return "url"
+
+
+@pytest.mark.parametrize(
+    ("clicks", "idle", "give_way"), [(9, 0, 0), (11, 0, 0), (25, 0, 0), (11, 5, 5), (7, 4, 1), (5, 5, 0)]
+)
+def test_a_class_beyond_the_limit_starts_in_turns(
+    spawner: ModuleType, monkeypatch: pytest.MonkeyPatch, clicks: int, idle: int, give_way: int
+) -> None:
+    """Ten may run. Who waits for a turn has a seat, so no idle server gives way but for who is beyond the limit."""
+    module = chart_module("room")
+    real = spawner.CourseSpawner
+    for name in ("start", "_attempts", "_turn", "_wait_for_a_seat", "_give_turn_back", "_leave_room"):
+        monkeypatch.setattr(Start, name, getattr(real, name), raising=False)
+    monkeypatch.setattr(Start, "turns", None)
+    monkeypatch.setattr(Start, "max_servers", 10)
+    monkeypatch.setattr(spawner, "LOOK", 0.01)
+    monkeypatch.setattr(module, "LOOK", 0.01)
+    begun: list[Start] = []
+
+    async def run() -> None:
+        starts = [Start(f"u{n}", begun) for n in range(clicks)]
+        unused = {f"old{n}": SimpleNamespace(active=True, seated=False, pending=None) for n in range(idle)}
+        everybody = {start.user.name: start for start in starts} | unused
+        users = SimpleNamespace(values=lambda: [SimpleNamespace(spawners=everybody)])
+        hub = SimpleNamespace(users=users, log=logging.getLogger("test"))
+        monkeypatch.setattr(module.JupyterHub, "instance", lambda: hub)
+        monkeypatch.setattr(
+            module,
+            "idle_servers",
+            lambda _: [module.Server(f"user-{n}", "w1", 900.0, {"pods": 1.0}, n) for n in everybody if n in unused],
+        )
+        monkeypatch.setattr(module, "cell_runs", lambda _: asyncio.sleep(0, result=False))
+        room = module.Room("http://127.0.0.1:9", "token")
+        monkeypatch.setattr(Start, "room", room)
+        stopped: list[str] = []
+
+        async def stop(server: Any) -> None:  # noqa: ANN401
+            stopped.append(server.user)
+            del everybody[server.user]
+
+        monkeypatch.setattr(room, "_stop", stop)
+        at_last = min(clicks, 10 - idle + give_way)
+        tasks = [asyncio.ensure_future(Start.start(start)) for start in starts]  # type: ignore[attr-defined]
+        done, most, quiet = 0, 0, 0
+        while quiet < 10:
+            await asyncio.sleep(0.01)
+            most = max(most, len(begun))
+            assert len(begun) <= Start.concurrent_starts
+            assert module.seats_taken() <= 10
+            quiet = 0 if begun else quiet + 1
+            for start in list(begun):
+                start.goes_on.set()
+                done += 1
+            await asyncio.sleep(0)
+        assert (done, most, len(stopped)) == (at_last, min(3, clicks), give_way)
+        assert len(room) == clicks - at_last
+        # Seats that become free at once start by turns as well.
+        for start in [start for start in starts if start.pending is None]:
+            start.active = False
+        await asyncio.sleep(0.05)
+        assert len(begun) == min(3, clicks - at_last)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(run())
+
+
+def test_who_has_a_seat_reads_the_place_for_a_turn(
+    course: Any,  # noqa: ANN401
+    spawner: ModuleType,
+    room: Any,  # noqa: ANN401
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    course.max_servers, course.user.groups = 1, []
+    free: list[bool] = []
+    monkeypatch.setattr(room, "has_seat", lambda *_: bool(free))
+    removing(course, monkeypatch)
+
+    async def progress(_: Any) -> Any:  # noqa: ANN401
+        for event in [{"message": "never"}][1:]:
+            yield event
+        await asyncio.sleep(30)
+
+    async def run() -> list[str]:
+        monkeypatch.setattr(KubeSpawner, "progress", progress)
+        turns = type(course).turns = spawner.Turns(1)
+        turns.ticket()
+        said: list[str] = []
+
+        async def read() -> None:
+            async for event in course.progress():
+                said.append(event["message"])
+
+        tasks = [asyncio.ensure_future(course.start()), asyncio.ensure_future(read())]
+        await asyncio.sleep(0.6)
+        free.append(True)
+        await asyncio.sleep(0.9)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return said
+
+    said = asyncio.run(run())
+    assert [text.split(". ")[0].split(":")[0] for text in said] == [
+        "As many servers of the course run as may",
+        "Number 1 of 1 who wait",
+    ]
 
 
 @pytest.mark.parametrize(

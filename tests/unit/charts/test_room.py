@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -153,6 +154,32 @@ def test_the_reserve_is_filled_and_given_away(room: ModuleType) -> None:
             assert not cluster.pods
         finally:
             await api.close()
+
+    asyncio.run(run())
+
+
+def test_the_reserve_waits_for_who_needs_its_room_only(room: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for students beyond the course's limit, for whom the nodes have room."""
+    monkeypatch.setattr(room, "REFILL", 0.01)
+    fills: list[None] = []
+
+    async def fill() -> None:
+        fills.append(None)
+
+    async def run() -> None:
+        full = room.Room("http://127.0.0.1:9", "token", SimpleNamespace(fill=fill, names=["placeholder-0"]))
+        monkeypatch.setattr(full, "make", lambda: asyncio.sleep(0))
+        keeping = asyncio.ensure_future(full.keep_reserve())
+        full.join({}, {"pods"}, staff=False, seat=True)
+        await asyncio.sleep(0.1)
+        assert (full.on_nodes(), len(full)) == (0, 1)
+        assert len(fills) > 1
+        full.join({}, {"pods"}, staff=False)
+        await asyncio.sleep(0.03)
+        fills.clear()
+        await asyncio.sleep(0.1)
+        assert (full.on_nodes(), len(full), len(fills)) == (1, 2, 0)
+        keeping.cancel()
 
     asyncio.run(run())
 
