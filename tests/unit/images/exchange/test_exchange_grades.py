@@ -18,7 +18,7 @@ from campus_hubs_exchange import lms as lms_client
 from campus_hubs_exchange.api import _launched
 from campus_hubs_exchange.identity import user_name
 from campus_hubs_exchange.lms import LmsError
-from campus_hubs_exchange.model import Base, Member, Score
+from campus_hubs_exchange.model import Base, Score
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 from tornado.httpclient import HTTPRequest, HTTPResponse
@@ -281,12 +281,17 @@ def exposed(make_exchange: Callable[..., Exchange], scripted: ScriptedLms, key: 
     exchange = make_exchange(**platform_of(scripted.url, key))
     ags = {"lineitems": f"{scripted.url}/items?type_id=1", "scopes": SCOPES}
     exchange.enrol("uteacher", "instructor", ags=ags)
-    exchange.enrol("uada")
+    exchange.enrol(ada(exchange), subject="sub-ada")
     return exchange
 
 
+def ada(exchange: Exchange) -> str:
+    """Return the name of the one student, as the login makes it."""
+    return user_name(json.loads(exchange.environment["LTI13_PLATFORM"])["issuer"], "sub-ada")
+
+
 def send(exchange: Exchange) -> None:
-    document = {"label": "W", "maximum": 10, "scores": {"uada": 5}, "send": True}
+    document = {"label": "W", "maximum": 10, "scores": {ada(exchange): 5}, "send": True}
     assert exchange.api("POST", "/grades/w", "token-uteacher", document).status_code == 202
 
 
@@ -322,7 +327,7 @@ def test_a_filter_that_the_lms_ignores_and_another_tools_column(exposed: Exchang
     assert json.loads(put[3]) == ours | {"label": "W", "scoreMaximum": 10}
     assert score[2]["Content-Type"] == "application/vnd.ims.lis.v1.score+json"
     body = json.loads(score[3])
-    assert (body["userId"], body["scoreGiven"], body["scoreMaximum"]) == ("sub-uada", 5, 10)
+    assert (body["userId"], body["scoreGiven"], body["scoreMaximum"]) == ("sub-ada", 5, 10)
     assert (body["activityProgress"], body["gradingProgress"]) == ("Completed", "FullyGraded")
 
 
@@ -419,7 +424,7 @@ class Moodle:
 
 def press(exchange: Exchange, maximum: float, score: float | None) -> Document:
     """Send a score, and wait for its end."""
-    document = {"label": "W", "maximum": maximum, "scores": {"uada": score}, "send": True}
+    document = {"label": "W", "maximum": maximum, "scores": {ada(exchange): score}, "send": True}
     assert exchange.api("POST", "/grades/w", "token-uteacher", document).status_code == 202
     until(
         "end", lambda: seen(exchange)["column_state"] != "waiting" and seen(exchange)["scores"][0]["state"] != "waiting"
@@ -453,6 +458,21 @@ def test_a_gradebook_as_moodle_has_it(exposed: Exchange, scripted: ScriptedLms) 
     assert moodle.score is None
     assert "scoreGiven" not in moodle.posts[-1][1]
     assert {status for status, _ in moodle.posts} == {200}, "no score needs a second press"
+
+
+def test_a_person_of_an_earlier_lms_gives_nobody_a_grade(exposed: Exchange, scripted: ScriptedLms) -> None:
+    """The LMS of now has somebody else by the same identifier."""
+    moodle = Moodle(scripted)
+    earlier = user_name("https://earlier.example", "sub-ada")
+    exposed.enrol(earlier, subject="sub-ada")
+    document = {"label": "W", "maximum": 10, "scores": {ada(exposed): 2, earlier: 9}, "send": True}
+    assert exposed.api("POST", "/grades/w", "token-uteacher", document).status_code == 202
+    until("end", lambda: {"waiting"}.isdisjoint(score["state"] for score in seen(exposed)["scores"]))
+    found = {score["user"]: score for score in seen(exposed)["scores"]}
+    assert found[ada(exposed)]["state"] == "sent"
+    assert found[earlier]["state"] == "refused"
+    assert "another issuer" in found[earlier]["reason"]
+    assert [(sent["userId"], sent["scoreGiven"]) for _, sent in moodle.posts] == [("sub-ada", 2)]
 
 
 def test_a_locked_grade_is_refused_after_an_hour_of_the_same_answer(exposed: Exchange, scripted: ScriptedLms) -> None:
@@ -525,7 +545,7 @@ def test_an_answer_that_nobody_has_thought_of_stops_no_other_assignment(
     assert press(exposed, 10, 5)["state"] == "sent"
     exposed.change("UPDATE columns SET lineitem = 'http://[x'")
     exposed.change("UPDATE scores SET state = 'waiting', next_attempt = datetime('now')")
-    other = {"label": "V", "maximum": 10, "scores": {"uada": 7}, "send": True}
+    other = {"label": "V", "maximum": 10, "scores": {ada(exposed): 7}, "send": True}
     assert exposed.api("POST", "/grades/v", "token-uteacher", other).status_code == 202
 
     def states() -> dict[str, str]:

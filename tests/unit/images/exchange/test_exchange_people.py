@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from itertools import combinations
 
 import pytest
 from campus_hubs_exchange.identity import subject_of, user_name
+from campus_hubs_exchange.members import read_launched
 from campus_hubs_exchange.roles import COURSE_ROLES, course_role
 
+from tests.unit.charts.conftest import chart_module
 from tests.unit.images.exchange.exchange_lab import ADA, ROOT, TEACHER, TOKEN, TUTOR, Exchange
 
 sys.path.append(str(ROOT / "images/hub/campus_hubs_login/src"))
 
 from campus_hubs_login import identity as login_identity
+from campus_hubs_login import launch as login_launch
 from campus_hubs_login import roles as login_roles
 from campus_hubs_login.errors import LaunchRefused
 
@@ -83,6 +87,16 @@ def test_subjects_are_those_of_the_login(subject: object) -> None:
 
 
 # ---- members by launches ----
+@pytest.mark.parametrize("issuer", ["https://moodle.example.edu/", "http://moodle.example.edu/lti", "site-id"])
+@pytest.mark.parametrize("sub", ["1", 7, " x ", "Ümit"])
+def test_a_name_fits_the_identifier_that_the_hub_tells(issuer: str, sub: object) -> None:
+    """By these two the exchange knows who is of the issuer of now, and gets grades."""
+    role = f"{login_launch.LTI}roles"
+    launch = login_launch.launch_from_claims({"sub": sub, "iat": 1, role: [ROLES[1]]}, issuer=issuer)
+    told = json.loads(json.dumps(chart_module("exchange").member(launch.auth_state)))
+    assert user_name(issuer.rstrip("/"), read_launched(told).subject) == launch.user_name
+
+
 def test_a_launch_enrols_once_and_is_followed(exchange: Exchange) -> None:
     launch = {"given_name": "Eve", "family_name": "C", "email": "eve@campus.example"}
     assert exchange.enrol("unew", **launch) == {"changed": True}

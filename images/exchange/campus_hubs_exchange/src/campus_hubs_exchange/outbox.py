@@ -23,6 +23,7 @@ from .database import Database
 from .errors import Refused
 from .grades import queue, value_of, way
 from .hub import Hub
+from .identity import user_name
 from .lms import Http, Lms13, LmsError
 from .members import services
 from .model import Column, Member, Score
@@ -52,15 +53,17 @@ def pause(attempts: int) -> float:
 class Outbox:
     """One task that empties the outbox."""
 
-    def __init__(
-        self, database: Database, hub: Hub, *, lms: Lms13 | None, http: Http, consumer: Consumer | None
+    def __init__(  # noqa: PLR0913
+        self, database: Database, hub: Hub, *, lms: Lms13 | None, issuer: str, http: Http, consumer: Consumer | None
     ) -> None:
         """Take what is needed.
 
         :param lms: the platform of an LTI 1.3 course.
+        :param issuer: identity of the LMS, for user names.
         :param consumer: the consumer of an LTI 1.1 course.
         """
         self._database, self._hub, self._lms, self._http, self._consumer = database, hub, lms, http, consumer
+        self._issuer = issuer
         self._woken = asyncio.Event()
         self._left_alone_until = now()
         self._hub_next = now()
@@ -171,7 +174,7 @@ class Outbox:
     async def _score(self, lms: Lms13, key: tuple[str, str]) -> None:
         if self._left_alone():
             return
-        begun = await self._database.write(lambda session: _begin_score(session, key))
+        begun = await self._database.write(lambda session: _begin_score(session, key, self._issuer))
         if begun is None:
             return
         lineitem, graded, attempt = begun
@@ -307,7 +310,11 @@ def _failed(row: Column | Score, error: LmsError) -> None:
 
 def _refuse_scores(session: Session, assignment: str, reason: str) -> None:
     for row in session.scalars(select(Score).where(Score.assignment == assignment, Score.state == "waiting")):
-        row.state, row.reason, row.next_attempt = "refused", reason, None
+        _refuse(row, reason)
+
+
+def _refuse(row: Column | Score, reason: str) -> None:
+    row.state, row.reason, row.next_attempt = "refused", reason, None
 
 
 @dataclass(frozen=True)
@@ -334,16 +341,20 @@ def _begin(row: Score, maximum: float) -> _Attempt:
     return attempt
 
 
-def _begin_score(session: Session, key: tuple[str, str]) -> tuple[str, Graded, _Attempt] | None:
+def _begin_score(session: Session, key: tuple[str, str], issuer: str) -> tuple[str, Graded, _Attempt] | None:
     """Write down that an attempt begins; None if there is nothing to be sent any more."""
     row, column = session.get_one(Score, key), session.get_one(Column, key[0])
     member = session.get(Member, row.user)
     if row.state != "waiting" or column.state != "made":
         return None
     if member is None:
-        row.state, row.next_attempt = "refused", None
-        row.reason = "This person is no member of the course, by what launches and roster say."
-        return None
+        return _refuse(row, "This person is no member of the course, by what launches and roster say.")
+    if user_name(issuer, member.subject) != member.user:
+        return _refuse(
+            row,
+            "This person's name is of another issuer (an earlier LMS, or LTI 1.1): in the LMS of now, the same "
+            "identifier may be somebody else's. Enter this grade by hand.",
+        )
     attempt = _begin(row, column.maximum)
     row.uncertain = True
     graded = Graded(member.subject, row.score, column.maximum, row.comment, row.timestamp)
@@ -393,8 +404,7 @@ def _begin_total(session: Session, user: str) -> tuple[str, str, float | None, d
     member = session.get(Member, user)
     for row in waiting:
         if member is None:
-            row.state, row.next_attempt = "refused", None
-            row.reason = "This person is no member of the course."
+            _refuse(row, "This person is no member of the course.")
         elif not member.outcome_sourcedid:
             # Their next launch wakes it up.
             row.next_attempt = None

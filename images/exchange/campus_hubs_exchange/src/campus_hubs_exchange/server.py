@@ -116,7 +116,7 @@ def open_services(settings: Settings) -> Services:
             contexts=settings.contexts,
             roles=settings.lti_roles,
         ),
-        outbox=Outbox(database, hub, lms=lms, http=http, consumer=consumer),
+        outbox=Outbox(database, hub, lms=lms, issuer=issuer, http=http, consumer=consumer),
     )
     services.database.transaction(lambda session: follow_binding(session, settings.contexts))
     referenced = services.database.transaction(services.coursework.referenced)
