@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 import yaml
@@ -803,7 +803,8 @@ class Start:
     turns: Any = None
     room: Any = None
     concurrent_starts, start_timeout, max_servers = 3, 300, 0
-    teaches, seated, active, priority_classes = False, False, True, {}
+    teaches, seated, active = False, False, True
+    priority_classes: ClassVar[dict[str, str]] = {}
     authenticator, log = None, logging.getLogger("test")
     _note = _pause = _full = ""
     _place = _ticket = None

@@ -710,7 +710,7 @@ class Ledger:
         _, sourcedid, total, attempts = begun
         for name, attempt in attempts.items():
             outbox._end_score(self.session, (name, user), attempt, error)
-        return sourcedid, total
+        return sourcedid, None if total is None else round(total, 6)
 
     def state(self, name: str, user: str) -> str:
         """Return how far a score is."""
@@ -734,14 +734,14 @@ def test_what_the_lms_has_stays_in_the_total(ledger: Ledger) -> None:
     ledger.grade("A", 12, {}, send=False)
     assert ledger.state("A", "uada") == "unsent"
     ledger.grade("B", 10, {"uada": 2})
-    assert ledger.send("uada") == ("ada", pytest.approx((10 + 2) / 20))
+    assert ledger.send("uada") == ("ada", (10 + 2) / 20)
     # Sent, and refused; C has never arrived.
     ledger.grade("A", 12, {"uada": 6})
     ledger.grade("C", 10, {"uada": 10})
-    assert ledger.send("uada", LmsError("failure: locked", final=True)) == ("ada", pytest.approx((6 + 2 + 10) / 32))
+    assert ledger.send("uada", LmsError("failure: locked", final=True)) == ("ada", (6 + 2 + 10) / 32)
     assert [ledger.state(name, "uada") for name in "ABC"] == ["refused", "sent", "refused"]
     ledger.grade("B", 10, {"uada": 4})
-    assert ledger.send("uada") == ("ada", pytest.approx((10 + 4) / 20))
+    assert ledger.send("uada") == ("ada", (10 + 4) / 20)
 
 
 def test_a_course_that_moves_leaves_last_years_grades_alone(ledger: Ledger) -> None:

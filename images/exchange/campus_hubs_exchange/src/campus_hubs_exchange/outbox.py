@@ -348,13 +348,15 @@ def _begin_score(session: Session, key: tuple[str, str], issuer: str) -> tuple[s
     if row.state != "waiting" or column.state != "made":
         return None
     if member is None:
-        return _refuse(row, "This person is no member of the course, by what launches and roster say.")
+        _refuse(row, "This person is no member of the course, by what launches and roster say.")
+        return None
     if user_name(issuer, member.subject) != member.user:
-        return _refuse(
+        _refuse(
             row,
             "This person's name is of another issuer (an earlier LMS, or LTI 1.1): in the LMS of now, the same "
             "identifier may be somebody else's. Enter this grade by hand.",
         )
+        return None
     attempt = _begin(row, column.maximum)
     row.uncertain = True
     graded = Graded(member.subject, row.score, column.maximum, row.comment, row.timestamp)
