@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from campus_hubs_lab import names
 
 from tests.unit.images.singleuser.grading_lab import COURSE, GOOD, SOURCE
 
@@ -94,6 +95,19 @@ def test_names_do_not_lead_out_of_the_folder(tmp_path: Path) -> None:
     assert grader.said == "held"
     grader.stop()
     assert {path.name for path in tmp_path.rglob("*") if path.is_dir()} == {"course", ".locks"}
+
+
+def test_long_names_of_any_script_are_held_one_by_one(tmp_path: Path) -> None:
+    name = "Контрольная работа по линейной алгебре"
+    assert names.refusal(f"{name} 2") == ""
+    people = [("anna.musterfrau@student.uni-example.de", f"{name} {number}") for number in (1, 2)]
+    people += [("*", "課" * 33 + end) for end in "ab"]
+    graders = [Grader(tmp_path, student, assignment=assignment) for student, assignment in people]
+    assert [grader.said for grader in graders] == ["held"] * 4
+    again = Grader(tmp_path, "*", user="u2", assignment="課" * 33 + "b")
+    assert again.said.startswith(f"Somebody else is collecting {'課' * 33}b")
+    for grader in [*graders, again]:
+        grader.stop()
 
 
 def test_a_second_button_gets_a_sentence(released: Course) -> None:

@@ -9,6 +9,7 @@ same student.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 from contextlib import ExitStack, contextmanager
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FOLDER: Final = ".locks"
+# Characters: a file's name has 255 bytes, and a letter that is quoted up to twelve.
+LONGEST: Final = 200
 # What this process holds: a step may consist of others.
 _held: set[str] = set()
 
@@ -68,7 +71,10 @@ def assignment_lock(root: Path, assignment: str, action: str, student: str = "*"
 
 def _open(folder: Path, *names: str) -> IO[str]:
     # quote leaves no slash, and no name can be `.` or `..` with the suffix.
-    path = folder / ("+".join(quote(name, safe="") for name in names) + ".lock")
+    quoted = "+".join(quote(name, safe="") for name in names)
+    if len(quoted) > LONGEST:
+        quoted = f"{quoted[:100]}+{hashlib.sha256(quoted.encode()).hexdigest()}"
+    path = folder / f"{quoted}.lock"
     return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664), "r+", encoding="utf-8")
 
 
