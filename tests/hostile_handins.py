@@ -44,7 +44,7 @@ def source_notebook() -> Notebook:
     cells = [
         {"id": "title", "cell_type": "markdown", "source": "# Sums", "metadata": {}},
         cell("code", f"{head}\n{begin}{body}{end}", "square"),
-        cell("code", "assert square(2) == 4\n" + hidden.format("assert square(3) == 9"), "test_square", 2),
+        cell("code", "assert square(2) == 4\n" + hidden.format("square(1)\nassert square(3) == 9"), "test_square", 2),
         cell("code", f"{read_head}\n{begin}{read_body}{end}", "read"),
         cell("code", hidden.format("assert read() == 'of the lecturer'"), "test_read", 3),
         cell("markdown", "Say why.", "why", 4),
@@ -279,6 +279,16 @@ for content in ({"traceback": 5, "ename": []}, {"data": 7}, {"name": "stdout", "
     for kind in ("error", "display_data", "stream", "update_display_data", "clear_output", "comm_msg"):
         kernel.session.send(kernel.iopub_socket, kind, content, parent=kernel.get_parent())
 """
+EACH_LINE = """
+from IPython.core.interactiveshell import InteractiveShell
+InteractiveShell.ast_node_interactivity = "all"
+"""
+VALUE_FIRST = """
+import sys
+def square(x):
+    sys.displayhook(1)
+    return 0
+"""
 DEAD = {**NOTHING}
 SECOND_ONLY = {**FULL, "test_square": 0.0}
 
@@ -307,6 +317,8 @@ OUTPUTS = {
     "a wrong solution that prints much": HandIn(
         solving("def square(x):\n    print('x' * 5_000_000)\n    return 0"), SECOND_ONLY
     ),
+    "the value of each line": HandIn(solving(SQUARE, EACH_LINE)),
+    "a value before an error": HandIn(solving(VALUE_FIRST), SECOND_ONLY),
     "a dead kernel": HandIn(solving("import os\nos._exit(0)"), DEAD),
     "an exit": HandIn(changed("read", source="exit()"), {**NOTHING, "test_square": 2.0}),
     "a loop": HandIn(solving("while True:\n    pass"), SECOND_ONLY, large=True),

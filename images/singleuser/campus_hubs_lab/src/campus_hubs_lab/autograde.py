@@ -250,7 +250,9 @@ class SaveGrades(SaveAutoGrades):  # type: ignore[misc] # nbgrader has no types
         judged = copy.copy(cell)
         if cell.cell_type == "code" and self._python:
             # A Python kernel says by itself when a cell fails; progress bars and warnings are no failure.
-            judged["outputs"] = [o for o in cell.outputs if o.get("name") != "stderr"]
+            outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+            # nbgrader takes what comes first: a value before the assertion that fails would be a score.
+            judged["outputs"] = [o for o in outputs if o.output_type == "error"] or outputs
         try:
             determine_grade(judged, self.log)
         except (ValueError, KeyError, TypeError, IndexError):

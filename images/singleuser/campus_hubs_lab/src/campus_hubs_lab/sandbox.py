@@ -68,6 +68,8 @@ NOTEBOOK_OUTPUT: Final = 24 * 1024**2
 MIN_OUTPUT: Final = 4 * 1024
 FLOOD: Final = 256 * 1024**2
 _PR_SET_DUMPABLE: Final = 4
+# Only a cell's last line is its result, as IPython has it; a notebook may have set it otherwise.
+LAST_LINE: Final = "get_ipython().ast_node_interactivity = 'last_expr'"
 _crowded = threading.Event()
 
 
@@ -121,10 +123,15 @@ class Runner(NotebookClient):
         except Exception as error:
             return "no kernel", f"{type(error).__name__}: {error}"
         clock = OwnTime(kernel)
+        manager: Any = self.km
+        python = manager.kernel_spec.language == "python"
         for index, cell in enumerate(self.nb.cells):
             if cell.cell_type != "code" or not cell.source.strip():
                 continue
             await emit({"start": index})
+            if python and cell.metadata.get("nbgrader", {}).get("grade"):
+                # Each line's value would be taken for a score.
+                await ensure_async(self.kc.execute(LAST_LINE, silent=True, store_history=False, allow_stdin=False))
             outputs = Outputs(max(MIN_OUTPUT, min(self._limits.output, self._left)))
             run = CellRun(self, clock, outputs)
             end = await run.run(cell.source)
