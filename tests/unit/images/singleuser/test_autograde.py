@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from campus_hubs_lab import gradebook
 
 from tests.unit.images.singleuser.grading_lab import GOOD, Raw, Server
 
@@ -31,6 +32,34 @@ def test_good_work_and_hidden_tests(released: Course) -> None:
     assert released.scores("u2") == {"test_square": 0, "test_read": 3, "why": None}
     assert released.hub.asked.count("POST /hub/api/sandboxes") == 2
     assert not released.hub.agents
+
+
+def set_kernel(course: Course, name: str, language: str) -> None:
+    """Have the lecturer's notebook come from another computer, and generate the assignment again."""
+    path = course.root / "source/ps1/sums.ipynb"
+    notebook = json.loads(path.read_text())
+    notebook["metadata"]["kernelspec"] = {"name": name, "display_name": name, "language": language}
+    path.write_text(json.dumps(notebook))
+    result = course.action("assign", "ps1")
+    assert result["success"], result
+
+
+def test_a_kernel_of_the_lecturer_s_own_computer(released: Course) -> None:
+    """Python is the image's Python; what no run can mend is not to be tried again, but can be mended."""
+    set_kernel(released, "ir", "R")
+    released.hand_in("u1", GOOD)
+    result = released.action("autograde", "ps1", "u1")
+    assert not result["success"]
+    assert "The course's image has no kernel of the name that the assignment's notebook has ('ir')." in str(
+        gradebook.notes(released.root)["ps1", "u1"]
+    )
+    assert "utograde it again" not in result["log"]
+    assert not (released.root / "autograded/u1/ps1").exists()
+    set_kernel(released, "myenv", "python")
+    result = released.action("autograde", "ps1", "u1")
+    assert result["success"], result
+    assert released.scores("u1") == {"test_square": 2, "test_read": 3, "why": None}
+    assert ("ps1", "u1") not in gradebook.notes(released.root)
 
 
 def limits(course: Course, total: int = 60) -> None:

@@ -27,7 +27,7 @@ from nbconvert.exporters import NotebookExporter
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.converters import Autograde
 from nbgrader.converters.base import BaseConverter
-from nbgrader.preprocessors import SaveAutoGrades
+from nbgrader.preprocessors import SaveAutoGrades, SaveCells
 from nbgrader.utils import compute_checksum, determine_grade, is_task
 
 from . import gradebook, reader
@@ -270,6 +270,7 @@ def install() -> None:
     Autograde.convert_single_notebook = _noting(Autograde.convert_single_notebook)
     Autograde.init_assignment = _noting(Autograde.init_assignment)
     BaseConverter.init_assignment = _copy_files
+    SaveCells._create_notebook = _with_kernel(SaveCells._create_notebook)
     for module in (nbgrader.utils, nbgrader.converters.base):
         module.find_all_files = _find_all_files
 
@@ -317,6 +318,18 @@ def _noting(plain: Any) -> Any:  # noqa: ANN401 - a method
             raise
         gradebook.note(root, assignment, student, "autograde", [])
         return done
+
+    return method
+
+
+def _with_kernel(plain: Any) -> Any:  # noqa: ANN401 - a method
+    """Wrap the saving of a notebook: a kernel that the image lacks can be changed after there are hand-ins."""
+
+    def method(self: Any, nb: NotebookNode) -> None:  # noqa: ANN401 - a SaveCells
+        plain(self, nb)
+        found = self.gradebook.find_notebook(self.notebook_id, self.assignment_id)
+        found.kernelspec = json.dumps(nb.metadata.get("kernelspec", {}))
+        self.gradebook.db.commit()
 
     return method
 

@@ -49,10 +49,17 @@ WHY: Final = {
     "deadline": "The notebook has used up the time that a whole submission may take.",
     "refused": "The sandbox did not take the submission.",
 }
-# Ends that say nothing about the submission.
+# Ends that say nothing about the submission; in braces what the sandbox adds.
 NOT_ITS_FAULT: Final = {
-    "no kernel": "The notebook's kernel did not start",
-    "busy": "The node had so little time that the sandbox's life was over before the submission had used its own",
+    "no kernel": "The notebook's kernel did not start{}. Autograde it again.",
+    "unknown kernel": (
+        "The course's image has no kernel of the name that the assignment's notebook has{}. Open the notebook in "
+        "'source' with one of the image's kernels, save it, and generate the assignment: then hand-ins can be graded."
+    ),
+    "busy": (
+        "The node had so little time that the sandbox's life was over before the submission had used its own{}. "
+        "Autograde it again."
+    ),
 }
 LOST: Final = "The sandbox ended while this cell was running."
 AFTERWARDS: Final = "This cell was not run: the notebook had ended before, see the error above."
@@ -294,7 +301,7 @@ class SandboxExecute(Execute):  # type: ignore[misc] # nbgrader has no complete 
         if end == "" and not waiting:
             return
         if end in NOT_ITS_FAULT and (end == "busy" or started is None):
-            raise SandboxError(f"{NOT_ITS_FAULT[end]}{said and f' ({said})'}. Autograde it again.")
+            raise SandboxError(NOT_ITS_FAULT[end].format(said and f" ({said})"))
         if end in WHY:
             reason = WHY[end] + (f" ({said})" if said else "")
         elif end == "":

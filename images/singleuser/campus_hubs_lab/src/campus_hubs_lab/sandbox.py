@@ -40,6 +40,7 @@ from pathlib import Path
 from queue import Empty
 from typing import Any, Final
 
+from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, NoSuchKernel
 from nbclient import NotebookClient
 from nbclient.util import ensure_async
 from nbformat import NotebookNode, from_dict
@@ -60,7 +61,16 @@ GRACE: Final = 5
 # Processes at a time, this one included; and seconds between two looks.
 MAX_PROCESSES: Final = 256
 LOOK: Final = 0.1
-ENDS: Final = ("kernel died", "too many processes", "stuck", "deadline", "busy", "no kernel", "refused")
+ENDS: Final = (
+    "kernel died",
+    "too many processes",
+    "stuck",
+    "deadline",
+    "busy",
+    "no kernel",
+    "unknown kernel",
+    "refused",
+)
 # Seconds between two looks at a cell.
 TICK: Final = 0.2
 # Bytes of outputs that are kept of a notebook, and at least of each of its cells; that a cell may show at once.
@@ -120,6 +130,8 @@ class Runner(NotebookClient):
         """
         try:
             kernel = await self._start()
+        except NoSuchKernel as error:
+            return "unknown kernel", repr(error.name)
         except Exception as error:
             return "no kernel", f"{type(error).__name__}: {error}"
         clock = OwnTime(kernel)
@@ -152,7 +164,14 @@ class Runner(NotebookClient):
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("SANDBOX_", "KUBERNETES_"))}
         self.create_kernel_manager()
         manager: Any = self.km
-        command = manager.kernel_spec.argv
+        try:
+            command = manager.kernel_spec.argv
+        except NoSuchKernel:
+            # Of an environment on the lecturer's own computer.
+            if str(self.nb.metadata.kernelspec.get("language")).lower() != "python":
+                raise
+            manager.kernel_name = NATIVE_KERNEL_NAME
+            command = manager.kernel_spec.argv
         if command[1:2] == ["-m"]:
             # A module of the hand-in is not what the kernel imports when it starts.
             command.insert(1, "-P")
