@@ -151,6 +151,30 @@ def test_floods_of_output(released: Course) -> None:
     assert "[... cut here: a cell's outputs may have 20000 bytes ...]" in said
 
 
+def test_the_lecturer_s_files_are_not_pushed_out(released: Course) -> None:
+    """Although they are larger than a student's plots; and what is left out can be read on the course page."""
+    (released.root / "options.json").write_text(json.dumps({"SandboxExecute.max_files_size": 1000}))
+    (released.root / "source/ps1/tables").mkdir()
+    (released.root / "source/ps1/tables/data.csv").write_text("of the lecturer" * 40)
+    plots = {f"plot{number}__png": "x" * 150 for number in range(5)}
+    read = "import os\nprint(*sorted(os.listdir()))\ndef read():\n    return open('tables/data.csv').read()[:15]"
+    released.hand_in("u1", {**GOOD, "read": read}, **plots)
+    result = released.action("autograde", "ps1", "u1")
+    assert result["success"], result
+    assert released.scores("u1") == {"test_square": 2, "test_read": 3, "why": None}
+    said = "Run without these files, since all have more than 1000 bytes together: "
+    said += "'plot2.png', 'plot3.png', 'plot4.png'."
+    assert gradebook.notes(released.root)["ps1", "u1"] == said
+    assert said in result["log"]
+    (output,) = released.graded("u1")["read"]["outputs"]
+    assert "".join(output["text"]) == "data.txt plot0.png plot1.png tables timestamp.txt\n"
+    # With room for all, nothing is said any more.
+    (released.root / "options.json").unlink()
+    (released.root / "submitted/u1/ps1/timestamp.txt").write_text("2026-11-25 10:00:00.000000 UTC")
+    assert released.action("autograde", "ps1", "u1")["success"]
+    assert ("ps1", "u1") not in gradebook.notes(released.root)
+
+
 def test_nothing_but_the_outputs_comes_back(released: Course) -> None:
     released.hand_in(
         "u1", {**GOOD, "square": GOOD["square"] + "\nopen('../escaped', 'w').write('x')"}, notes__txt="mine"

@@ -307,6 +307,10 @@ def test_options_are_a_closed_list_of_data(course: Course) -> None:
     assert [each for each in refused if "options.json" in each and "nbgrader_config" in each]
     assert [each for each in refused if 'found "60", expected a whole number from 1 to 3600' in each]
     assert [each for each in refused if "Execute.kernel_name" in each]
+    # More does not fit into a sandbox, whose home holds the files twice.
+    for size, counts in ((100 * 1024**2, True), (100 * 1024**2 + 1, False)):
+        (course.root / "options.json").write_text(json.dumps({"SandboxExecute.max_files_size": size}))
+        assert bool(options.read(course.root)[0]) is counts
     for broken in ("[]", "{", '"x"', "[" * 5000):
         (course.root / "options.json").write_text(broken)
         assert options.read(course.root)[0] == {}

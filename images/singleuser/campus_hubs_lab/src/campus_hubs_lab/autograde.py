@@ -344,6 +344,12 @@ def _find_all_files(path: str, exclude: list[str] | None = None) -> list[str]:
     return [str(file) for file in regular_files(Path(path), exclude or [])]
 
 
+def lecturers_files(course: Any, assignment: str) -> set[Path]:  # noqa: ANN401 - a CourseDirectory
+    """Return the names of the files that lie beside an assignment's notebooks, with their folders."""
+    folder = Path(course.format_path(course.source_directory, ".", assignment))
+    return {file.relative_to(folder) for file in regular_files(folder, course.ignore)}
+
+
 def _copy_files(self: Any, assignment_id: str, student_id: str) -> None:  # noqa: ANN401 - a BaseConverter
     """Copy what lies beside the notebooks.
 
@@ -351,11 +357,8 @@ def _copy_files(self: Any, assignment_id: str, student_id: str) -> None:  # noqa
     """
     source = Path(self._format_source(assignment_id, student_id))
     target = Path(self._format_dest(assignment_id, student_id))
-    theirs: set[Path] = set()
     grading = isinstance(self, Autograde)
-    if grading:
-        ours = Path(self.coursedir.format_path(self.coursedir.source_directory, ".", assignment_id))
-        theirs = {file.relative_to(ours) for file in regular_files(ours, self.coursedir.ignore)}
+    theirs = lecturers_files(self.coursedir, assignment_id) if grading else set()
     above = {parent for file in theirs for parent in file.parents}
     for file in regular_files(source, [*self.coursedir.ignore, "*.ipynb"], links=not grading):
         name = file.relative_to(source)

@@ -22,12 +22,13 @@ from nbgrader.preprocessors import Execute
 from nbgrader.utils import is_grade, is_solution
 from traitlets import Integer
 
-from .autograde import ABOUT
-from .files import regular_files
+from . import gradebook
+from .autograde import ABOUT, lecturers_files
+from .files import listed, regular_files
 from .sandbox import MAX_PROCESSES, error_output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
     from nbformat import NotebookNode
@@ -227,9 +228,45 @@ class SandboxExecute(Execute):  # type: ignore[misc] # nbgrader has no complete 
                 continue
             elif cell.source.strip() and not problem:
                 cells[index] = cell
-        if not cells:
-            return nb, resources
-        folder = Path((resources or {}).get("metadata", {}).get("path") or ".")
+        course, about = self.parent.parent.coursedir, resources["nbgrader"]
+        notes = []
+        if cells:
+            first = lecturers_files(course, about["assignment"])
+            files, left_out = self._choose(Path(resources["metadata"]["path"]), first)
+            if left_out:
+                what = f"Run without these files, since all have more than {self.max_files_size} bytes together"
+                notes.append(f"{what}: {listed([repr(name) for name in left_out])}.")
+                self.log.warning("%s", notes[0])
+            self._run(nb, cells, files)
+        gradebook.note(course.root, about["assignment"], about["student"], f"{about['notebook']}: files", notes)
+        return nb, resources
+
+    def _choose(self, folder: Path, first: set[Path]) -> tuple[dict[str, Path], list[str]]:
+        """Choose the files that a sandbox gets: small ones before others, and those that are to be first before all.
+
+        Args:
+            folder: where they are.
+            first: names below it.
+
+        Returns:
+            files by name, and names of those for which there is no room.
+
+        """
+        chosen, left_out = {}, []
+        left = self.max_files_size
+        # Notebooks hold the hidden tests of those already graded.
+        files = [path for path in regular_files(folder, links=False) if path.suffix != ".ipynb"]
+        for path in sorted(files, key=lambda p: (p.relative_to(folder) not in first, p.stat().st_size, p)):
+            name, size = str(path.relative_to(folder)), path.stat().st_size
+            if size > left:
+                left_out.append(name)
+            else:
+                left -= size
+                chosen[name] = path
+        return chosen, left_out
+
+    def _run(self, nb: NotebookNode, cells: dict[int, NotebookNode], files: Mapping[str, Path]) -> None:
+        """Run cells in a sandbox."""
         try:
             api, token = os.environ["JUPYTERHUB_API_URL"], os.environ["JUPYTERHUB_API_TOKEN"]
         except KeyError as error:
@@ -237,13 +274,17 @@ class SandboxExecute(Execute):  # type: ignore[misc] # nbgrader has no complete 
                 "Submissions are only run in sandboxes, which there are none of outside of a hub."
             ) from error
         with Sandbox(api, token, self.queue_timeout, self.log.info) as sandbox, tempfile.TemporaryFile() as archive:
-            self._pack(nb, cells, folder, sandbox.life - SLACK, archive)
+            self._pack(nb, cells, files, sandbox.life - SLACK, archive)
             archive.seek(0)
             self._read(cells, sandbox.run(archive, sandbox.life), sandbox.why_ended)
-        return nb, resources
 
     def _pack(
-        self, nb: NotebookNode, cells: dict[int, NotebookNode], folder: Path, patience: float, archive: IO[bytes]
+        self,
+        nb: NotebookNode,
+        cells: dict[int, NotebookNode],
+        files: Mapping[str, Path],
+        patience: float,
+        archive: IO[bytes],
     ) -> None:
         """Write the request for the sandbox."""
         # A notebook that only has what is to be run.
@@ -264,17 +305,8 @@ class SandboxExecute(Execute):  # type: ignore[misc] # nbgrader has no complete 
             entry = tarfile.TarInfo("request.json")
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))
-            size = 0
-            # Small ones first: what is too much is left out. Notebooks hold the hidden tests of those already graded.
-            files = [path for path in regular_files(folder, links=False) if path.suffix != ".ipynb"]
-            for path in sorted(files, key=lambda p: (p.stat().st_size, p)):
-                size += path.stat().st_size
-                if size > self.max_files_size:
-                    self.log.warning(
-                        "Left out, since the files are larger than %s bytes: %s", self.max_files_size, path.name
-                    )
-                    continue
-                entry = tar.gettarinfo(path, f"files/{path.relative_to(folder)}")
+            for name, path in files.items():
+                entry = tar.gettarinfo(path, f"files/{name}")
                 entry.mode, entry.uid, entry.gid, entry.uname, entry.gname = 0o644, 0, 0, "", ""
                 with path.open("rb") as file:
                     tar.addfile(entry, file)

@@ -36,7 +36,8 @@ OPTIONS: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
     "Execute.timeout": _whole(1, 3600),
     "SandboxExecute.total_timeout": _whole(1, 3600),
     "SandboxExecute.max_output_size": _whole(1024, 16 * 1024**2),
-    "SandboxExecute.max_files_size": _whole(0, 1024**3),
+    # A sandbox's home holds them twice, as an archive and unpacked (the chart's singleuser.sandbox.home).
+    "SandboxExecute.max_files_size": _whole(0, 100 * 1024**2),
     "ClearSolutions.code_stub": _BY_LANGUAGE,
     "ClearSolutions.text_stub": _TEXT,
     "ClearSolutions.begin_solution_delimeter": _TEXT,
