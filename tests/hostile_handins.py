@@ -398,6 +398,7 @@ NOTEBOOKS = {
         changed("test_square", outputs=[{"output_type": "stream", "name": "stdout", "text": "x" * 2 * 10**7}])
     ),
     "a picture in the essay": HandIn(changed("why", attachments={"p.png": {"image/png": "AAAA"}})),
+    "half a character in a picture": HandIn(changed("why", attachments={"p.png": {"image/png": "AAAA\ud800"}})),
     "renamed": HandIn(lambda n: {"sums (1).ipynb": n}, FULL, "'sums (1).ipynb' was graded"),
     "renamed in its letters": HandIn(lambda n: {"Sums.IPYNB": n}, FULL, "'Sums.IPYNB' was graded"),
     "moved into a folder": HandIn(lambda n: {f"mine/{NOTEBOOK}": n}, FULL, f"is missing; 'mine/{NOTEBOOK}' was graded"),

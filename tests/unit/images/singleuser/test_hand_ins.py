@@ -202,6 +202,26 @@ def test_feedback_asks_nobody_for_scripts(released: Course) -> None:
     assert "mathjax.js" not in page.lower()
 
 
+def test_pictures_that_were_pasted_into_an_answer_are_shown(released: Course, lecturer: Lab) -> None:
+    """To who grades, and in the feedback; what is no picture, or lost, stops neither."""
+    released.hand_in("u1", GOOD)
+    path = released.root / "submitted/u1/ps1/sums.ipynb"
+    notebook = json.loads(path.read_text())
+    answer = notebook["cells"][-1]
+    answer["source"] = "".join(f"![x](attachment:{name})" for name in ("my%20photo.png", "half.png", "lost.png"))
+    answer["attachments"] = {"my photo.png": {"image/png": "AAAA"}, "half.png": {"image/png": "\ud800"}}
+    path.write_text(json.dumps(notebook))
+    for step in ("submission/ps1/u1/autograde", "assignment/ps1/u1/generate_feedback"):
+        result = json.loads(lecturer.post(f"formgrader/api/{step}").text)
+        assert result["success"], result
+    (submitted,) = lecturer.get("formgrader/api/submitted_notebooks/ps1/sums").json()
+    page = lecturer.get(f"formgrader/submissions/{submitted['id']}/")
+    assert page.status_code == 200
+    for html in (page.text, (released.root / "feedback/u1/ps1/sums.html").read_text()):
+        images = BeautifulSoup(html, "html.parser")("img", alt="x")
+        assert [image.get("src", "") for image in images] == ["data:image/png;base64,AAAA", "", ""]
+
+
 @pytest.mark.parametrize("role", ["instructor", "student"])
 def test_nobody_pulls_by_a_link(course: Course, role: str) -> None:
     lab = Lab(course, role)

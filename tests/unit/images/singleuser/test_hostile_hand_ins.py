@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from bs4 import BeautifulSoup
 from campus_hubs_lab import files, gradebook, plugins
 from campus_hubs_lab.autograde import cells_of, hand_in, read_notebook
 from campus_hubs_lab.cputime import WHOLE, cpu_limit
-from campus_hubs_lab.restore import Mark
+from campus_hubs_lab.restore import Cell, Mark
 from nbgrader.api import Gradebook
 
 from tests.hostile_handins import ASSIGNMENT, KINDS, NOTEBOOK, SOURCE_FILES, source_notebook
@@ -106,6 +107,53 @@ def test_what_takes_hours_to_clean_is_not_shown(monkeypatch: pytest.MonkeyPatch,
     assert "not shown: it takes more than 1 seconds" in plugins.safe_html(html)
     assert time.process_time() - began < 10
     assert plugins.safe_html("<b>bold</b><script>x</script>") == "<b>bold</b>"
+
+
+SHOWN = f"data:image/png;base64,{'A' * 8}"
+PASTED = {
+    "a b.png": {"image/svg+xml": "<svg/>", "image/png": "AAAA\nAAAA\n"},
+    "evil.png": {"image/png": '"><script>evil()</script>'},
+    "evil.svg": {"image/svg+xml": "<svg onload='evil()'/>"},
+    "odd": {"text/html": ["x"], "image/png": None},
+}
+
+
+@pytest.mark.parametrize(
+    ("source", "sources"),
+    {
+        "![x](attachment:a%20b.png)": [SHOWN],
+        "![x](<attachment:a b.png>)": [SHOWN],
+        "![x][y]\n\n[y]: attachment:a%20b.png": [SHOWN],
+        f"![x]({SHOWN})": [SHOWN],
+        "![x](data:image/svg+xml;base64,AAAA) ![x](data:text/html,evil)": ["", ""],
+        "![x](attachment:lost.png) ![x](plot.png)": ["", "plot.png"],
+        "![x](attachment:evil.png) ![x](attachment:evil.svg) ![x](attachment:odd)": ["", "", ""],
+        # No page is made larger than what was handed in.
+        "![x](attachment:a%20b.png)" * 3: [SHOWN, "", ""],
+        f"![x]({'a' * 32})": ["a" * 32],
+        "[x](attachment:a%20b.png)": [],
+    }.items(),
+)
+def test_pictures_of_a_cell(source: str, sources: list[str]) -> None:
+    shown = plugins.safe_markdown({"cell": {"attachments": PASTED}}, source)
+    assert [image.get("src", "") for image in BeautifulSoup(shown, "html.parser")("img")] == sources
+    assert "evil()" not in shown
+    assert "base64" not in plugins.safe_markdown({}, source) or SHOWN in source
+
+
+def test_pictures_are_put_back_with_their_text(tmp_path: Path) -> None:
+    """The lecturer's where the text is theirs; an answer has both."""
+    theirs, ours = {"mine.png": {"image/png": "BBBB"}}, {"figure.png": {"image/png": "AAAA"}}
+    marks = {name: Mark("markdown", "text", name != "why", None, name == "why", False) for name in ("q", "why", "gone")}
+    handed_out = [Cell("markdown", "text", name, attachments=ours) for name in marks]
+    cells = [
+        {"cell_type": "markdown", "source": "text", "metadata": {"nbgrader": {"grade_id": name}}, "attachments": theirs}
+        for name in ("q", "why")
+    ]
+    path = tmp_path / NOTEBOOK
+    path.write_text(json.dumps({"cells": cells}))
+    _, made = hand_in(path, handed_out, marks)
+    assert {cell.grade_id: cell.attachments for cell in made.cells} == {"q": ours, "why": ours | theirs, "gone": ours}
 
 
 def test_a_notebook_has_an_end_and_the_next_its_turn() -> None:

@@ -7,10 +7,12 @@ import glob
 import json
 import os
 import re
+import secrets
 import shutil
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 # ngshare_exchange asks for one of two names when it is imported; a container has none.
 os.environ.setdefault("USER", os.environ.get("JUPYTERHUB_USER", "jovyan"))
@@ -18,7 +20,8 @@ os.environ.setdefault("USER", os.environ.get("JUPYTERHUB_USER", "jovyan"))
 import bleach
 import ngshare_exchange.exchange
 import requests
-from nbconvert.filters import markdown2html
+from jinja2 import pass_context
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbgrader.api import Gradebook
 from nbgrader.converters import GenerateAssignment
 from nbgrader.converters.base import BaseConverter
@@ -57,6 +60,7 @@ _TAGS = bleach.ALLOWED_TAGS | set(
         "table tbody td tfoot th thead tr",
     )
 )
+_PICTURE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+")
 _ATTRIBUTES = {
     "*": ["class", "title"],
     "a": ["href"],
@@ -144,14 +148,46 @@ def safe_html(html: str) -> str:
         return f"<p>[HTML that is not shown: {error}]</p>"
 
 
-def safe_markdown(source: str) -> str:
+class _Renderer(IPythonRenderer):  # type: ignore[misc] # nbconvert has no complete types
+    """Puts a word in place of each picture that was pasted into a cell; nbconvert's raises if there is none.
+
+    Args:
+        attachments: of the cell: data by type by name. Each is shown once, so that no page is larger than its notebook.
+
+    """
+
+    def __init__(self, attachments: Mapping[str, Mapping[str, str]]) -> None:
+        """Nothing is rendered yet."""
+        super().__init__(escape=False, attachments=dict(attachments))
+        # Addresses that a browser may be given, by the word.
+        self.pictures: dict[str, str] = {}
+
+    def _embed_image_or_attachment(self, src: str) -> str:
+        if not src.startswith(("attachment:", "data:")):
+            return src
+        name = src.removeprefix("attachment:")
+        bundle = self.attachments.pop(name, None) or self.attachments.pop(unquote(name), {})
+        data = {kind: "".join(text.split()) for kind, text in bundle.items() if isinstance(text, str)}
+        pasted = (f"data:{kind};base64,{text}" for kind, text in data.items())
+        picture = next(filter(_PICTURE.fullmatch, [src, *pasted]), None)
+        if picture is None:
+            return ""
+        word = secrets.token_hex(16)
+        self.pictures[word] = picture
+        return word
+
+
+@pass_context
+def safe_markdown(context: Mapping[str, Any], source: str) -> str:
     """Render Markdown without what could run: nbgrader's templates do not ask nbconvert to clean graded text."""
+    renderer = _Renderer((context.get("cell") or {}).get("attachments") or {})
     try:
         with cpu_limit(CLEANING):
-            made = markdown2html(source)
+            made = MarkdownWithMath(renderer=renderer).render(source)
     except TimeoutError as error:
         made = f"<p>[Text that is not shown: {error}]</p>"
-    return safe_html(made)
+    shown = safe_html(made)
+    return re.sub(r'(?<= src=")[0-9a-f]{32}(?=")', lambda word: renderer.pictures.get(word[0], word[0]), shown)
 
 
 def _guard_converters() -> None:

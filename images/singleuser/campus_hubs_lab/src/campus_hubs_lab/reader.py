@@ -163,7 +163,7 @@ def _pictures(attachments: Any) -> dict[str, dict[str, str]]:  # noqa: ANN401 - 
     for name, bundle in attachments.items():
         if isinstance(bundle, dict):
             images = {
-                kind: data
+                kind: data.encode("utf-8", "replace").decode("utf-8")
                 for kind, data in bundle.items()
                 if re.fullmatch(r"image/(png|jpeg|gif|webp)", kind) and isinstance(data, str)
             }

@@ -127,7 +127,8 @@ def restore(handed_in: Sequence[Cell], released: Sequence[Cell], marks: Mapping[
         mark = marks[grade_id]
         if grade_id not in found:
             changed["returned"].append(grade_id)
-            cells.append(Cell(mark.cell_type, mark.source if mark.locked else each.source, grade_id, each.id))
+            source = mark.source if mark.locked else each.source
+            cells.append(Cell(mark.cell_type, source, grade_id, each.id, each.attachments))
             continue
         theirs = handed_in[found[grade_id]]
         if theirs.cell_type != mark.cell_type:
@@ -139,7 +140,9 @@ def restore(handed_in: Sequence[Cell], released: Sequence[Cell], marks: Mapping[
         # In two steps: text of many first markers would take hours otherwise.
         if not mark.locked and (ours := _OURS.search(answer)) and _THEIRS.search(answer, ours.end()):
             notes.append(f"The answer {grade_id!r} holds merge conflict markers.")
-        attachments = theirs.attachments if mark.cell_type == "markdown" and not mark.locked else {}
+        # Some editors lose pictures, also those of a text that they leave as it was.
+        attachments = each.attachments if mark.locked else each.attachments | theirs.attachments
+        attachments = attachments if mark.cell_type == "markdown" else {}
         cells.append(Cell(mark.cell_type, mark.source if mark.locked else answer, grade_id, theirs.id, attachments))
         cells += behind[grade_id]
     return Restored(cells, changed["returned"], notes + _said(changed, marks))
