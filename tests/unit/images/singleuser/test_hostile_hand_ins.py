@@ -8,11 +8,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import nbformat
 import pytest
 from bs4 import BeautifulSoup
 from campus_hubs_lab import files, gradebook, plugins
 from campus_hubs_lab.autograde import cells_of, hand_in, read_notebook
-from campus_hubs_lab.cputime import WHOLE, cpu_limit
+from campus_hubs_lab.cputime import TEXTS, WHOLE, cpu_limit
+from campus_hubs_lab.pages import EscapingExporter
 from campus_hubs_lab.restore import Cell, Mark
 from nbgrader.api import Gradebook
 
@@ -107,6 +109,31 @@ def test_what_takes_hours_to_clean_is_not_shown(monkeypatch: pytest.MonkeyPatch,
     assert "not shown: it takes more than 1 seconds" in plugins.safe_html(html)
     assert time.process_time() - began < 10
     assert plugins.safe_html("<b>bold</b><script>x</script>") == "<b>bold</b>"
+
+
+def test_all_texts_of_a_page_have_an_end_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next page has its own time, and what is no page takes none of it."""
+    monkeypatch.setattr(plugins, "CLEANING", 1)
+    monkeypatch.setattr(TEXTS, "seconds", 1.5)
+    filters = {"clean_html": plugins.safe_html, "markdown2html": plugins.safe_markdown}
+    make: Any = EscapingExporter
+    exporter = make(filters=filters, sanitize_html=True)
+    v4: Any = nbformat.v4
+
+    def page(*texts: str) -> str:
+        made, _ = exporter.from_notebook_node(v4.new_notebook(cells=[v4.new_markdown_cell(text) for text in texts]))
+        return BeautifulSoup(made, "html.parser").text
+
+    assert "fine" in page("fine")
+    began = time.process_time()
+    shown = page("first", *["<div>" * 20_000] * 10)
+    assert time.process_time() - began < 5
+    assert "first" in shown
+    assert shown.count("not shown: the page's texts take more than 1.5 seconds") == 9
+    assert shown.count("not shown: it takes more than 1 seconds") == 1
+    assert "fine" in page("fine")
+    assert "takes more than 1 seconds" in plugins.safe_html("<div>" * 20_000)
+    assert plugins.safe_html("fine") == "fine"
 
 
 SHOWN = f"data:image/png;base64,{'A' * 8}"

@@ -17,6 +17,7 @@ from nbconvert.exporters import HTMLExporter
 from nbgrader.server_extensions.formgrader import handlers
 
 from . import names
+from .cputime import TEXTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -169,7 +170,12 @@ def _replace(text: object, old: object, new: str) -> Markup:
 
 
 class EscapingExporter(HTMLExporter):
-    """nbconvert's HTML, where a notebook's ids, metadata and names are text."""
+    """nbconvert's HTML, where a notebook's ids, metadata and names are text, and all texts together have an end."""
+
+    def from_notebook_node(self, nb: Any, resources: Any = None, **options: Any) -> Any:  # noqa: ANN401 - nbconvert's
+        """Make a page."""
+        with TEXTS.page():
+            return super().from_notebook_node(nb, resources, **options)
 
     def _create_environment(self) -> Environment:
         made: Environment = super()._create_environment()  # type: ignore[no-untyped-call]

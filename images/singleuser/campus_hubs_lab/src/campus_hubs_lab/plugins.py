@@ -39,7 +39,7 @@ from traitlets.log import get_logger
 
 from . import assignments, autograde, duedates, gradebook, options
 from .client import Exchange, ExchangeApiError, direct_session
-from .cputime import cpu_limit
+from .cputime import TEXTS
 from .files import encode_files, listed, place_of, regular_files, write_files
 from .isolation import isolate
 from .locks import AssignmentBusyError, assignment_lock
@@ -140,7 +140,7 @@ def configure(c: Any) -> None:  # noqa: ANN401 - traitlets' Config
 def safe_html(html: str) -> str:
     """Remove what could run from HTML; tables and the like stay, which nbconvert's own cleaning shows as source."""
     try:
-        with cpu_limit(CLEANING):
+        with TEXTS.part(CLEANING):
             without_blocks = re.sub(r"<(style|script)\b.*?</\1\s*>", "", html, flags=re.IGNORECASE | re.DOTALL)
             cleaned: str = bleach.clean(without_blocks, tags=_TAGS, attributes=_ATTRIBUTES, strip=True)
             return cleaned
@@ -148,7 +148,7 @@ def safe_html(html: str) -> str:
         return f"<p>[HTML that is not shown: {error}]</p>"
 
 
-class _Renderer(IPythonRenderer):  # type: ignore[misc] # nbconvert has no complete types
+class _Renderer(IPythonRenderer):
     """Puts a word in place of each picture that was pasted into a cell; nbconvert's raises if there is none.
 
     Args:
@@ -156,7 +156,7 @@ class _Renderer(IPythonRenderer):  # type: ignore[misc] # nbconvert has no compl
 
     """
 
-    def __init__(self, attachments: Mapping[str, Mapping[str, str]]) -> None:
+    def __init__(self, attachments: Mapping[str, dict[str, str]]) -> None:
         """Nothing is rendered yet."""
         super().__init__(escape=False, attachments=dict(attachments))
         # Addresses that a browser may be given, by the word.
@@ -182,7 +182,7 @@ def safe_markdown(context: Mapping[str, Any], source: str) -> str:
     """Render Markdown without what could run: nbgrader's templates do not ask nbconvert to clean graded text."""
     renderer = _Renderer((context.get("cell") or {}).get("attachments") or {})
     try:
-        with cpu_limit(CLEANING):
+        with TEXTS.part(CLEANING):
             made = MarkdownWithMath(renderer=renderer).render(source)
     except TimeoutError as error:
         made = f"<p>[Text that is not shown: {error}]</p>"

@@ -136,6 +136,7 @@ class Runner(NotebookClient):
             return "no kernel", f"{type(error).__name__}: {error}"
         clock = OwnTime(kernel)
         manager: Any = self.km
+        client: Any = self.kc
         python = manager.kernel_spec.language == "python"
         for index, cell in enumerate(self.nb.cells):
             if cell.cell_type != "code" or not cell.source.strip():
@@ -143,7 +144,7 @@ class Runner(NotebookClient):
             await emit({"start": index})
             if python and cell.metadata.get("nbgrader", {}).get("grade"):
                 # Each line's value would be taken for a score.
-                await ensure_async(self.kc.execute(LAST_LINE, silent=True, store_history=False, allow_stdin=False))
+                await ensure_async(client.execute(LAST_LINE, silent=True, store_history=False, allow_stdin=False))
             outputs = Outputs(max(MIN_OUTPUT, min(self._limits.output, self._left)))
             run = CellRun(self, clock, outputs)
             end = await run.run(cell.source)
