@@ -204,6 +204,7 @@ def changed_inventory(tmp_path: Path) -> Callable[..., Path]:
     return copy
 
 
+@pytest.mark.full
 def test_control_planes_run_pods_where_there_are_no_workers(changed_inventory: Callable[..., Path]) -> None:
     inventory = changed_inventory(without="workers")
     marks = ("control plane's label", "control plane's taint")
@@ -221,6 +222,7 @@ def test_control_planes_run_pods_where_there_are_no_workers(changed_inventory: C
     assert all(EDITS[name].state() for name in marks)
 
 
+@pytest.mark.full
 def test_the_site_s_own_settings_of_containerd_hold() -> None:
     """As nvidia-ctk writes them."""
     section = "plugins.'io.containerd.cri.v1.runtime'.containerd"
