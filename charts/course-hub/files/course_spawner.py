@@ -63,6 +63,8 @@ PAUSES = (1, 2, 5, 10, 20, 30)
 ATTEMPTS_SHARE = 0.95
 ATTEMPT = "campus.hubs/attempt"
 LOST = "The node that should run it has lost it."
+# What a call of the cluster's API may raise.
+API_ERRORS = (ApiException, ClientError, OSError)
 # Seconds between two looks at the watched pod; that costs no request.
 LOOK = 0.25
 TEACHERS, STUDENT = {"instructor", "teaching_assistant"}, "student"
@@ -584,7 +586,7 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
         """Return the nodes that the pod cannot leave: those of its volumes, and of teachers' other servers."""
         try:
             claims = [await self._claim(name) for name in (self.pvc_name, *([COURSE_CLAIM] if self.teaches else []))]
-        except (ApiException, OSError, ClientError):
+        except API_ERRORS:
             return None
         nodes = {node for claim in claims if (node := node_of(claim))}
         if self.teaches and not nodes:
@@ -595,11 +597,11 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
         """Say the place in the queue while there is one, then what Kubernetes does; see KubeSpawner.progress."""
-        said = 0
-        while self.turns and (place := self.turns.place(self._ticket)):
-            if place != said:
-                said = place
-                yield {"progress": 0, "message": self._says()}
+        said = ""
+        while waits := self._says():
+            if waits != said:
+                said = waits
+                yield {"progress": 0, "message": waits}
             await asyncio.sleep(LOOK)
         if self._note:
             yield {"progress": 0, "message": self._note}
@@ -683,7 +685,7 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
             try:
                 await self._arrange()
                 return await self._start_pod()
-            except (NodeError, ApiException, ClientError, OSError) as error:
+            except (NodeError, *API_ERRORS) as error:
                 if not self._classless and "no PriorityClass" in in_words(error):
                     # Rather without one than not at all: the cluster's part is another run's.
                     self.log.warning("The server of %s starts without a class: %s", self.user.name, error)
@@ -720,7 +722,7 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
         """Remove the pod of an attempt; the next one, or the hub, sees to what is still there."""
         try:
             await self.stop(now=True)
-        except (ApiException, ClientError, OSError) as error:
+        except API_ERRORS as error:
             self.log.warning("The pod of %s was not removed: %s", self.user.name, in_words(error))
 
     async def _start_pod(self) -> str:

@@ -164,7 +164,7 @@ def place(waiting: Sequence[Waiting], who: Waiting) -> int:
     return order.index(who) + 1 if who in order else 0
 
 
-def sentence(number: int, count: int, what: str = "The cluster is full.") -> str:
+def sentence(number: int, count: int, what: str) -> str:
     """Say to somebody who waits where they are, and why."""
     return (
         f"{what} You are number {number} of {count} who wait for room. Servers that nobody uses make "
@@ -331,8 +331,8 @@ class Room:
     def says(self, waiting: Waiting) -> str:
         """Return the sentence for somebody who waits, '' for others."""
         number = place(self._waiting, waiting)
-        full = ["As many servers of the course run as may."] if waiting.seat else []
-        return sentence(number, len(self._waiting), *full) if number else ""
+        what = "As many servers of the course run as may." if waiting.seat else "The cluster is full."
+        return sentence(number, len(self._waiting), what) if number else ""
 
     async def keep_reserve(self) -> None:
         """Fill the reserve now and then, while nobody waits for its room. Run it as a task when the hub starts."""

@@ -19,8 +19,8 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import ClientError
 from course_spawner import (
+    API_ERRORS,
     LOST,
     PAUSES,
     RESTRICTED_CONTAINER,
@@ -56,8 +56,6 @@ PATIENCE = 20
 LOOK = 0.3
 SWEEP = 60
 _NOT_FOUND = 404
-# What a call of the API may raise.
-API_ERRORS = (ApiException, ClientError, OSError)
 _NAME = string.ascii_lowercase + string.digits
 
 
