@@ -259,7 +259,8 @@ def in_words(error: Exception) -> str:
     try:
         return str(json.loads(error.body)["message"])  # type: ignore[attr-defined]
     except (AttributeError, KeyError, TypeError, ValueError):
-        return str(getattr(error, "reason", "") or error) or type(error).__name__
+        hangs = "The cluster's API does not answer." if isinstance(error, TimeoutError) else ""
+        return str(getattr(error, "reason", "") or error) or hangs or type(error).__name__
 
 
 def unschedulable(status: Mapping[str, Any]) -> str | None:

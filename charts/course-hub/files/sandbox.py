@@ -50,8 +50,11 @@ Manifest = dict[str, Any]
 PORT = 8889
 SELECTOR = "component=sandbox"
 USER = "campus.hubs/user"
-# Seconds: to become ready; for warnings to pass; between two looks; between two sweeps.
+# Seconds: to become ready; for a last look at it; for a call of the API; for warnings to pass; between two looks;
+# between two sweeps. Graders wait for an answer longer than the first three together (campus_hubs_lab.execute).
 READY = 80
+LAST = 5
+CALL = 10
 PATIENCE = 20
 LOOK = 0.3
 SWEEP = 60
@@ -184,7 +187,9 @@ class Sandboxes:
 
     async def _json(self, call: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - JSON
         """Call the API; the answer as the cluster has written it."""
-        response = await getattr(self._api(), call)(*arguments, _preload_content=False, _request_timeout=10, **options)
+        response = await getattr(self._api(), call)(
+            *arguments, _preload_content=False, _request_timeout=CALL, **options
+        )
         content = await response.read()
         if response.status >= 400:
             error = ApiException(status=response.status, reason=content.decode(errors="replace")[:500])
@@ -214,7 +219,9 @@ class Sandboxes:
         failed_on: list[str] = []
         for pause in itertools.chain(PAUSES, itertools.repeat(PAUSES[-1])):
             try:
-                return await self._make(user, end, failed_on)
+                # A call that hangs, and others that wait for it, have an end together.
+                async with asyncio.timeout_at(end + LAST):
+                    return await self._make(user, end, failed_on)
             except (NodeError, *API_ERRORS) as error:
                 if not passes(error):
                     raise web.HTTPError(503, f"The cluster refuses the sandbox: {in_words(error)}") from error

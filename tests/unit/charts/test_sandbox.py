@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import re
+import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,7 @@ from tornado import web
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 
-from tests.unit.charts.conftest import chart_module
+from tests.unit.charts.conftest import CHART, chart_module
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -34,6 +36,8 @@ SETTINGS: dict[str, Any] = {
     "perCourse": 3,
     "perUser": 2,
 }
+
+HANGS = -1
 
 
 @pytest.fixture(scope="module")
@@ -95,11 +99,13 @@ class Api:
         """Start the server; call it in a running loop."""
 
         class Handler(web.RequestHandler):
-            def _any(self) -> None:
+            async def _any(self) -> None:
                 query = parse_qs(self.request.query)
                 status, document = cluster.answer(
                     self.request.method or "", self.request.path, query, self.request.body
                 )
+                if status == HANGS:
+                    await asyncio.sleep(60)
                 if not status:
                     self.request.connection.stream.close()  # type: ignore[union-attr]
                     return
@@ -403,8 +409,8 @@ class Faulty(Cluster):
         """Manage nothing of a method, so many times.
 
         Args:
-            status: what it answers; 0 closes the connection.
-            method: POST, DELETE, GET (of one pod) or LIST.
+            status: what it answers; 0 closes the connection, HANGS does not answer.
+            method: POST, DELETE, GET (of one pod) or LIST; or several of them.
             calls: how many.
             done: whether it does what it was asked for all the same.
 
@@ -417,7 +423,7 @@ class Faulty(Cluster):
         """Answer as the API server."""
         kind = "LIST" if method == "GET" and "/pods/" not in path else method
         self.seen.append(kind)
-        if kind != self.method or not self.calls:
+        if kind not in self.method.split() or not self.calls:
             return super().answer(method, path, query, body)
         self.calls -= 1
         if self.done:
@@ -486,3 +492,27 @@ def test_an_api_that_fails_is_not_taken_for_an_empty_one(sandbox: ModuleType, mo
     assert error.value.log_message == "The sandbox did not start. LIST did not do"
     assert len(cluster.seen) > 2
     assert set(cluster.seen) == {"LIST"}
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("methods", ["LIST", "POST DELETE", "GET DELETE"])
+def test_an_api_that_hangs_is_said_in_time(sandbox: ModuleType, monkeypatch: pytest.MonkeyPatch, methods: str) -> None:
+    """While the graders still listen, also if several wait for each other."""
+    for name, seconds in (("READY", 1.3), ("LAST", 0.1), ("CALL", 0.6)):
+        monkeypatch.setattr(sandbox, name, seconds)
+    cluster = Faulty(HANGS, methods, calls=1000)
+
+    async def body(sandboxes: Any) -> list[Any]:  # noqa: ANN401
+        return await asyncio.gather(*(sandboxes.make(f"u{i}") for i in range(3)), return_exceptions=True)
+
+    began = time.monotonic()
+    answers = run(sandbox, cluster, body)
+    assert time.monotonic() - began < 3
+    said = "The sandbox did not start. The cluster's API does not answer."
+    assert [answer.log_message for answer in answers] == [said] * 3
+
+
+def test_graders_listen_longer_than_a_start_takes(sandbox: ModuleType) -> None:
+    source = (CHART.parents[1] / "images/singleuser/campus_hubs_lab/src/campus_hubs_lab/execute.py").read_text()
+    (start,) = re.findall(r"^START: Final = (\d+)$", source, re.MULTILINE)
+    assert int(start) > sandbox.READY + sandbox.LAST + sandbox.CALL

@@ -33,9 +33,10 @@ if TYPE_CHECKING:
 
     from nbformat import NotebookNode
 
-# Seconds: to connect; for the hub to start a pod; that the pod lives longer than it may take for the run.
+# Seconds: to connect; for the hub to start a pod or say why not (its sandbox.py); that the pod lives longer than it may
+# take for the run.
 CONNECT: Final = 10
-START: Final = 90
+START: Final = 120
 SLACK: Final = 30
 # Seconds that a pod lives if the hub does not say it.
 LIFE: Final = 900
