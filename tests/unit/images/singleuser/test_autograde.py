@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from campus_hubs_lab import gradebook
 
-from tests.unit.images.singleuser.grading_lab import GOOD, Raw, Server
+from tests.unit.images.singleuser.grading_lab import GOOD, Raw, Server, hidden_test, solution
 
 if TYPE_CHECKING:
     from email.message import Message
@@ -60,6 +60,68 @@ def test_a_kernel_of_the_lecturer_s_own_computer(released: Course) -> None:
     assert result["success"], result
     assert released.scores("u1") == {"test_square": 2, "test_read": 3, "why": None}
     assert ("ps1", "u1") not in gradebook.notes(released.root)
+
+
+def add_cube(course: Course) -> None:
+    """Have the lecturer add an answer and two tests, reword a test, and generate the assignment again."""
+    path = course.root / "source/ps1/sums.ipynb"
+    notebook = json.loads(path.read_text())
+    by_id = {cell["id"]: cell for cell in notebook["cells"]}
+    by_id["test_square"]["source"] = "# two squared\n" + by_id["test_square"]["source"]
+    more = [
+        solution("cube", "def cube(x):\n    return x**3"),
+        hidden_test("test_cube", 2, "", "assert cube(2) == 8"),
+        hidden_test("test_five", 1, "", "assert square(5) == 25"),
+    ]
+    notebook["cells"][3:3] = more
+    path.write_text(json.dumps(notebook))
+    result = course.action("assign", "ps1")
+    assert result["success"], result
+
+
+@pytest.mark.parametrize("released_again", [False, True])
+def test_nobody_has_deleted_what_was_added_later(released: Course, released_again: bool) -> None:
+    """It runs against what was handed in, and scores what that is worth; what was there before is deleted."""
+    assert released.action("release", "ps1")["success"]
+    released.hand_in("early", GOOD)
+    released.hand_in("by chance", {**GOOD, "square": f"{GOOD['square']}\ndef cube(x):\n    return x**3"})
+    released.hand_in("deleted", GOOD)
+    released.hand_in("broken", GOOD)
+    path = released.root / "submitted/deleted/ps1/sums.ipynb"
+    notebook = json.loads(path.read_text())
+    notebook["cells"] = [cell for cell in notebook["cells"] if cell["id"] != "test_read"]
+    path.write_text(json.dumps(notebook))
+    (released.root / "submitted/broken/ps1/sums.ipynb").write_text("{")
+    add_cube(released)
+    if released_again:
+        assert released.action("unrelease", "ps1")["success"]
+        assert released.action("release", "ps1")["success"]
+    result = released.action("autograde", "ps1", "*")
+    assert result["success"], result
+    early = {"test_square": 2, "test_cube": 0, "test_five": 1, "test_read": 3, "why": None}
+    assert released.scores("early") == early
+    assert released.scores("by chance") == early | {"test_cube": 2}
+    assert released.scores("deleted") == early | {"test_read": 0}
+    assert released.scores("broken") == dict.fromkeys(early, 0)
+    added = "Missing, as in an earlier version of the assignment, and put in: 'cube', 'test_cube', 'test_five'."
+    said = gradebook.notes(released.root)
+    assert said["ps1", "early"] == said["ps1", "by chance"] == added
+    assert said["ps1", "deleted"] == f"Deleted from the notebook, put back, and scored 0: 'test_read'. {added}"
+
+
+def test_the_assignment_was_released_before_versions_were_kept(released: Course) -> None:
+    """What is there when it is generated again is what was handed out, if there are hand-ins."""
+    add = released.root / "source/ps1/sums.ipynb"
+    before = add.read_text()
+    add_cube(released)
+    add.write_text(before)
+    assert released.action("assign", "ps1")["success"]
+    assert gradebook.versions(released.root, "ps1", "sums") == []
+    released.hand_in("u1", GOOD)
+    add_cube(released)
+    assert len(gradebook.versions(released.root, "ps1", "sums")) == 1
+    assert released.action("autograde", "ps1", "u1")["success"]
+    assert released.scores("u1")["test_five"] == 1
 
 
 def limits(course: Course, total: int = 60) -> None:

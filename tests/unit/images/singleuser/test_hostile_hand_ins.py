@@ -15,7 +15,7 @@ from campus_hubs_lab import files, gradebook, plugins
 from campus_hubs_lab.autograde import cells_of, hand_in, read_notebook
 from campus_hubs_lab.cputime import TEXTS, WHOLE, cpu_limit
 from campus_hubs_lab.pages import EscapingExporter
-from campus_hubs_lab.restore import Cell, Mark
+from campus_hubs_lab.restore import Cell, Mark, restore
 from nbgrader.api import Gradebook
 
 from tests.hostile_handins import ASSIGNMENT, KINDS, NOTEBOOK, SOURCE_FILES, source_notebook
@@ -181,6 +181,18 @@ def test_pictures_are_put_back_with_their_text(tmp_path: Path) -> None:
     path.write_text(json.dumps({"cells": cells}))
     _, made = hand_in(path, handed_out, marks)
     assert {cell.grade_id: cell.attachments for cell in made.cells} == {"q": ours, "why": ours | theirs, "gone": ours}
+
+
+def test_what_is_as_an_earlier_version_had_it_is_not_changed() -> None:
+    """Neither a test's text, nor the order; and what is left of an answer's place is still no answer."""
+    marks = {name: Mark("code", f"new {name}", name != "why", None, name == "why", False) for name in ("why", "b", "a")}
+    handed_out = [Cell("code", f"new {name}", name) for name in marks]
+    handed_in = [Cell("code", f"old {name} \n", name) for name in ("a", "b", "why")]
+    versions = [{cell.grade_id or "": cell.text for cell in cells} for cells in (handed_out, handed_in)]
+    made = restore(handed_in, handed_out, marks, versions)
+    assert [(cell.grade_id, cell.source) for cell in made.cells] == [(name, f"new {name}") for name in marks]
+    assert made.notes == []
+    assert len(restore(handed_in, handed_out, marks, versions[:1]).notes) == 2
 
 
 def test_a_notebook_has_an_end_and_the_next_its_turn() -> None:

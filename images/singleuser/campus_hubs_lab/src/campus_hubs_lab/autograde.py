@@ -36,6 +36,8 @@ from .files import regular_files
 from .restore import Cell, Mark, Restored, names, restore
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from nbformat import NotebookNode
 
 # Under this name a restored notebook's metadata say what its hand-in had no more, or why it could not be read.
@@ -114,8 +116,9 @@ class HandInExporter(NotebookExporter):
         with Gradebook(course.db_url, course.course_id) as book:
             marks = marks_of(book, about["notebook"], about["assignment"])
             kernel = json.loads(book.find_notebook(about["notebook"], about["assignment"]).kernelspec or "{}")
+        versions = gradebook.versions(course.root, about["assignment"], about["notebook"])
         handed_out = cells_of(read_notebook(release)) or [Cell(m.cell_type, m.source, g) for g, m in marks.items()]
-        notes, restored = hand_in(path, handed_out, marks)
+        notes, restored = hand_in(path, handed_out, marks, versions)
         made = notebook_of(restored, marks, {c.grade_id: c for c in handed_out}, kernel)
         made.metadata[ABOUT] = {"returned": restored.returned, "problem": notes[0] if restored.problem else ""}
         notes += restored.notes
@@ -131,13 +134,23 @@ class HandInExporter(NotebookExporter):
         return convert(made, resources, **options)
 
 
-def hand_in(path: Path, released: list[Cell], marks: dict[str, Mark]) -> tuple[list[str], Restored]:
+def keep_version(course: Any, assignment: str) -> None:  # noqa: ANN401 - a CourseDirectory
+    """Keep what the students' version of an assignment has: the next may have other cells."""
+    for path in Path(course.format_path(course.release_directory, ".", assignment)).glob("*.ipynb"):
+        texts = {cell.grade_id: cell.text for cell in cells_of(read_notebook(path)) if cell.grade_id}
+        gradebook.keep_version(course.root, assignment, path.stem, texts)
+
+
+def hand_in(
+    path: Path, released: list[Cell], marks: dict[str, Mark], versions: Sequence[Mapping[str, str]] = ()
+) -> tuple[list[str], Restored]:
     """Read a hand-in's notebook, or what it has become, and put its answers into the released one.
 
     Args:
         path: where it should be.
         released: the cells that were handed out.
         marks: what the gradebook knows of them.
+        versions: see `restore`.
 
     Returns:
         sentences about the file, and what is graded.
@@ -153,11 +166,11 @@ def hand_in(path: Path, released: list[Cell], marks: dict[str, Mark]) -> tuple[l
             name, answer = other
             why = problem.removeprefix("it ").rstrip(".")
             notes = [f"{path.name} {why}; {name!r} was graded, which has its cells.", *answer["notes"]]
-    restored = restore(cells_of(answer), released, marks)
     if "problem" in answer:
         # The one sentence says it.
-        restored = Restored(restored.cells, restored.returned, [], problem=True)
-    return notes, restored
+        restored = restore([], released, marks)
+        return notes, Restored(restored.cells, restored.returned, [], problem=True)
+    return notes, restore(cells_of(answer), released, marks, versions)
 
 
 def _instead_of(path: Path, marks: dict[str, Mark]) -> tuple[str, dict[str, Any]] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -20,10 +21,13 @@ __all__ = ["assignments", "course_root", "enrol", "maximum", "prepare"]
 FOLDERS: Final = ("source", "release", "submitted", "autograded", "feedback")
 # Seconds that a writer waits for another.
 BUSY: Final = 60
-# Between nodes there is no shared memory, which SQLite's write-ahead log needs (sqlite.org/wal.html).
 _NOTES: Final = (
     "hand_in_note (assignment TEXT, student TEXT, about TEXT, text TEXT, PRIMARY KEY (assignment, student, about))"
 )
+_VERSIONS: Final = (
+    "released_version (assignment TEXT, notebook TEXT, texts TEXT, PRIMARY KEY (assignment, notebook, texts))"
+)
+# Between nodes there is no shared memory, which SQLite's write-ahead log needs (sqlite.org/wal.html).
 _NETWORK: Final = ("nfs", "cifs", "smb", "ceph", "fuse", "9p", "gluster", "lustre", "beegfs")
 
 
@@ -131,6 +135,29 @@ def notes(root: Path) -> dict[tuple[str, str], str]:
         ):
             kept[assignment, student] = f"{kept.get((assignment, student), '')} {text}".strip()
     return kept
+
+
+def keep_version(root: Path | str, assignment: str, notebook: str, texts: Mapping[str, str]) -> None:
+    """Keep what students may have got, beside other versions of it.
+
+    Args:
+        root: the course's folder.
+        assignment: its name.
+        notebook: its name.
+        texts: of its cells, by grade_id.
+
+    """
+    with closing(sqlite3.connect(Path(root) / "gradebook.db", timeout=BUSY)) as db, db:
+        db.execute(f"CREATE TABLE IF NOT EXISTS {_VERSIONS}")
+        db.execute("INSERT OR IGNORE INTO released_version VALUES (?, ?, ?)", (assignment, notebook, json.dumps(texts)))
+
+
+def versions(root: Path | str, assignment: str, notebook: str) -> list[dict[str, str]]:
+    """Return the versions of a notebook that students may have got; see `keep_version`."""
+    with closing(sqlite3.connect(Path(root) / "gradebook.db", timeout=BUSY)) as db, db:
+        db.execute(f"CREATE TABLE IF NOT EXISTS {_VERSIONS}")
+        asked = "SELECT texts FROM released_version WHERE assignment = ? AND notebook = ?"
+        return [json.loads(texts) for (texts,) in db.execute(asked, (assignment, notebook))]
 
 
 def assignments(root: Path, course: str) -> list[dict[str, Any]]:

@@ -203,6 +203,9 @@ def _guard_converters() -> None:
             if isinstance(self, GenerateAssignment):
                 with said(self):
                     assignments.check_step(self)
+                course = self.coursedir
+                if glob.glob(course.format_path(course.submitted_directory, "*", glob.escape(course.assignment_id))):  # noqa: PTH207
+                    autograde.keep_version(course, course.assignment_id)
             plain(self)
 
     BaseConverter.start = start
@@ -443,6 +446,7 @@ class ReleaseAssignment(_Files, ExchangeReleaseAssignment):  # type: ignore[misc
             ExchangeError: the exchange has not taken it.
 
         """
+        autograde.keep_version(self.coursedir, self.coursedir.assignment_id)
         super().copy_files()
         refusal = getattr(self, "refusal", "")
         if refusal:

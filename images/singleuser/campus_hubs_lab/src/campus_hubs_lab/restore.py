@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -82,7 +82,7 @@ class Cell:
 
 @dataclass
 class Restored:
-    """What is graded: cells, ids of those that the hand-in had no more, and sentences about what was found.
+    """What is graded: cells, ids of those that count as deleted, and sentences about what was found.
 
     `problem` says that it had none at all, since it could not be read.
     """
@@ -93,13 +93,19 @@ class Restored:
     problem: bool = False
 
 
-def restore(handed_in: Sequence[Cell], released: Sequence[Cell], marks: Mapping[str, Mark]) -> Restored:
+def restore(
+    handed_in: Sequence[Cell],
+    released: Sequence[Cell],
+    marks: Mapping[str, Mark],
+    versions: Sequence[Mapping[str, str]] = (),
+) -> Restored:
     """Put answers back into the notebook that was handed out.
 
     Args:
         handed_in: the hand-in's cells.
         released: the cells that were handed out; those with a grade_id in `marks` are looked for.
         marks: by grade_id, what the gradebook knows.
+        versions: what students may have got: texts by grade_id. Nobody has deleted what was not in all of them.
 
     Returns:
         the cells to run. The hand-in's own cells stay, behind the cell that they stood behind.
@@ -107,6 +113,14 @@ def restore(handed_in: Sequence[Cell], released: Sequence[Cell], marks: Mapping[
     """
     given = {cell.text for cell in released if cell.grade_id not in marks}
     released = [cell for cell in released if cell.grade_id in marks]
+    sources = {str(cell.grade_id): cell.source for cell in released}
+    # As it was in an earlier version is as it was handed out.
+    handed_in = [
+        replace(cell, source=sources[str(cell.grade_id)])
+        if cell.grade_id in sources and any(texts.get(cell.grade_id) == cell.text for texts in versions)
+        else cell
+        for cell in handed_in
+    ]
     notes: list[str] = []
     found = _by_mark(handed_in, released, marks, notes)
     stripped = bool(released) and not any(cell.grade_id for cell in handed_in)
@@ -116,17 +130,18 @@ def restore(handed_in: Sequence[Cell], released: Sequence[Cell], marks: Mapping[
             "The notebook had lost the marks of its graded cells; they were found again by their text and place."
         )
 
-    if [str(c.grade_id) for c in released if c.grade_id in found] != sorted(found, key=found.__getitem__):
+    orders = [[name for name in texts if name in found] for texts in (sources, *versions)]
+    if sorted(found, key=found.__getitem__) not in orders:
         notes.append("The cells were in another order; they were run in the order in which they were handed out.")
     texts = {str(cell.grade_id): cell.text for cell in released}
     behind = _behind(handed_in, found, texts)
     cells = list(behind[None])
-    changed: dict[str, list[str]] = {"returned": [], "edited": [], "retyped": []}
+    changed: dict[str, list[str]] = {"returned": [], "added": [], "edited": [], "retyped": []}
     for each in released:
         grade_id = str(each.grade_id)
         mark = marks[grade_id]
         if grade_id not in found:
-            changed["returned"].append(grade_id)
+            changed["returned" if all(grade_id in texts for texts in versions) else "added"].append(grade_id)
             source = mark.source if mark.locked else each.source
             cells.append(Cell(mark.cell_type, source, grade_id, each.id, each.attachments))
             continue
@@ -145,7 +160,8 @@ def restore(handed_in: Sequence[Cell], released: Sequence[Cell], marks: Mapping[
         attachments = attachments if mark.cell_type == "markdown" else {}
         cells.append(Cell(mark.cell_type, mark.source if mark.locked else answer, grade_id, theirs.id, attachments))
         cells += behind[grade_id]
-    return Restored(cells, changed["returned"], notes + _said(changed, marks))
+    returned = [*changed["returned"], *(name for name in changed["added"] if marks[name].solution)]
+    return Restored(cells, returned, notes + _said(changed, marks))
 
 
 def _behind(
@@ -174,6 +190,7 @@ def _said(changed: Mapping[str, list[str]], marks: Mapping[str, Mark]) -> list[s
     sentences = {
         "Deleted from the notebook, put back, and scored 0": graded,
         "Deleted from the notebook and put back as handed out, answers without running them": others,
+        "Missing, as in an earlier version of the assignment, and put in": changed["added"],
         "Changed in their type (code or text) and changed back": changed["retyped"],
         "Locked cells that were edited, graded as they were handed out": changed["edited"],
     }
