@@ -159,6 +159,15 @@ PASTED = {
         "![x](attachment:a%20b.png)" * 3: [SHOWN, "", ""],
         f"![x]({'a' * 32})": ["a" * 32],
         "[x](attachment:a%20b.png)": [],
+        # As Lab's users write it to give an image a width; a tag may stand in a line, or lines of its own.
+        '<img src="attachment:a b.png" width="50"/>': [SHOWN],
+        "text <IMG alt='x' src='attachment:a%20b.png'> text": [SHOWN],
+        "<div>\n<img\nsrc=attachment:a%20b.png>\n</div>": [SHOWN],
+        f'<img src="{SHOWN}">': [SHOWN],
+        '<img src="attachment:evil.png"><img src="attachment:lost.png" onerror="evil()">': ["", ""],
+        '<img src="plot.png?a=1&amp;b=2"><img src=plot.png>': ["plot.png?a=1&b=2", "plot.png"],
+        '<img src="data:text/html,evil">': [""],
+        '`<img src="attachment:a%20b.png">`': [],
     }.items(),
 )
 def test_pictures_of_a_cell(source: str, sources: list[str]) -> None:

@@ -10,6 +10,7 @@ import re
 import secrets
 import shutil
 from contextlib import contextmanager
+from html import escape, unescape
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -61,6 +62,8 @@ _TAGS = bleach.ALLOWED_TAGS | set(
     )
 )
 _PICTURE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+")
+# An image that is written as HTML: up to its address, and that.
+_HTML_PICTURE = re.compile(r"""(<img\b[^<>]*?\ssrc\s*=\s*)("[^"<>]*"|'[^'<>]*'|[^\s"'<>]+)""", re.IGNORECASE)
 _ATTRIBUTES = {
     "*": ["class", "title"],
     "a": ["href"],
@@ -158,7 +161,7 @@ class _Renderer(IPythonRenderer):
 
     def __init__(self, attachments: Mapping[str, dict[str, str]]) -> None:
         """Nothing is rendered yet."""
-        super().__init__(escape=False, attachments=dict(attachments))
+        super().__init__(escape=False, attachments=dict(attachments), embed_images=True)
         # Addresses that a browser may be given, by the word.
         self.pictures: dict[str, str] = {}
 
@@ -175,6 +178,13 @@ class _Renderer(IPythonRenderer):
         word = secrets.token_hex(16)
         self.pictures[word] = picture
         return word
+
+    def _html_embed_images(self, html: str) -> str:
+        def shown(found: re.Match[str]) -> str:
+            word = self._embed_image_or_attachment(unescape(found[2].strip("\"' \n")))
+            return f'{found[1]}"{escape(word)}"'
+
+        return _HTML_PICTURE.sub(shown, html)
 
 
 @pass_context
