@@ -15,10 +15,12 @@ import pytest
 import requests
 from campus_hubs_exchange import grades, members, outbox
 from campus_hubs_exchange import lms as lms_client
+from campus_hubs_exchange.ags import Placed
 from campus_hubs_exchange.api import _launched
+from campus_hubs_exchange.coursework import now
 from campus_hubs_exchange.identity import user_name
 from campus_hubs_exchange.lms import LmsError
-from campus_hubs_exchange.model import Base, Score
+from campus_hubs_exchange.model import Base, Column, Score
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 from tornado.httpclient import HTTPRequest, HTTPResponse
@@ -810,6 +812,24 @@ def test_the_first_link_has_the_grade(ledger: Ledger) -> None:
     ledger.launch("uben", sourcedid="2:ben", link="2")
     ledger.grade("A", 10, {"uben": 8})
     assert ledger.send("uben") == ("2:ben", 0.8)
+
+
+def test_a_course_that_changes_between_lti_11_and_13_has_its_grades_sent_again(ledger: Ledger) -> None:
+    """Whatever the total's column has got, the new ones are empty, and the other way round."""
+    ledger.launch("uada", sourcedid="ada")
+    ledger.grade("A", 10, {"uada": 5})
+    assert ledger.send("uada") == ("ada", 0.5)
+    ledger.grade("A", 10, {"uada": 5})
+    column = ledger.session.get_one(Column, "A")
+    outbox._placed(ledger.session, column, Placed("https://lms.example/items/1", 10, changed=True), now())
+    assert ledger.state("A", "uada") == "waiting"
+    begun = outbox._begin(ledger.session.get_one(Score, ("A", "uada")), 10)
+    outbox._end_score(ledger.session, ("A", "uada"), begun, None)
+    assert ledger.state("A", "uada") == "sent"
+    ledger.grade("A", 10, {"uada": 5})
+    assert ledger.send("uada") == ("ada", 0.5)
+    ledger.grade("A", 10, {"uada": 5})
+    assert ledger.send("uada") is None
 
 
 def test_grades_while_others_read(book: Gradebook) -> None:

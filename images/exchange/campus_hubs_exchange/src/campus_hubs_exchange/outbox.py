@@ -284,7 +284,8 @@ def _placed(session: Session, column: Column, placed: Placed, time: datetime) ->
 
     :param time: by the LMS's clock, later than whatever it has stamped on scores (UTC).
     """
-    lost = bool(column.lineitem) and column.lineitem != placed.url
+    # What LTI 1.1 has sent is in another column.
+    lost = column.lineitem != placed.url
     # With a new maximum Moodle rescales all scores, and takes none then that is older.
     rescaled = None not in {column.lms_maximum, placed.maximum} and column.lms_maximum != placed.maximum
     for row in session.scalars(select(Score).where(Score.assignment == column.name)):
@@ -384,6 +385,9 @@ def _end_score(session: Session, key: tuple[str, str], attempt: _Attempt, error:
 def _columns_are_made(session: Session) -> None:
     """LTI 1.1 has no columns that could be missing."""
     for column in session.scalars(select(Column).where(Column.state == "waiting")):
+        if column.lineitem:
+            # Of LTI 1.3, before the course has changed to 1.1.
+            _placed(session, column, Placed("", None, changed=False), now())
         column.state, column.reason, column.next_attempt = "made", "", None
 
 
