@@ -676,12 +676,18 @@ class Ledger:
         Base.metadata.create_all(engine)
         self.session = Session(engine, expire_on_commit=False)
 
-    def launch(
-        self, user: str, role: str = "student", context: str = "57", sourcedid: str = "", link: str = ""
+    def launch(  # noqa: PLR0913, PLR0917 - what a launch says
+        self,
+        user: str,
+        role: str = "student",
+        context: str = "57",
+        sourcedid: str = "",
+        link: str = "",
+        subject: str = "",
     ) -> None:
         """Take a launch of LTI 1.1."""
         what = {
-            "subject": user,
+            "subject": subject or user,
             "role": role,
             "launched_at": time.time(),
             "issued_at": time.time(),
@@ -812,6 +818,44 @@ def test_the_first_link_has_the_grade(ledger: Ledger) -> None:
     ledger.launch("uben", sourcedid="2:ben", link="2")
     ledger.grade("A", 10, {"uben": 8})
     assert ledger.send("uben") == ("2:ben", 0.8)
+
+
+def test_a_grade_follows_its_person_to_the_first_link(ledger: Ledger) -> None:
+    """What another link has got of somebody is sent to the first one at once, and not again with each launch."""
+    ledger.launch("uada", sourcedid="1:ada", link="1")
+    ledger.launch("uben", sourcedid="2:ben", link="2")
+    ledger.grade("A", 10, {"uben": 5})
+    assert ledger.send("uben") == ("2:ben", 0.5)
+    ledger.launch("uben", sourcedid="1:ben", link="1")
+    assert ledger.send("uben") == ("1:ben", 0.5)
+    # Moodle signs each launch anew.
+    ledger.launch("uben", sourcedid="1:ben, again", link="1")
+    assert ledger.send("uben") is None
+    # Nor with the first launch that says where it was from.
+    ledger.launch("ucleo", sourcedid="cleo")
+    ledger.grade("A", 10, {"ucleo": 5})
+    assert ledger.send("ucleo") == ("cleo", 0.5)
+    ledger.launch("ucleo", sourcedid="1:cleo", link="1")
+    assert ledger.send("ucleo") is None
+    # What the LMS has refused by one link is tried by the other without a lecturer.
+    ledger.grade("A", 10, {"uben": 6})
+    assert ledger.send("uben", LmsError("failure: no such link", final=True)) == ("1:ben, again", 0.6)
+    ledger.launch("uben", sourcedid="3:ben", link="3")
+    assert ledger.send("uben") == ("3:ben", 0.6)
+
+
+def test_a_course_of_the_lms_that_is_taken_away_gets_no_grades(ledger: Ledger) -> None:
+    ledger.start("57", "58")
+    ledger.launch("uprof", "instructor", "57")
+    ledger.launch("uada", context="57", sourcedid="57:ada", link="1")
+    ledger.launch("uben", context="58", sourcedid="58:ben", link="2")
+    ledger.grade("A", 10, {"uada": 5, "uben": 5})
+    assert (ledger.send("uada"), ledger.send("uben")) == (("57:ada", 0.5), ("58:ben", 0.5))
+    ledger.start("57")
+    ledger.grade("A", 10, {"uada": 6, "uben": 6})
+    assert (ledger.send("uada"), ledger.send("uben")) == (("57:ada", 0.6), None)
+    ledger.launch("uben", context="57", sourcedid="57:ben", link="1")
+    assert ledger.send("uben") == ("57:ben", 0.6)
 
 
 def test_a_course_that_changes_between_lti_11_and_13_has_its_grades_sent_again(ledger: Ledger) -> None:
