@@ -858,6 +858,18 @@ def test_a_course_of_the_lms_that_is_taken_away_gets_no_grades(ledger: Ledger) -
     assert ledger.send("uben") == ("57:ben", 0.6)
 
 
+def test_two_names_of_one_person_do_not_share_a_grade(ledger: Ledger) -> None:
+    """The LMS has got another tool_consumer_instance_guid, so that everybody has a new name."""
+    ledger.launch("uold", sourcedid="1:ada", link="1", subject="42")
+    ledger.launch("uben", sourcedid="1:ben", link="1")
+    ledger.launch("unew", sourcedid="1:ada, again", link="1", subject="42")
+    ledger.grade("A", 10, {"uold": 9, "unew": 2, "uben": 7})
+    assert ledger.send("unew") == ("1:ada, again", 0.2)
+    assert ledger.send("uold") is None
+    assert ledger.state("A", "uold") == "refused"
+    assert ledger.send("uben") == ("1:ben", 0.7)
+
+
 def test_a_course_that_changes_between_lti_11_and_13_has_its_grades_sent_again(ledger: Ledger) -> None:
     """Whatever the total's column has got, the new ones are empty, and the other way round."""
     ledger.launch("uada", sourcedid="ada")
