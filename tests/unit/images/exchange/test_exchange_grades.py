@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -927,3 +928,18 @@ def test_how_long_an_lms_is_left_alone(written: str, seconds: float | None) -> N
     request = HTTPRequest("http://lms/scores")
     answer = HTTPResponse(request, 429, headers=HTTPHeaders({"Retry-After": written}))
     assert lms_client._retry_after(answer, 100.0) == seconds
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "final"),
+    [
+        (403, b"403 Forbidden (Rate Limit Exceeded)\n", False),
+        (403, b'{"errors": [{"message": "user not authorized to perform that action"}]}', True),
+        (429, b"", False),
+        (400, b"", True),
+    ],
+)
+def test_too_many_requests_are_no_refusal(status: int, body: bytes, final: bool) -> None:
+    """Canvas has said so with 403 until 2025, and still does where a campus runs an older one."""
+    answer = HTTPResponse(HTTPRequest("http://lms/scores"), status, buffer=BytesIO(body))
+    assert lms_client.failure(answer).final is final
