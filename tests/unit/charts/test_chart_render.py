@@ -310,8 +310,8 @@ def test_the_exchange_knows_the_course_of_the_lms_as_the_hub_does(template: Temp
     login["lti13_platform"] = {"issuer": "https://moodle.example.edu", "client_id": "abc", "deployment_id": "1"}
     config = json.dumps({"CourseAuthenticator": login})
 
-    def environment(*options: str) -> dict[str, str]:
-        deployment = of_kind(objects(template("full", *options)), "Deployment")["exchange"]
+    def environment(*options: str, values: str = "full") -> dict[str, str]:
+        deployment = of_kind(objects(template(values, *options)), "Deployment")["exchange"]
         [container] = deployment["spec"]["template"]["spec"]["containers"]
         return {entry["name"]: entry["value"] for entry in container["env"] if entry["name"].startswith("LTI_")}
 
@@ -323,3 +323,6 @@ def test_the_exchange_knows_the_course_of_the_lms_as_the_hub_does(template: Temp
         "LTI_CONTEXTS": ["57", "58"],
         "LTI_ROLES": {"urn:x": "student"},
     }
+    # With LTI 1.1 the course has one as well, or several.
+    lti11 = json.dumps({"CourseAuthenticator": {"context_ids": ["57", "58"]}})
+    assert environment(f"--set-json=hub.config={lti11}", values="minimal") == {"LTI_CONTEXTS": '["57","58"]'}

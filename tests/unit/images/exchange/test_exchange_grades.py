@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ import pytest
 import requests
 from campus_hubs_exchange import grades, members, outbox
 from campus_hubs_exchange import lms as lms_client
+from campus_hubs_exchange.ags import Placed
 from campus_hubs_exchange.api import _launched
+from campus_hubs_exchange.coursework import now
 from campus_hubs_exchange.identity import user_name
 from campus_hubs_exchange.lms import LmsError
-from campus_hubs_exchange.model import Base, Score
+from campus_hubs_exchange.model import Base, Column, Score
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 from tornado.httpclient import HTTPRequest, HTTPResponse
@@ -674,12 +677,18 @@ class Ledger:
         Base.metadata.create_all(engine)
         self.session = Session(engine, expire_on_commit=False)
 
-    def launch(
-        self, user: str, role: str = "student", context: str = "57", sourcedid: str = "", link: str = ""
+    def launch(  # noqa: PLR0913, PLR0917 - what a launch says
+        self,
+        user: str,
+        role: str = "student",
+        context: str = "57",
+        sourcedid: str = "",
+        link: str = "",
+        subject: str = "",
     ) -> None:
         """Take a launch of LTI 1.1."""
         what = {
-            "subject": user,
+            "subject": subject or user,
             "role": role,
             "launched_at": time.time(),
             "issued_at": time.time(),
@@ -812,6 +821,74 @@ def test_the_first_link_has_the_grade(ledger: Ledger) -> None:
     assert ledger.send("uben") == ("2:ben", 0.8)
 
 
+def test_a_grade_follows_its_person_to_the_first_link(ledger: Ledger) -> None:
+    """What another link has got of somebody is sent to the first one at once, and not again with each launch."""
+    ledger.launch("uada", sourcedid="1:ada", link="1")
+    ledger.launch("uben", sourcedid="2:ben", link="2")
+    ledger.grade("A", 10, {"uben": 5})
+    assert ledger.send("uben") == ("2:ben", 0.5)
+    ledger.launch("uben", sourcedid="1:ben", link="1")
+    assert ledger.send("uben") == ("1:ben", 0.5)
+    # Moodle signs each launch anew.
+    ledger.launch("uben", sourcedid="1:ben, again", link="1")
+    assert ledger.send("uben") is None
+    # Nor with the first launch that says where it was from.
+    ledger.launch("ucleo", sourcedid="cleo")
+    ledger.grade("A", 10, {"ucleo": 5})
+    assert ledger.send("ucleo") == ("cleo", 0.5)
+    ledger.launch("ucleo", sourcedid="1:cleo", link="1")
+    assert ledger.send("ucleo") is None
+    # What the LMS has refused by one link is tried by the other without a lecturer.
+    ledger.grade("A", 10, {"uben": 6})
+    assert ledger.send("uben", LmsError("failure: no such link", final=True)) == ("1:ben, again", 0.6)
+    ledger.launch("uben", sourcedid="3:ben", link="3")
+    assert ledger.send("uben") == ("3:ben", 0.6)
+
+
+def test_a_course_of_the_lms_that_is_taken_away_gets_no_grades(ledger: Ledger) -> None:
+    ledger.start("57", "58")
+    ledger.launch("uprof", "instructor", "57")
+    ledger.launch("uada", context="57", sourcedid="57:ada", link="1")
+    ledger.launch("uben", context="58", sourcedid="58:ben", link="2")
+    ledger.grade("A", 10, {"uada": 5, "uben": 5})
+    assert (ledger.send("uada"), ledger.send("uben")) == (("57:ada", 0.5), ("58:ben", 0.5))
+    ledger.start("57")
+    ledger.grade("A", 10, {"uada": 6, "uben": 6})
+    assert (ledger.send("uada"), ledger.send("uben")) == (("57:ada", 0.6), None)
+    ledger.launch("uben", context="57", sourcedid="57:ben", link="1")
+    assert ledger.send("uben") == ("57:ben", 0.6)
+
+
+def test_two_names_of_one_person_do_not_share_a_grade(ledger: Ledger) -> None:
+    """The LMS has got another tool_consumer_instance_guid, so that everybody has a new name."""
+    ledger.launch("uold", sourcedid="1:ada", link="1", subject="42")
+    ledger.launch("uben", sourcedid="1:ben", link="1")
+    ledger.launch("unew", sourcedid="1:ada, again", link="1", subject="42")
+    ledger.grade("A", 10, {"uold": 9, "unew": 2, "uben": 7})
+    assert ledger.send("unew") == ("1:ada, again", 0.2)
+    assert ledger.send("uold") is None
+    assert ledger.state("A", "uold") == "refused"
+    assert ledger.send("uben") == ("1:ben", 0.7)
+
+
+def test_a_course_that_changes_between_lti_11_and_13_has_its_grades_sent_again(ledger: Ledger) -> None:
+    """Whatever the total's column has got, the new ones are empty, and the other way round."""
+    ledger.launch("uada", sourcedid="ada")
+    ledger.grade("A", 10, {"uada": 5})
+    assert ledger.send("uada") == ("ada", 0.5)
+    ledger.grade("A", 10, {"uada": 5})
+    column = ledger.session.get_one(Column, "A")
+    outbox._placed(ledger.session, column, Placed("https://lms.example/items/1", 10, changed=True), now())
+    assert ledger.state("A", "uada") == "waiting"
+    begun = outbox._begin(ledger.session.get_one(Score, ("A", "uada")), 10)
+    outbox._end_score(ledger.session, ("A", "uada"), begun, None)
+    assert ledger.state("A", "uada") == "sent"
+    ledger.grade("A", 10, {"uada": 5})
+    assert ledger.send("uada") == ("ada", 0.5)
+    ledger.grade("A", 10, {"uada": 5})
+    assert ledger.send("uada") is None
+
+
 def test_grades_while_others_read(book: Gradebook) -> None:
     """The outbox works off the event loop: readers are not held up by a slow LMS."""
     book.lms.faults({"service": "scores", "delay": 1})
@@ -851,3 +928,18 @@ def test_how_long_an_lms_is_left_alone(written: str, seconds: float | None) -> N
     request = HTTPRequest("http://lms/scores")
     answer = HTTPResponse(request, 429, headers=HTTPHeaders({"Retry-After": written}))
     assert lms_client._retry_after(answer, 100.0) == seconds
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "final"),
+    [
+        (403, b"403 Forbidden (Rate Limit Exceeded)\n", False),
+        (403, b'{"errors": [{"message": "user not authorized to perform that action"}]}', True),
+        (429, b"", False),
+        (400, b"", True),
+    ],
+)
+def test_too_many_requests_are_no_refusal(status: int, body: bytes, final: bool) -> None:
+    """Canvas has said so with 403 until 2025, and still does where a campus runs an older one."""
+    answer = HTTPResponse(HTTPRequest("http://lms/scores"), status, buffer=BytesIO(body))
+    assert lms_client.failure(answer).final is final

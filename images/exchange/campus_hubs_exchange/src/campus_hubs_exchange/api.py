@@ -11,6 +11,7 @@ from tornado.web import HTTPError, stream_request_body
 from . import grades
 from .errors import Refused
 from .members import Launched, all_members, bound, full_name, is_elsewhere, iso, launched, read_launched, told_services
+from .model import Member
 from .web import Handler, log
 
 MAX_GRADES_BYTES = 8 * 1024 * 1024
@@ -149,10 +150,13 @@ class AssignmentGrades(Grades):
 
 
 def _launched(session: Session, user: str, what: Launched) -> bool:
-    before = told_services(session)
+    before, known = told_services(session), session.get(Member, user)
+    link = known.outcome_link if known else ""
     changed = launched(session, user, what)
     if is_elsewhere(before, told_services(session)):
         grades.start_over(session)
+    elif link and session.get_one(Member, user).outcome_link not in {"", link}:
+        grades.send_again(session, user)
     if changed:
         # The launch may have told what grades wait for.
         grades.wake_waiting(session)

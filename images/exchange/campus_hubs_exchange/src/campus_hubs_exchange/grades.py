@@ -175,6 +175,12 @@ def wake_waiting(session: Session) -> None:
     session.execute(update(Score).where(Score.state == "waiting").values(next_attempt=now()))
 
 
+def send_again(session: Session, user: str) -> None:
+    """Have sent what was sent, or refused: the LMS takes this person's grade elsewhere now."""
+    for row in session.scalars(select(Score).where(Score.user == user, Score.state.in_(["sent", "refused"]))):
+        queue(row)
+
+
 def start_over(session: Session) -> None:
     """Forget what the LMS has, since the course is another one there now: a lecturer sends the scores anew."""
     session.execute(

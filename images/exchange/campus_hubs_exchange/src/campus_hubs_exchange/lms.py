@@ -302,10 +302,13 @@ def with_query(url: str, **values: str) -> str:
 
 def failure(answer: HTTPResponse) -> LmsError:
     """Say why an answer is no success."""
+    reason = _reason(answer)
+    # So has Canvas said until 2025 that there were too many requests.
+    throttled = answer.code == 403 and "rate limit" in reason.lower()
     return LmsError(
-        f"{answer.code}: {_reason(answer)}",
+        f"{answer.code}: {reason}",
         status=answer.code,
-        final=300 <= answer.code < 500 and answer.code not in _PASSING,
+        final=300 <= answer.code < 500 and answer.code not in _PASSING and not throttled,
         uncertain=answer.code >= 500,
         retry_after=_retry_after(answer, time.time()),
         refusal=answer.code >= 500 and answer.code not in _AWAY,

@@ -123,7 +123,8 @@ def launched(session: Session, user: str, what: Launched) -> bool:
     if member is None:
         member = Member(
             user=user, subject=what.subject, hub_due=False, role="", active=False, since=what.at, given_name="",
-            family_name="", email="", outcome_url="", outcome_sourcedid="", launched_at=None, confirmed_at=what.at,
+            family_name="", email="", outcome_url="", outcome_sourcedid="", outcome_link="", outcome_context="",
+            launched_at=None, confirmed_at=what.at,
         )  # fmt: skip
         session.add(member)
     elif what.at < max(member.since, member.launched_at or member.since):
@@ -143,6 +144,7 @@ def launched(session: Session, user: str, what: Launched) -> bool:
     followed = what.role in TEACHERS and _follow_services(session, what)
     if _tells_place(session, member, what):
         wanted |= {"outcome_url": what.outcome_url, "outcome_sourcedid": what.outcome_sourcedid}
+        wanted |= {"outcome_link": what.outcome_link, "outcome_context": what.context.get("id", "")}
     return update(member, wanted) or followed
 
 
@@ -166,7 +168,7 @@ def _tells_place(session: Session, member: Member, what: Launched) -> bool:
 
 def _forget_places(session: Session) -> None:
     """Forget where LTI 1.1 takes grades, in another course of the LMS: people's next launches tell it of this one."""
-    session.execute(change(Member).values(outcome_url="", outcome_sourcedid=""))
+    session.execute(change(Member).values(outcome_url="", outcome_sourcedid="", outcome_link="", outcome_context=""))
     remember(session, {"outcome_link": ""})
 
 
@@ -195,6 +197,10 @@ def follow_binding(session: Session, contexts: Sequence[str]) -> None:
         if elsewhere and context and not known.get("elsewhere"):
             _forget_places(session)
         remember(session, {"services": {**known, "elsewhere": elsewhere}})
+    if contexts:
+        # The link stays: by another one, what was sent is sent again.
+        gone = Member.outcome_context.not_in([*contexts, ""])
+        session.execute(change(Member).where(gone).values(outcome_url="", outcome_sourcedid=""))
 
 
 def _follow_services(session: Session, what: Launched) -> bool:

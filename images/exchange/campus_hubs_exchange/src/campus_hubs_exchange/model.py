@@ -43,7 +43,11 @@ class Member(Base):
     outcome_url: Mapped[str]
     """LTI 1.1 Basic Outcomes: where this person's score goes ..."""
     outcome_sourcedid: Mapped[str]
-    """... and whose it is."""
+    """... and whose it is, ..."""
+    outcome_link: Mapped[str]
+    """... by which link of the LMS ..."""
+    outcome_context: Mapped[str]
+    """... in which of its courses; '' for not known."""
     hub_due: Mapped[bool]
     """The hub shall end this person's servers and sessions, and has not confirmed it."""
 

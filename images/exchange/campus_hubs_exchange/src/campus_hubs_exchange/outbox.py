@@ -284,7 +284,8 @@ def _placed(session: Session, column: Column, placed: Placed, time: datetime) ->
 
     :param time: by the LMS's clock, later than whatever it has stamped on scores (UTC).
     """
-    lost = bool(column.lineitem) and column.lineitem != placed.url
+    # What LTI 1.1 has sent is in another column.
+    lost = column.lineitem != placed.url
     # With a new maximum Moodle rescales all scores, and takes none then that is older.
     rescaled = None not in {column.lms_maximum, placed.maximum} and column.lms_maximum != placed.maximum
     for row in session.scalars(select(Score).where(Score.assignment == column.name)):
@@ -341,6 +342,12 @@ def _begin(row: Score, maximum: float) -> _Attempt:
     return attempt
 
 
+_OTHER_ISSUER = (
+    "This person's name is of another issuer (an earlier LMS, or LTI 1.1): in the LMS of now, the same identifier may "
+    "be somebody else's. Enter this grade by hand."
+)
+
+
 def _begin_score(session: Session, key: tuple[str, str], issuer: str) -> tuple[str, Graded, _Attempt] | None:
     """Write down that an attempt begins; None if there is nothing to be sent any more."""
     row, column = session.get_one(Score, key), session.get_one(Column, key[0])
@@ -351,11 +358,7 @@ def _begin_score(session: Session, key: tuple[str, str], issuer: str) -> tuple[s
         _refuse(row, "This person is no member of the course, by what launches and roster say.")
         return None
     if user_name(issuer, member.subject) != member.user:
-        _refuse(
-            row,
-            "This person's name is of another issuer (an earlier LMS, or LTI 1.1): in the LMS of now, the same "
-            "identifier may be somebody else's. Enter this grade by hand.",
-        )
+        _refuse(row, _OTHER_ISSUER)
         return None
     attempt = _begin(row, column.maximum)
     row.uncertain = True
@@ -384,6 +387,9 @@ def _end_score(session: Session, key: tuple[str, str], attempt: _Attempt, error:
 def _columns_are_made(session: Session) -> None:
     """LTI 1.1 has no columns that could be missing."""
     for column in session.scalars(select(Column).where(Column.state == "waiting")):
+        if column.lineitem:
+            # Of LTI 1.3, before the course has changed to 1.1.
+            _placed(session, column, Placed("", None, changed=False), now())
         column.state, column.reason, column.next_attempt = "made", "", None
 
 
@@ -397,6 +403,12 @@ def _part(row: Score, maximum: float) -> tuple[float | None, float]:
     return score, maximum
 
 
+def _is_replaced(session: Session, member: Member) -> bool:
+    """Say whether the person of the LMS has a newer name here: they have one grade there."""
+    same = select(Member.user).where(Member.subject == member.subject, Member.launched_at > member.launched_at)
+    return session.scalar(same.limit(1)) is not None
+
+
 def _begin_total(session: Session, user: str) -> tuple[str, str, float | None, dict[str, _Attempt]] | None:
     """Write down that an attempt begins; None if there is nothing to be sent, or nobody who would take it."""
     rows = list(session.scalars(select(Score).where(Score.user == user)))
@@ -404,14 +416,15 @@ def _begin_total(session: Session, user: str) -> tuple[str, str, float | None, d
     if not waiting:
         return None
     member = session.get(Member, user)
-    for row in waiting:
-        if member is None:
-            _refuse(row, "This person is no member of the course.")
-        elif not member.outcome_sourcedid:
+    if member is None or _is_replaced(session, member):
+        for row in waiting:
+            _refuse(row, _OTHER_ISSUER if member else "This person is no member of the course.")
+        return None
+    if not member.outcome_sourcedid:
+        for row in waiting:
             # Their next launch wakes it up.
             row.next_attempt = None
             row.reason = "The LMS takes a grade only for who has opened the course: it is sent after their next visit."
-    if member is None or not member.outcome_sourcedid:
         return None
     maxima = {row.assignment: session.get_one(Column, row.assignment).maximum for row in rows}
     parts = [_part(row, maxima[row.assignment]) for row in rows]

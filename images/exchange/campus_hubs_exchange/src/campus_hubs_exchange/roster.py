@@ -270,7 +270,7 @@ def carry_out(session: Session, reading: Reading, confirm: str = "") -> Plan:
         if existing is None:
             existing = members[user] = Member(
                 user=user, subject=entry.subject, given_name="", family_name="", email="", outcome_url="",
-                outcome_sourcedid="", hub_due=False, launched_at=None,
+                outcome_sourcedid="", outcome_link="", outcome_context="", hub_due=False, launched_at=None,
             )  # fmt: skip
             session.add(existing)
         elif existing.role == entry.role:
