@@ -211,7 +211,7 @@ class Merge:
                 if path.suffix == ".ipynb":
                     # Lines that fit together need not be a notebook.
                     json.loads(mine.read_bytes())
-            except (MaterialError, PermissionError, ValueError):
+            except (MaterialError, MemoryError, PermissionError, ValueError):
                 self._git.remaining()
                 return False
             with _replaced(path, new) as made:
