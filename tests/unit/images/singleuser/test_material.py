@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from campus_hubs_lab import material, material_git
+from campus_hubs_lab.material_merge import Merge
 
 from tests.unit.images.singleuser.grading_lab import NOBODY, SOURCE, without_rights
 
@@ -542,6 +543,30 @@ def test_large_files_take_little_memory(repository: Path, tmp_path: Path) -> Non
         step(name, memory=64 * 2**20, **where)
     assert not (home / PROBLEM).exists()
     assert (home / "material/zeros.txt").stat().st_size == 90_000_000
+
+
+def test_a_file_that_takes_too_long_leaves_no_part_of_itself(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is ended from outside would, at each start anew, until the home is full."""
+    home = tmp_path / "home"
+    commit(repository, "data.txt", "0" * 5 * 2**20)
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    material.fetch({"MATERIAL_GIT": f"file://{repository}"}, cache)
+    merge = material_git.Git(cache / material.REPOSITORY, 60)
+    real = merge.remaining
+
+    def slow() -> float:
+        if any(path.stat().st_size for path in home.rglob(".new-*")):
+            raise material_git.MaterialError("it took too long")
+        return real()
+
+    monkeypatch.setattr(merge, "remaining", slow)
+    home.mkdir()
+    with pytest.raises(material_git.MaterialError, match="it took too long"):
+        Merge(merge, home / "material", home, "").run()
+    assert [path.name for path in (home / "material").iterdir()] == []
 
 
 def test_what_takes_more_memory_than_there_is_is_too_large() -> None:

@@ -229,6 +229,7 @@ class Merge:
         # A line's end follows.
         left = int(about[2]) + 1
         while left:
+            self._git.remaining()
             chunk = answer.read(min(left, 1024**2))
             if not chunk:
                 raise MaterialError("git says: the repository is not complete")
