@@ -305,8 +305,13 @@ def material_settings(
         return {
             "name": f"material-{name}",
             "image": image,
-            # A server starts with the material of last time, or without any, rather than not at all.
-            "command": ["sh", "-c", f"timeout 60 python3 -I -m campus_hubs_lab.material {name} || true"],
+            # A server starts with the material of last time, or without any, rather than not at all. So what wants more
+            # than 768 MiB fails, before it is the container that is killed.
+            "command": [
+                "sh",
+                "-c",
+                f"ulimit -d 786432; timeout 60 python3 -I -m campus_hubs_lab.material {name} || true",
+            ],
             "workingDir": "/",
             "env": [{"name": name, "value": literal(value)} for name, value in environment.items()],
             "volumeMounts": [{"name": "material", "mountPath": MATERIAL_CACHE}, *mounts],

@@ -177,7 +177,7 @@ def test_nothing_of_the_material_keeps_a_server_from_starting(template: Template
     assert volume["secret"]["optional"] is True
 
     async def run(container: dict[str, Any]) -> int | None:
-        (tmp_path / "python3").write_text("#!/bin/sh\nexit 7\n")
+        (tmp_path / "python3").write_text("#!/bin/sh\nulimit -d > memory\nexit 7\n")
         (tmp_path / "python3").chmod(0o755)
         done = await asyncio.create_subprocess_exec(
             *container["command"], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, cwd=tmp_path
@@ -186,6 +186,9 @@ def test_nothing_of_the_material_keeps_a_server_from_starting(template: Template
 
     for container in pod(settings(template, "full"))["initContainers"]:
         assert asyncio.run(run(container)) == 0
+        # A container that is killed for its memory ends the start, whatever its command ends with.
+        assert container["resources"]["limits"]["memory"] == "1Gi"
+        assert int((tmp_path / "memory").read_text()) <= 800 * 1024
 
 
 def test_who_has_the_deploy_key_has_nothing_of_the_persons(template: Template) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from campus_hubs_lab import material, material_git
+from campus_hubs_lab.material_merge import Merge
 
 from tests.unit.images.singleuser.grading_lab import NOBODY, SOURCE, without_rights
 
@@ -45,11 +46,11 @@ def commit(folder: Path, name: str, content: str) -> None:
     git(folder, "commit", "-q", "-m", name)
 
 
-def step(*arguments: str, **environment: str) -> None:
+def step(*arguments: str, memory: int = 768 * 2**20, **environment: str) -> None:
     """Run it as the pod does."""
     # Root opens whatever is closed.
     place = Path(environment.get("MATERIAL_CACHE") or environment["HOME"])
-    prefix = without_rights(NOBODY) if place.stat().st_uid == NOBODY else []
+    prefix = ["prlimit", f"--data={memory}", *(without_rights(NOBODY) if place.stat().st_uid == NOBODY else [])]
     done = subprocess.run(  # noqa: S603
         [*prefix, sys.executable, "-P", "-m", "campus_hubs_lab.material", *arguments],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE), **environment},
@@ -63,8 +64,8 @@ def step(*arguments: str, **environment: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-def fetch(home: Path, url: str, **environment: str) -> str:
-    """Fetch and merge; return the sentences that the user reads, '' if there is none."""
+def fetch(home: Path, url: str, *, memory: int = 768 * 2**20, **environment: str) -> str:
+    """Fetch, and merge with so many bytes of memory; return the sentences that the user reads, '' if there is none."""
     home.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as cache:
         if home.stat().st_uid == NOBODY:
@@ -72,7 +73,7 @@ def fetch(home: Path, url: str, **environment: str) -> str:
         step("fetch", HOME="/tmp", MATERIAL_GIT=url, MATERIAL_CACHE=cache, **environment)  # noqa: S108
         # The container that merges has the home, and neither key nor network.
         environment = {**environment, "MATERIAL_KEYS": "/nowhere"}
-        step("merge", HOME=str(home), MATERIAL_GIT=url, MATERIAL_CACHE=cache, **environment)
+        step("merge", memory=memory, HOME=str(home), MATERIAL_GIT=url, MATERIAL_CACHE=cache, **environment)
     note = home / PROBLEM
     return note.read_text() if note.exists() else ""
 
@@ -515,6 +516,63 @@ def test_a_home_without_any_room_leaves_an_empty_note(repository: Path, tmp_path
     assert (home / PROBLEM).read_text() == ""
     assert fetch(home, where["MATERIAL_GIT"]) == ""
     assert not (home / PROBLEM).exists()
+
+
+@pytest.mark.parametrize("line", ["1\n", "1" * 100_000_000])
+def test_what_is_too_large_for_a_merge_is_kept_beside_the_new(repository: Path, tmp_path: Path, line: str) -> None:
+    """Git takes many bytes for each line, and Python a file's size twice."""
+    home, url = tmp_path / "home", f"file://{repository}"
+    lines = line * max(1, 1_000_000 // len(line))
+    commit(repository, "data.csv", lines)
+    assert fetch(home, url) == ""
+    place = home / "material/data.csv"
+    place.write_text(f"{lines}MINE\n")
+    commit(repository, "data.csv", f"new\n{lines}")
+    assert "kept under another name: data (mine).csv" in fetch(home, url, memory=128 * 2**20)
+    assert place.read_text() == f"new\n{lines}"
+
+
+def test_large_files_take_little_memory(repository: Path, tmp_path: Path) -> None:
+    commit(repository, "zeros.txt", "0" * 90_000_000)
+    home, cache = tmp_path / "home", tmp_path / "cache"
+    for folder in (home, cache):
+        folder.mkdir()
+    where = {"MATERIAL_GIT": f"file://{repository}", "MATERIAL_CACHE": str(cache), "HOME": str(home)}
+    git(repository, "config", "core.bigFileThreshold", "16m")
+    for name in ("fetch", "merge"):
+        step(name, memory=64 * 2**20, **where)
+    assert not (home / PROBLEM).exists()
+    assert (home / "material/zeros.txt").stat().st_size == 90_000_000
+
+
+def test_a_file_that_takes_too_long_leaves_no_part_of_itself(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is ended from outside would, at each start anew, until the home is full."""
+    home = tmp_path / "home"
+    commit(repository, "data.txt", "0" * 5 * 2**20)
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    material.fetch({"MATERIAL_GIT": f"file://{repository}"}, cache)
+    merge = material_git.Git(cache / material.REPOSITORY, 60)
+    real = merge.remaining
+
+    def slow() -> float:
+        if any(path.stat().st_size for path in home.rglob(".new-*")):
+            raise material_git.MaterialError("it took too long")
+        return real()
+
+    monkeypatch.setattr(merge, "remaining", slow)
+    home.mkdir()
+    with pytest.raises(material_git.MaterialError, match="it took too long"):
+        Merge(merge, home / "material", home, "").run()
+    assert [path.name for path in (home / "material").iterdir()] == []
+
+
+def test_what_takes_more_memory_than_there_is_is_too_large() -> None:
+    said = "fatal: Out of memory, malloc failed (tried to allocate 150000001 bytes)\nfatal: index-pack failed\n"
+    for reasons in (material_git.REASONS, material_git.FULL):
+        assert material_git.reason(said, reasons) == "it is too large"
 
 
 def test_only_into_the_home(repository: Path, tmp_path: Path) -> None:

@@ -37,10 +37,10 @@ REASONS: Final = (
         r"repository .*not found|does not appear to be a git repository|does not exist|error: 404\b",
         "the repository is not there",
     ),
-    (r"no space left on device|disk quota", "it is too large"),
+    (r"no space left on device|disk quota|out of memory", "it is too large"),
 )
 # What git says of the home.
-FULL: Final = ((r"no space left on device|disk quota", "your home is full"),)
+FULL: Final = ((r"no space left on device|disk quota", "your home is full"), (r"out of memory", "it is too large"))
 
 
 class MaterialError(Exception):
@@ -136,6 +136,8 @@ class Git:
         self.run(
             "init", "--quiet", "--bare", "--template=", "--initial-branch=main", f"--object-format={object_format}"
         )
+        # What is larger is read piece by piece: the memory is limited.
+        self.run("config", "core.bigFileThreshold", "16m")
 
     def tree(self, commit: str) -> dict[str, Entry]:
         """Return what a commit holds, by path."""

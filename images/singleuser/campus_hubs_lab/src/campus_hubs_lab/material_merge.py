@@ -211,7 +211,7 @@ class Merge:
                 if path.suffix == ".ipynb":
                     # Lines that fit together need not be a notebook.
                     json.loads(mine.read_bytes())
-            except (MaterialError, PermissionError, ValueError):
+            except (MaterialError, MemoryError, PermissionError, ValueError):
                 self._git.remaining()
                 return False
             with _replaced(path, new) as made:
@@ -229,6 +229,7 @@ class Merge:
         # A line's end follows.
         left = int(about[2]) + 1
         while left:
+            self._git.remaining()
             chunk = answer.read(min(left, 1024**2))
             if not chunk:
                 raise MaterialError("git says: the repository is not complete")
