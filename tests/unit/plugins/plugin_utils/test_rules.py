@@ -83,6 +83,32 @@ def test_endpoints(text: object, found: tuple[str, int] | None) -> None:
     assert cluster_rules.parse_endpoint(text) == found
 
 
+def of_cluster(**given: object) -> list[str]:
+    """Return what is wrong with a cluster of one server that has these variables."""
+    usual = {
+        "kubeadm_pod_subnet": "10.244.0.0/16",
+        "kubeadm_service_subnet": "10.96.0.0/16",
+        "ansible_host": "192.0.2.1",
+    }
+    host = Host("h", frozenset({"cluster", "control_plane"}), {**usual, **given}, frozenset({*usual, *given}))
+    return [mistake.sentence() for mistake in cluster_rules.check_cluster(Inventory((host,)))]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("kubeadm_node_ip", "2001:db8::11"),
+        ("kubeadm_pod_subnet", "fd00::/56"),
+        ("kubeadm_service_subnet", "fd00:1::/112"),
+        ("load_balancer_addresses", ["192.0.2.8/30", "2001:db8::/120"]),
+    ],
+)
+def test_ipv6_is_refused_where_the_cluster_has_none(name: str, value: object) -> None:
+    (found,) = of_cluster(**{name: value})
+    assert found.startswith(f"{name} is ")
+    assert found.endswith("Nodes, pods and Services have IPv4 addresses.")
+
+
 def one(name: str, value: object, spec: dict[str, Any]) -> list[str]:
     host = Host("h", frozenset({"courses"}), {name: value}, frozenset({name}))
     role = RoleSpec.parse("course_hub", {"argument_specs": {"main": {"options": {name: spec}}}})
