@@ -234,6 +234,9 @@ def _check_networks(inventory: Inventory, head: Host) -> Iterator[Mistake]:
         if value and (without_port or not parse_endpoint(value)):
             wanted = "a name or address and a port, such as api.example.edu:6443 or [2001:db8::1]:6443"
             yield Mistake(head.name, name, show(name, value), wanted, "It is no URL.")
+        elif name == ENDPOINT and value and re.match(r"[^\[]*([A-Z]|\.(:|$))", str(value)):
+            wanted = "a name in small letters, without a dot at the end"
+            yield Mistake(head.name, name, show(name, value), wanted, "kubeadm takes no other.")
     ranges: list[tuple[str, Range]] = []
     for name in (POD_SUBNET, SERVICE_SUBNET):
         network = parse_network(head.value(name))

@@ -109,6 +109,13 @@ def test_ipv6_is_refused_where_the_cluster_has_none(name: str, value: object) ->
     assert found.endswith("Nodes, pods and Services have IPv4 addresses.")
 
 
+@pytest.mark.parametrize("host", ["API.example.edu", "api.Example.edu", "api.example.edu."])
+def test_endpoints_that_kubeadm_refuses(host: str) -> None:
+    (found,) = of_cluster(kubeadm_control_plane_endpoint=f"{host}:6443")
+    assert found.endswith("wanted: a name in small letters, without a dot at the end. kubeadm takes no other.")
+    assert of_cluster(kubeadm_control_plane_endpoint="[2001:DB8::1]:6443") == []
+
+
 def one(name: str, value: object, spec: dict[str, Any]) -> list[str]:
     host = Host("h", frozenset({"courses"}), {name: value}, frozenset({name}))
     role = RoleSpec.parse("course_hub", {"argument_specs": {"main": {"options": {name: spec}}}})
