@@ -116,6 +116,12 @@ def test_endpoints_that_kubeadm_refuses(host: str) -> None:
     assert of_cluster(kubeadm_control_plane_endpoint="[2001:DB8::1]:6443") == []
 
 
+def test_ids_of_contexts_have_no_blanks_around_them() -> None:
+    host = Host("a", frozenset({"courses"}), {"course_hub_lms_context": ["57 "]}, frozenset({"course_hub_lms_context"}))
+    (found,) = [mistake.sentence() for mistake in course_rules.check_courses(Inventory((host,)))]
+    assert found.endswith("characters. Remove the blanks around it.")
+
+
 def one(name: str, value: object, spec: dict[str, Any]) -> list[str]:
     host = Host("h", frozenset({"courses"}), {name: value}, frozenset({name}))
     role = RoleSpec.parse("course_hub", {"argument_specs": {"main": {"options": {name: spec}}}})
