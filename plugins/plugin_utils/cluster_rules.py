@@ -31,6 +31,8 @@ KUBECONFIG_SERVER = "kubeadm_kubeconfig_server"
 POD_SUBNET, SERVICE_SUBNET = "kubeadm_pod_subnet", "kubeadm_service_subnet"
 POOL, POOL_PROVIDER = "load_balancer_addresses", "load_balancer_provider"
 RANGE_FORM = "ranges such as 192.0.2.200-192.0.2.220 or 192.0.2.192/27"
+# Calico's pool, the policies and the courses' addresses are of IPv4.
+ONLY_IPV4 = "Nodes, pods and Services have IPv4 addresses."
 # The controller manager hands every node a /24 of the pod subnet (--node-cidr-mask-size).
 NODE_MASK = 24
 API_PORT = 6443
@@ -217,8 +219,10 @@ def _check_addresses(inventory: Inventory) -> Iterator[Mistake]:
         if value is None:
             continue
         address = parse_address(value)
-        if address is None:
-            yield Mistake(host.name, NODE_IP, show(NODE_IP, value), "an IP address of the node")
+        if address is None or address.version != 4:
+            yield Mistake(
+                host.name, NODE_IP, show(NODE_IP, value), "an IP address of the node", ONLY_IPV4 if address else ""
+            )
         elif nodes.setdefault(address, host) is not host:
             yield Mistake(host.name, NODE_IP, f'"{value}", also that of {nodes[address].name}', "an address of its own")
 
@@ -230,19 +234,23 @@ def _check_networks(inventory: Inventory, head: Host) -> Iterator[Mistake]:
         if value and (without_port or not parse_endpoint(value)):
             wanted = "a name or address and a port, such as api.example.edu:6443 or [2001:db8::1]:6443"
             yield Mistake(head.name, name, show(name, value), wanted, "It is no URL.")
+        elif name == ENDPOINT and value and re.match(r"[^\[]*([A-Z]|\.(:|$))", str(value)):
+            wanted = "a name in small letters, without a dot at the end"
+            yield Mistake(head.name, name, show(name, value), wanted, "kubeadm takes no other.")
     ranges: list[tuple[str, Range]] = []
     for name in (POD_SUBNET, SERVICE_SUBNET):
         network = parse_network(head.value(name))
-        if network is None:
+        if network is None or network.version != 4:
             wanted = "a network such as 10.244.0.0/16, with nothing behind the prefix"
-            yield Mistake(head.name, name, show(name, head.value(name)), wanted)
+            cure = ONLY_IPV4 if network else ""
+            yield Mistake(head.name, name, show(name, head.value(name)), wanted, cure)
             continue
         ranges.append((name, Range(network[0], network[-1], str(network))))
         nodes = len(inventory.cluster())
-        if name == POD_SUBNET and network.version == 4 and 2 ** max(NODE_MASK - network.prefixlen, -1) < nodes:
+        if name == POD_SUBNET and 2 ** max(NODE_MASK - network.prefixlen, -1) < nodes:
             wanted = f"room for a /{NODE_MASK} on each of {nodes} nodes"
             yield Mistake(head.name, name, f'"{network}"', wanted, "Take a larger one, such as a /16.")
-        if name == SERVICE_SUBNET and network.version == 4 and not LARGEST_SERVICE_MASK <= network.prefixlen <= 28:
+        if name == SERVICE_SUBNET and not LARGEST_SERVICE_MASK <= network.prefixlen <= 28:
             wanted = f"a prefix from /{LARGEST_SERVICE_MASK} to /28"
             yield Mistake(head.name, name, f'"{network}"', wanted, "The API server takes no other.")
     yield from _check_pool(head)
@@ -272,8 +280,10 @@ def _check_pool(head: Host) -> Iterator[Mistake]:
         cure = "Free addresses of the servers' network, outside of DHCP: each course gets one."
         yield Mistake(head.name, POOL, "empty", RANGE_FORM, cure)
     for value in values:
-        if parse_range(value) is None:
-            yield Mistake(head.name, POOL, show(POOL, value), f"{RANGE_FORM}, lower address first")
+        part = parse_range(value)
+        if part is None or part.first.version != 4:
+            cure = ONLY_IPV4 if part else ""
+            yield Mistake(head.name, POOL, show(POOL, value), f"{RANGE_FORM}, lower address first", cure)
 
 
 def _check_overlaps(inventory: Inventory, head: Host, ranges: list[tuple[str, Range]]) -> Iterator[Mistake]:

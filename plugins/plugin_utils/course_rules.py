@@ -533,9 +533,10 @@ def _check_lms(course: Host) -> Iterator[Mistake]:
     contexts, roles = course.value(CONTEXT), course.value(LTI_ROLES)
     for context in contexts if isinstance(contexts, list) else ():
         text = str(context)
-        if not (0 < len(text) <= MOST_CONTEXT and text.isprintable() and not text.isspace()):
+        if not (0 < len(text) <= MOST_CONTEXT and text.isprintable() and text == text.strip()):
             wanted = f"the id of a course of the LMS, 1 to {MOST_CONTEXT} characters"
-            yield Mistake(course.name, CONTEXT, show(CONTEXT, context), wanted)
+            cure = "Remove the blanks around it." if text.strip() not in ("", text) else ""
+            yield Mistake(course.name, CONTEXT, show(CONTEXT, context), wanted, cure)
     for role, meaning in (roles if isinstance(roles, Mapping) else {}).items():
         if meaning not in COURSE_ROLES:
             path, hint = f"{LTI_ROLES}.{role}", did_you_mean(str(meaning), COURSE_ROLES)

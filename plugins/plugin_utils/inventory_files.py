@@ -25,6 +25,7 @@ QUOTES = "Put it in quotes."
 # Their content is Kubernetes' or JupyterHub's, where 0644 is a file mode.
 FREE = frozenset({"course_hub_config", "course_hub_values", "kubeadm_kubelet_config", "kubeadm_kube_proxy_config"})
 _EXTENSIONS = ("", ".yml", ".yaml", ".json")
+_OF_INVENTORIES = (*_EXTENSIONS, ".ini")
 _TAG = "tag:yaml.org,2002:"
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INI_PAIR = re.compile(r"(?<![\w.])([A-Za-z_]\w*)\s*=\s*([-+]?\.?\d[-+\w.]*)(?=\s|$)")
@@ -92,7 +93,8 @@ def find_files(sources: Iterable[str], playbook_dir: str, extra: Iterable[str], 
     folders = [Path(playbook_dir)] if playbook_dir else []
     for source in map(Path, sources):
         if source.is_dir():
-            found |= {path: True for path in sorted(source.iterdir()) if path.is_file() and path.suffix in _EXTENSIONS}
+            files = [path for path in sorted(source.iterdir()) if path.is_file()]
+            found |= {path: True for path in files if path.suffix in _OF_INVENTORIES}
             folders.append(source)
         elif source.is_file():
             found[source] = True
@@ -107,12 +109,12 @@ def find_files(sources: Iterable[str], playbook_dir: str, extra: Iterable[str], 
             yield File("-e", option)
     for path, is_inventory in found.items():
         hidden = path.name.startswith(".") or path.name.endswith("~")
-        if not hidden and path.name != "kubeconfig" and path.suffix in _EXTENSIONS:
+        if not hidden and path.name != "kubeconfig" and (is_inventory or path.suffix in _EXTENSIONS):
             try:
                 text = loader.get_text_file_contents(str(path))
             except AnsibleError:
                 continue  # encrypted, without the password
-            yield File(path.name, text, is_inventory, is_yaml=bool(path.suffix) or not is_inventory)
+            yield File(path.name, text, is_inventory, is_yaml=path.suffix in _EXTENSIONS[1:] or not is_inventory)
 
 
 def check_files(files: Iterable[File], options: Mapping[str, Spec]) -> Findings:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from ansible_collections.campus.hubs.plugins.plugin_utils.cluster_rules import is_host
+from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_files import QUOTES
 from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import (
     Host,
     Inventory,
@@ -56,6 +57,11 @@ FORMS: dict[str, tuple[str, str]] = {
         rf"{_DNS_LABEL}(\.{_DNS_LABEL})*/[A-Za-z0-9]([-\w.]*[A-Za-z0-9])?",
         "the name of a resource with its vendor, such as nvidia.com/gpu",
     ),
+    "course_hub_helm_cache": (r"[/~].*", "an absolute path"),
+    "course_hub_helm_checksum": (
+        rf"((md5|sha(1|224|256|384|512)):([0-9A-Fa-f]+|{_URL}))?",
+        "an algorithm, a colon, and a digest or the URL of one, such as sha256:DIGEST",
+    ),
     "course_hub_helm_url": (_URL_PARTS, "a URL without a slash at the end"),
     "course_hub_helm_version": (r"4\.[0-9]+\.[0-9]+", 'three numbers without a v, such as "4.3.1"'),
     "course_hub_tls_secret": (rf"({_DNS_LABEL}(\.{_DNS_LABEL})*)?", "the name of a Secret"),
@@ -100,12 +106,14 @@ MIRRORS, BY_NODE = "containerd_mirrors", "storage_local_path_by_node"
 # Image reference with digest, https://github.com/opencontainers/distribution-spec (as containerd takes it).
 REGISTRY, PUSH_CREDENTIALS = "course_images_registry", "course_images_registry_push_credentials"
 IMAGES, _IMAGE = "course_images_refs", rf"[a-z0-9][-a-z0-9.]*(:[0-9]+)?/[-a-z0-9._/]+(:[-\w.]+)?@{_DIGEST}"
-DIGESTS = "load_balancer_image_digests"
+DIGESTS, BUILD_ENVIRONMENT = "load_balancer_image_digests", "course_images_build_environment"
 BUILD_SECRETS, SECRET_FILES = "course_images_build_secrets", ("ca-bundle", "pip.conf", "npmrc", "apt.conf")
 # Of OpenPGP keys of version 4 and 6.
 FINGERPRINTS, _FINGERPRINT = re.compile(r"\w+_apt_key_fingerprints"), r"[0-9A-Fa-f]{40}([0-9A-Fa-f]{24})?"
 EMAIL = "scheduled_run_email"
 PROXY, CERTIFICATES = "node_proxy", ("node_ca_certificates", "course_hub_ca_certificates")
+# What Jinja's filter `bool` and Ansible's modules both understand.
+SWITCHES = frozenset({"yes", "no", "on", "off", "true", "false", "1", "0"})
 MIRROR_FIELDS = ("url", "override_path", "fallback")
 
 
@@ -160,12 +168,18 @@ def _check_mirrors(host: Host) -> Iterator[Mistake]:
         return
     for registry, mirror in mirrors.items():
         path = f"{MIRRORS}.{registry}"
+        if not re.fullmatch(r"[A-Za-z0-9][-A-Za-z0-9.]*(:[0-9]{1,5})?|_default", str(registry)):
+            wanted = "a registry as in the names of images, such as docker.io or 10.0.0.5:5000"
+            yield Mistake(host.name, path, "no registry", wanted, "It has no scheme and no path.")
         if not isinstance(mirror, Mapping):
             yield Mistake(host.name, path, show(path, mirror), f"a dictionary with {', '.join(MIRROR_FIELDS)}")
             continue
         for name in sorted(set(mirror) - set(MIRROR_FIELDS)):
             wanted = f"one of {', '.join(MIRROR_FIELDS)}"
             yield Mistake(host.name, f"{path}.{name}", "unknown", wanted, did_you_mean(name, MIRROR_FIELDS))
+        for name in {"override_path", "fallback"} & set(mirror):
+            if str(mirror[name]).lower() not in SWITCHES:
+                yield Mistake(host.name, f"{path}.{name}", show(name, mirror[name]), "true or false")
         if not re.fullmatch(_URL, str(mirror.get("url", ""))):
             got = show("url", mirror["url"]) if "url" in mirror else "missing"
             yield Mistake(host.name, f"{path}.url", got, "a URL with http:// or https://")
@@ -256,13 +270,22 @@ def _check_images(host: Host) -> Iterator[Mistake]:
         if isinstance(image, str) and not re.fullmatch(_IMAGE, image):
             wanted = "a reference with digest, such as registry.example.edu/hub@sha256:DIGEST"
             yield Mistake(host.name, f"{IMAGES}.{name}", show(name, image), wanted)
+    environment = host.given.get(BUILD_ENVIRONMENT)
+    for name, value in (environment if isinstance(environment, Mapping) else {}).items():
+        path = f"{BUILD_ENVIRONMENT}.{name}"
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", str(name)):
+            yield Mistake(host.name, path, "no name", "a name of A-Z, a-z, 0-9 and '_', not beginning with a digit")
+        elif isinstance(value, bool) or not isinstance(value, (str, int, float)):
+            yield Mistake(host.name, path, show(path, value), "text or a number", QUOTES)
     digests = host.given.get(DIGESTS)
     for name, digest in (digests if isinstance(digests, Mapping) else {}).items():
         if digest not in (None, "") and not re.fullmatch(_DIGEST, str(digest)):
             wanted = "sha256: and 64 hexadecimal digits"
             yield Mistake(host.name, f"{DIGESTS}.{name}", show(str(name), digest), wanted)
-    for name in files if isinstance(files, Mapping) else ():
-        if name not in SECRET_FILES:
+    for name, path in (files if isinstance(files, Mapping) else {}).items():
+        if name in SECRET_FILES and not (isinstance(path, str) and path):
+            yield Mistake(host.name, f"{BUILD_SECRETS}.{name}", show("path", path), "the path of a file on the builder")
+        elif name not in SECRET_FILES:
             wanted = f"one of {', '.join(SECRET_FILES)}"
             yield Mistake(
                 host.name, f"{BUILD_SECRETS}.{name}", "unknown", wanted, did_you_mean(str(name), SECRET_FILES)

@@ -30,6 +30,7 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import
     did_you_mean,
     show,
 )
+from ansible_collections.campus.hubs.plugins.plugin_utils.variable_forms import SWITCHES
 
 Spec = Mapping[str, Any]
 
@@ -67,8 +68,6 @@ _TYPES = {
     "dict": "a dictionary",
     "path": "a path",
 }
-# What Jinja's filter `bool` and Ansible's modules both understand.
-_SWITCHES = frozenset({"yes", "no", "on", "off", "true", "false", "1", "0"})
 # What 64 bits hold, as Jinja writes it into YAML, which takes 010 for 8.
 _FORMS = {
     "int": r"[-+]?(0|[1-9][0-9]{0,17})",
@@ -247,7 +246,7 @@ def _is_of_type(kind: str, value: object) -> bool:
     # Ansible's check turns lists, dictionaries, switches and dates into text without a word, and text that is no list
     # into one. A number is the text that it is written as; check_files finds those that are not.
     if kind == "bool":
-        return isinstance(value, bool) or str(value).lower() in _SWITCHES
+        return isinstance(value, bool) or str(value).lower() in SWITCHES
     if kind in _FORMS:
         return not isinstance(value, bool) and bool(re.fullmatch(_FORMS[kind], str(value)))
     if kind in _CLASSES:

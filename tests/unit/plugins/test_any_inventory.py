@@ -20,7 +20,15 @@ from tests.unit.charts.conftest import CHART, helm  # noqa: F401 - a fixture
 from tests.unit.charts.test_course_settings import _no_cluster, pod  # noqa: F401 - the same
 from tests.unit.charts.test_jupyterhub_config import SECRET
 from tests.unit.plugins.any_inventory import COURSE_OPTIONS, COURSES, NODE_OPTIONS, changes, text_of
-from tests.unit.plugins.deployment import chart_module, course_values, hub_classes, problems_of_nodes
+from tests.unit.plugins.deployment import (
+    FILES,
+    chart_module,
+    course_values,
+    hub_classes,
+    parsed,
+    problems_of_nodes,
+    render,
+)
 from tests.unit.plugins.inventories import read
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
@@ -83,6 +91,14 @@ def course(hosts: Path, helm: Path, given: Variables) -> None:  # noqa: F811
     spec = pod(made)
     (home,) = [mount for mount in spec["containers"][0]["volumeMounts"] if mount["name"] == "home"]
     assert home["mountPath"] == "/home/jovyan"
+
+
+@pytest.mark.parametrize("name", [name for name, spec in NODE_OPTIONS.items() if spec.get("type") == "int"])
+def test_a_number_that_is_text_as_on_the_command_line(name: str) -> None:
+    for role, template, _free in FILES:
+        if name.startswith(f"{role}_"):
+            files = [parsed(template, render(role, template, {name: value})) for value in (1500, "1500")]
+            assert files[0] == files[1]
 
 
 @SHORT

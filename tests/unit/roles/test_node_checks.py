@@ -63,12 +63,12 @@ def refusals(
     variables: dict[str, Any],
     peer: dict[str, Any] | None = None,
     facts: dict[str, Any] = FACTS,
+    peer_facts: dict[str, Any] = FACTS | {"hostname": "s2", "nodename": "s2", "machine_id": "a2" * 16},
 ) -> dict[str, str]:
     """Return the name of each check that refuses the machine, with the rest of the sentence."""
     machine = machine | {"epoch": int(time.time()) + machine["epoch"]}
     hosts = {"s1": {"ansible_facts": facts, "_node_machine": machine}}
-    other = FACTS | {"hostname": "s2", "nodename": "s2", "machine_id": "a2" * 16}
-    hosts["s2"] = {"ansible_facts": other, "_node_machine": peer or MACHINE}
+    hosts["s2"] = {"ansible_facts": peer_facts, "_node_machine": peer or MACHINE}
     known = hosts["s1"] | {
         "ansible_play_hosts": list(hosts),
         "containerd_apt_suite": "noble",
@@ -173,6 +173,20 @@ def test_a_machine_that_cannot_be_a_node(name: str, machine: dict[str, Any], wor
 )
 def test_what_is_no_reason(machine: dict[str, Any], variables: dict[str, Any]) -> None:
     assert refusals(MACHINE | machine, variables) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high", "check"),
+    [
+        ("node_min_memory_mb", "4000", "4001", "memory"),
+        ("node_min_disk_gb", "97", "98", "disk"),
+        ("node_max_clock_skew_seconds", "5", "4", "clock"),
+    ],
+)
+def test_a_number_that_is_text_as_on_the_command_line(name: str, low: str, high: str, check: str) -> None:
+    peer = FACTS | {"hostname": "s2", "nodename": "s2", "machine_id": "a2" * 16, "date_time": {"epoch": "1005"}}
+    assert set(refusals(MACHINE, {name: low}, peer_facts=peer)) == set()
+    assert set(refusals(MACHINE, {name: high}, peer_facts=peer)) == {check}
 
 
 def test_a_machine_without_a_default_route() -> None:

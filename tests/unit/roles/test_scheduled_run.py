@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.unit.plugins.deployment import render
+from tests.unit.roles.role_variables import ROOT, compute
 from tests.webhook import Webhook
 
 PROGRAM = Path(__file__).resolve().parents[3] / "roles/scheduled_run/files/scheduled_run.py"
@@ -481,3 +483,14 @@ def test_the_runs_have_the_zone_of_the_machine_that_set_them_up(monkeypatch: pyt
     """Where the inventory names no zone, courses would change with each run from another machine."""
     monkeypatch.setenv("TZ", "Asia/Kolkata")
     assert "Environment=TZ=Asia/Kolkata" in render("scheduled_run", "campus-hubs-run.service.j2", {}).splitlines()
+
+
+def test_a_number_of_reports_that_is_text_as_on_the_command_line() -> None:
+    given = {"scheduled_run_reports": "30", "scheduled_run_email": {}, "_scheduled_run_folder": "/opt/x"}
+    assert (
+        compute("scheduled_run", "_scheduled_run_configuration.reports", given | {"_scheduled_run_collection": ""})
+        == 30
+    )
+    tasks = yaml.safe_load((ROOT / "roles/scheduled_run/tasks/preflight.yml").read_text())
+    (that,) = [task["ansible.builtin.assert"]["that"] for task in tasks if "mail" in task["name"]]
+    assert [compute("scheduled_run", one, given) for one in that] == [True, True]

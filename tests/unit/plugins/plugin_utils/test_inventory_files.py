@@ -176,6 +176,7 @@ def test_file_modes_and_what_is_others_pass(tmp_path: Path) -> None:
         ("hosts.yml", b"all: {children: {a: [b]}}\n", "group a is a list; wanted: a dictionary with hosts, children"),
         ("hosts", b"[courses]\na course_hub_title=1_000\n", "course_hub_title is 1_000, which Ansible reads as 1000"),
         ("hosts", b"[all:vars]\ncourse_hub_title = 2026.10\n", "2026.10, which Ansible reads as 2026.1; wanted: text."),
+        ("hosts.ini", b"[courses]\na course_hub_title=1_000\n", "hosts.ini, line 2: course_hub_title is 1_000, which"),
         ("group_vars/all.yml", b"course_hub_title: 0123\n", "all.yml, line 1: course_hub_title is 0123, which YAML"),
         ("host_vars/a/vars.yml", b"kubeadm_pod_subnet: 1:30\n", "vars.yml, line 1: kubeadm_pod_subnet is 1:30"),
         ("group_vars/all", b"a: b: c\n", "all, line 1: the file is no YAML"),
@@ -187,6 +188,13 @@ def test_files(tmp_path: Path, name: str, content: bytes, words: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     assert words in of_files(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["hosts.ini", "campus.inventory", "hosts.2026"])
+def test_an_inventory_may_have_any_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("[all:vars]\ncourse_hub_title=2026.10\n")
+    found = check_files(find_files([str(tmp_path / name)], "", [], DataLoader()), OPTIONS).mistakes
+    assert f"- {name}, line 2: course_hub_title is 2026.10, which Ansible reads as 2026.1" in report(found)
 
 
 def test_right_files_have_no_mistakes(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_reader impor
 from ansible_collections.campus.hubs.plugins.plugin_utils.variable_specs import RoleSpec, check_variables
 
 from tests.unit.plugins.inventories import ROOT
+from tests.unit.roles.role_variables import compute
 
 
 def constants(module: object, prefixes: tuple[str, ...]) -> set[str]:
@@ -81,6 +82,111 @@ def test_no_ranges(text: object) -> None:
 )
 def test_endpoints(text: object, found: tuple[str, int] | None) -> None:
     assert cluster_rules.parse_endpoint(text) == found
+
+
+def of_cluster(**given: object) -> list[str]:
+    """Return what is wrong with a cluster of one server that has these variables."""
+    usual = {
+        "kubeadm_pod_subnet": "10.244.0.0/16",
+        "kubeadm_service_subnet": "10.96.0.0/16",
+        "ansible_host": "192.0.2.1",
+    }
+    host = Host("h", frozenset({"cluster", "control_plane"}), {**usual, **given}, frozenset({*usual, *given}))
+    return [mistake.sentence() for mistake in cluster_rules.check_cluster(Inventory((host,)))]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("kubeadm_node_ip", "2001:db8::11"),
+        ("kubeadm_pod_subnet", "fd00::/56"),
+        ("kubeadm_service_subnet", "fd00:1::/112"),
+        ("load_balancer_addresses", ["192.0.2.8/30", "2001:db8::/120"]),
+    ],
+)
+def test_ipv6_is_refused_where_the_cluster_has_none(name: str, value: object) -> None:
+    (found,) = of_cluster(**{name: value})
+    assert found.startswith(f"{name} is ")
+    assert found.endswith("Nodes, pods and Services have IPv4 addresses.")
+
+
+@pytest.mark.parametrize("host", ["API.example.edu", "api.Example.edu", "api.example.edu."])
+def test_endpoints_that_kubeadm_refuses(host: str) -> None:
+    (found,) = of_cluster(kubeadm_control_plane_endpoint=f"{host}:6443")
+    assert found.endswith("wanted: a name in small letters, without a dot at the end. kubeadm takes no other.")
+    assert of_cluster(kubeadm_control_plane_endpoint="[2001:DB8::1]:6443") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        (
+            "containerd_mirrors",
+            {"https://docker.io": {"url": "https://m"}},
+            "containerd_mirrors.https://docker.io is no",
+        ),
+        (
+            "containerd_mirrors",
+            {"docker.io/library": {"url": "https://m"}},
+            "wanted: a registry as in the names of images",
+        ),
+        (
+            "containerd_mirrors",
+            {"a": {"url": "https://m", "fallback": "maybe"}},
+            'a.fallback is "maybe"; wanted: true or',
+        ),
+        ("course_images_build_environment", {"A-B": "x"}, "course_images_build_environment.A-B is no name"),
+        (
+            "course_images_build_environment",
+            {"A": None},
+            "course_images_build_environment.A is null; wanted: text or a",
+        ),
+        (
+            "course_images_build_secrets",
+            {"pip.conf": None},
+            "pip.conf is null; wanted: the path of a file on the builder",
+        ),
+        ("course_images_build_secrets", {"npmrc": ["a"]}, 'npmrc is ["a"]; wanted: the path of a file on the builder'),
+        ("course_hub_helm_checksum", "0" * 64, "wanted: an algorithm, a colon, and a digest or the URL of one"),
+        ("course_hub_helm_checksum", "sha256:xyz", 'course_hub_helm_checksum is "sha256:xyz"; wanted: an algorithm'),
+        ("course_hub_helm_cache", "cache", 'course_hub_helm_cache is "cache"; wanted: an absolute path'),
+    ],
+)
+def test_forms_that_would_fail_in_the_middle_of_a_run(name: str, value: object, words: str) -> None:
+    host = Host("h", frozenset({"cluster", "courses"}), {name: value}, frozenset({name}))
+    (found,) = [mistake.sentence() for mistake in variable_forms.check_forms(Inventory((host,)))]
+    assert words in found
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (
+            "containerd_mirrors",
+            {"10.0.0.5:5000": {"url": "http://m", "fallback": "no"}, "_default": {"url": "http://m"}},
+        ),
+        ("course_images_build_environment", {"REGISTRY_AUTH_FILE": "/root/auth.json", "_n": 1}),
+        ("course_images_build_secrets", {"pip.conf": "/etc/pip.conf"}),
+        ("course_hub_helm_checksum", "sha256:https://get.helm.sh/helm-v4.3.1-linux-amd64.tar.gz.sha256sum"),
+        ("course_hub_helm_checksum", f"sha256:{'a' * 64}"),
+        ("course_hub_helm_cache", "~/.cache/helm"),
+    ],
+)
+def test_forms_that_are_right(name: str, value: object) -> None:
+    host = Host("h", frozenset({"cluster", "courses"}), {name: value}, frozenset({name}))
+    assert list(variable_forms.check_forms(Inventory((host,)))) == []
+
+
+def test_ids_of_contexts_have_no_blanks_around_them() -> None:
+    host = Host("a", frozenset({"courses"}), {"course_hub_lms_context": ["57 "]}, frozenset({"course_hub_lms_context"}))
+    (found,) = [mistake.sentence() for mistake in course_rules.check_courses(Inventory((host,)))]
+    assert found.endswith("characters. Remove the blanks around it.")
+
+
+def test_the_home_in_the_path_of_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/admin")
+    given = {"course_hub_helm_cache": "~/helm", "_course_hub_helm_platform": "linux-amd64"}
+    assert compute("course_hub", "_course_hub_helm", given) == "/home/admin/helm/v4.3.1-linux-amd64/helm"
 
 
 def one(name: str, value: object, spec: dict[str, Any]) -> list[str]:

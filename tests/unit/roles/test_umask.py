@@ -1,0 +1,88 @@
+"""Servers where sessions have a strict umask (077 or 027, as hardening guides want it): what others use, they may read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.unit.roles.role_variables import ROOT
+
+# Stands for the Python that makes an environment, and for pip in it.
+PYTHON = """#!/bin/sh
+mkdir --parents "$3/bin"
+printf '#!/bin/sh\\nmkdir "%s/lib" && touch "%s/lib/installed"\\n' "$3" "$3" > "$3/bin/pip"
+chmod u+x "$3/bin/pip"
+"""
+
+
+def run(tmp_path: Path, tasks: Path, names: list[str], variables: dict[str, Any]) -> None:
+    """Run some of a file's tasks on this machine, with umask 077."""
+
+    def flat(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [inner for task in found for inner in (flat(task["block"]) if "block" in task else [task])]
+
+    chosen = [task for task in flat(yaml.safe_load(tasks.read_text())) if task["name"] in names]
+    assert len(chosen) == len(names)
+    play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "vars": variables, "tasks": chosen}
+    (tmp_path / "play.yml").write_text(json.dumps([play]))
+    done = subprocess.run(  # noqa: S603 (our own arguments)
+        [sys.executable, "-m", "ansible.cli.playbook", "-i", "localhost,", str(tmp_path / "play.yml")],
+        capture_output=True,
+        text=True,
+        check=False,
+        umask=0o077,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def unreadable(folder: Path) -> list[Path]:
+    """Return what others than its owner may not read, or not pass."""
+    wanted = {path: 0o055 if path.is_dir() else 0o044 for path in folder.rglob("*")}
+    assert wanted
+    return [path for path, mode in wanted.items() if path.stat().st_mode & mode != mode]
+
+
+def test_an_image_has_readable_folders_and_files(tmp_path: Path) -> None:
+    source = tmp_path / "images" / "hub" / "etc"
+    source.mkdir(parents=True)
+    (source / "kernel.json").write_text("{}")
+    # As git leaves it where the control machine has such an umask too.
+    for path in (source.parent, source, source / "kernel.json"):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    run(
+        tmp_path,
+        ROOT / "roles/course_images/tasks/missing.yml",
+        ["Bring the image folders to the builder"],
+        {
+            "_course_images_source": str(tmp_path / "images"),
+            "_course_images_workshop": str(tmp_path / "build"),
+            "_course_images_missing": ["hub"],
+        },
+    )
+    assert unreadable(tmp_path / "build") == []
+
+
+def test_the_timers_user_can_run_what_is_installed(tmp_path: Path) -> None:
+    (tmp_path / "python").write_text(PYTHON)
+    (tmp_path / "python").chmod(0o755)
+    tasks = ROOT / "roles/scheduled_run/tasks/version.yml"
+    names = [task["name"] for task in yaml.safe_load(tasks.read_text())]
+    run(
+        tmp_path,
+        tasks,
+        names[names.index("Make the Python environment") : names.index("Note that it is complete")],
+        {
+            "scheduled_run_python": str(tmp_path / "python"),
+            "scheduled_run_pip_index_url": "",
+            "_scheduled_run_folder": str(tmp_path / "installed"),
+            "_scheduled_run_collection": "",
+        },
+    )
+    (tmp_path / "installed").chmod(0o755)
+    assert unreadable(tmp_path / "installed") == []
+    assert (tmp_path / "installed/venv/bin/pip").stat().st_mode & 0o055 == 0o055
