@@ -1,4 +1,4 @@
-"""Servers where sessions have a strict umask (077 or 027, as hardening guides want it): what others use, they may read."""
+"""Servers with a strict umask (077 or 027, as hardening guides want it): what others use, they may read."""
 
 from __future__ import annotations
 
