@@ -40,12 +40,13 @@ TOKEN = secrets.token_hex(16)
 # Jupyter, nbgrader and nbgitpuller as they come, beside the lecturer's server and with the same folders.
 OPEN = f"""
 set -e
-rm -rf /tmp/opened && cp -r /opt/venv/etc/jupyter /tmp/opened && cd /tmp/opened
+mkdir -p /tmp/opened && cd /tmp/opened
 printf %s "$1" > jupyter_server_config.py; printf %s "$2" > nbgrader_config.py
 unset JUPYTER_PATH
-JUPYTER_NO_CONFIG=1 JUPYTER_CONFIG_DIR=/tmp/opened JUPYTER_PREFER_ENV_PATH=0 nohup setsid jupyter lab --no-browser \
+lab="from jupyter_core import paths; paths.SYSTEM_CONFIG_PATH.clear(); from jupyterlab.labapp import main; main()"
+JUPYTER_CONFIG_DIR=/tmp/opened nohup setsid python3 -c "$lab" --no-browser \
   --ServerApp.ip=0.0.0.0 --ServerApp.port={PORT} --IdentityProvider.token={TOKEN} --ServerApp.base_url=/user/open/ \
-  --ServerApp.root_dir=/home/jovyan --ServerApp.allow_remote_access=True > server.log 2>&1 &
+  --ServerApp.root_dir=/home/jovyan --ServerApp.allow_remote_access=True < /dev/null > server.log 2>&1 &
 """
 
 
