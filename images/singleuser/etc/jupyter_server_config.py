@@ -6,23 +6,16 @@ import os
 import tempfile
 from pathlib import Path
 
+from campus_hubs_lab.server import guard
 from campus_hubs_lab.trust import trust
 
 c = get_config()  # noqa: F821 - given by traitlets
 
 teaches = os.environ.get("COURSE_ROLE") in {"instructor", "teaching_assistant"}
 
-# `update` keeps what JupyterHub's own extension has put there. campus_hubs_lab loads formgrader for who may have it.
-c.ServerApp.jpserver_extensions.update(
-    {
-        "campus_hubs_lab": True,
-        # Puts any repository into any folder when a link is followed.
-        "nbgitpuller": False,
-        "jupyter_server_mathjax": False,
-        "nbgrader.server_extensions.formgrader": False,
-        "nbgrader.server_extensions.course_list": False,
-    }
-)
+# With all HTTP handlers that a server offers.
+guard(Path(__file__).with_name("handlers.json"))
+
 if teaches:
     # Lecturers and tutors write to the same folder.
     os.umask(0o002)
@@ -30,13 +23,7 @@ else:
     # The page_config.json in it takes the matching entries out of Lab's menu.
     c.LabServerApp.app_settings_dir = "/etc/jupyter/lab-student"
 
-# All HTTP handlers that a server offers.
-c.ServerApp.tornado_settings = {"campus_hubs_handlers": str(Path(__file__).with_name("handlers.json"))}
-
-# A hand-in is data: its kernel starts elsewhere, its files run nothing. Python takes no modules from where it stands.
-c.ServerApp.kernel_manager_class = "campus_hubs_lab.server.CourseKernelManager"
-c.ContentsManager.files_handler_class = "campus_hubs_lab.server.CourseFileHandler"
-c.ServerApp.contents_manager_class = "campus_hubs_lab.server.CourseContentsManager"
+# A kernel's Python takes no modules from where it stands.
 os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("JUPYTER_PATH")]))
 
 trust(Path(tempfile.gettempdir()))

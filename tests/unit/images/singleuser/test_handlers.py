@@ -36,14 +36,19 @@ def offered():
 server = JupyterHubSingleUser.initialize_server(["--allow-root"])
 before = offered()
 server.io_loop.run_sync(server.extension_manager.start_all_extensions)
-sys.stdout.write(json.dumps([before, offered()]))
+made = [server.kernel_manager, server.contents_manager, server.contents_manager.files_handler_class]
+kinds = {repr(each): [base.__name__ for base in getattr(each, "__mro__", type(each).__mro__)] for each in made}
+kinds["headers"] = sorted(server.web_app.settings["headers"])
+kinds["off"] = sorted(name for name, each in server.extension_manager.extensions.items() if not each.enabled)
+sys.stdout.write(json.dumps([before, offered(), kinds]))
 """
 
 
-def routers(course: Course, role: str) -> list[dict[str, list[str]]]:
-    """Return what a person's server would offer, and what it does offer."""
+def routers(course: Course, role: str, **extra: str) -> list[dict[str, list[str]]]:
+    """Return what a person's server would offer, and what it does offer; then by which classes."""
     environment = {
         **course.environment(role, "u1"),
+        **extra,
         "JUPYTERHUB_SERVICE_PREFIX": BASE,
         "JUPYTERHUB_BASE_URL": "/",
         "JUPYTERHUB_CLIENT_ID": "jupyterhub-user-u1",
@@ -69,7 +74,7 @@ def routers(course: Course, role: str) -> list[dict[str, list[str]]]:
 @pytest.mark.parametrize("role", ["instructor", "teaching_assistant", "student"])
 def test_the_list_is_what_a_server_offers(course: Course, role: str) -> None:
     listed = handlers.read(LIST)
-    before, after = routers(course, role)
+    before, after, _ = routers(course, role)
     mine = {"everybody", "graders"} if role != "student" else {"everybody"}
     # A new release of Jupyter or nbgrader that adds or drops a handler stops here.
     assert set(before) == {pattern for pattern, (who, _) in listed.items() if who in mine | {"nobody"}}
@@ -149,3 +154,46 @@ def test_lab_asks_for_nothing_that_is_off(course: Course, hub: Hub) -> None:
     assert (config["buildAvailable"], config["buildCheck"]) == (False, False)
     off = {"@jupyterlab/extensionmanager-extension", "@jupyterlab/pluginmanager-extension"}
     assert off <= set(config["disabledExtensions"])
+
+
+OURS = {"CourseKernelManager", "CourseContentsManager", "CourseFileHandler"}
+PLAIN = "jupyter_server.services.contents.largefilemanager.AsyncLargeFileManager"
+
+
+@pytest.mark.parametrize("place", ["beside", "before"])
+def test_other_configuration_of_an_image_takes_nothing_away(course: Course, tmp_path: Path, place: str) -> None:
+    """JSON beside a Python file wins over it, and so does a folder before it; what else they say counts."""
+    (tmp_path / "shell_for_all.py").write_text(ADDED)
+    etc = tmp_path / "etc"
+    etc.mkdir()
+    for file in ETC.iterdir():
+        (etc / file.name).symlink_to(file)
+    other = etc if place == "beside" else tmp_path
+    config: dict[str, Any] = {
+        "ServerApp": {
+            "jpserver_extensions": {"shell_for_all": True, "nbgrader.server_extensions.formgrader": True},
+            "tornado_settings": {"headers": {"X-Campus": "yes"}},
+            "contents_manager_class": PLAIN,
+            "kernel_manager_class": "jupyter_server.services.kernels.kernelmanager.AsyncMappingKernelManager",
+        },
+        "FileContentsManager": {"files_handler_class": "jupyter_server.base.handlers.AuthenticatedFileHandler"},
+    }
+    (other / "jupyter_server_config.json").write_text(json.dumps(config))
+    path = f"{course.environment()['PYTHONPATH']}:{tmp_path}"
+    extra = {"JUPYTER_CONFIG_PATH": f"{other}:{etc}", "PYTHONPATH": path}
+    before, after, kinds = routers(course, "instructor", **extra)
+    expected, offered, plain = routers(course, "instructor")
+    assert set(before) == {*expected, "shell"}
+    assert after == offered
+    assert {name for names in kinds.values() for name in names} >= OURS
+    assert kinds["off"] == plain["off"]
+    assert "nbgrader.server_extensions.formgrader" in plain["off"]
+    assert {*plain["headers"], "X-Campus"} == set(kinds["headers"])
+
+
+def test_an_image_without_the_guards_starts_no_server(course: Course, tmp_path: Path) -> None:
+    """As with a campus's own file in the place of ours; the extension is switched on by the image."""
+    own = "c = get_config()\nc.ServerApp.jpserver_extensions = {'campus_hubs_lab': True}\n"
+    (tmp_path / "jupyter_server_config.py").write_text(own)
+    with pytest.raises(AssertionError, match=r"own jupyter_server_config.py, which protects the server, was not read"):
+        Lab(course, "student", JUPYTER_CONFIG_PATH=str(tmp_path))

@@ -84,6 +84,11 @@ def load(server: Any) -> None:  # noqa: ANN401 - a ServerApp
 def restrict(server: Any) -> None:  # noqa: ANN401 - a ServerApp
     """Offer the handlers that are listed, or nothing at all."""
     try:
+        if "campus_hubs_handlers" not in server.web_app.settings:
+            raise LookupError(
+                "The image's own jupyter_server_config.py, which protects the server, was not read: keep it in "
+                "/etc/jupyter, and write settings of yours into jupyter_server_config.json beside it."
+            )
         listed = handlers.read(Path(server.web_app.settings["campus_hubs_handlers"]))
         for pattern in handlers.restrict(server.web_app, listed, grades=plugins.teaches()):
             server.log.warning("%s is not in %s, so it is not offered.", pattern, handlers.FILE)

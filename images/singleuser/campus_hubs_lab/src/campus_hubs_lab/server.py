@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from jupyter_client.kernelspec import NATIVE_KERNEL_NAME
 from jupyter_core.paths import is_hidden
 from jupyter_server.base.handlers import AuthenticatedFileHandler
 from jupyter_server.nbconvert.handlers import NbconvertFileHandler
+from jupyter_server.serverapp import ServerApp
 from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from jupyter_server.utils import ApiPath, to_os_path
 from tornado import web
+from traitlets.config import Config
 
 from . import names
 from .kernel import FOLDER
@@ -122,3 +124,38 @@ class CourseFileHandler(_Confined, AuthenticatedFileHandler):  # type: ignore[mi
 
 class CourseNbconvertHandler(_Confined, NbconvertFileHandler):  # type: ignore[misc]
     """`<base>nbconvert/<format>/...`."""
+
+
+# campus_hubs_lab loads formgrader for who may have it.
+EXTENSIONS: Final = {
+    "campus_hubs_lab": True,
+    # Puts any repository into any folder when a link is followed.
+    "nbgitpuller": False,
+    "jupyter_server_mathjax": False,
+    "nbgrader.server_extensions.formgrader": False,
+    "nbgrader.server_extensions.course_list": False,
+}
+
+
+def guard(handlers: Path) -> None:
+    """Let no other configuration of an image take away what protects a server; what else it says counts.
+
+    Of one folder's files JSON wins over Python, and later folders' files over both.
+
+    Args:
+        handlers: the list of HTTP handlers.
+
+    """
+    plain = ServerApp.find_server_extensions
+
+    def find_server_extensions(self: Any) -> None:  # noqa: ANN401 - a ServerApp that has read its configuration
+        plain(self)
+        classes = {"kernel_manager_class": CourseKernelManager, "contents_manager_class": CourseContentsManager}
+        merged = {
+            "jpserver_extensions": {**self.jpserver_extensions, **EXTENSIONS},
+            "tornado_settings": {**self.tornado_settings, "campus_hubs_handlers": str(handlers)},
+        }
+        files = {"files_handler_class": CourseFileHandler}
+        self.update_config(Config({"ServerApp": {**classes, **merged}, "CourseContentsManager": files}))
+
+    ServerApp.find_server_extensions = find_server_extensions  # type: ignore[method-assign]
