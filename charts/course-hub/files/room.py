@@ -148,6 +148,7 @@ class Waiting:
         nodes: where it has to be, None for anywhere.
         seat: whether it is not the nodes that have no room, but the course's `max_servers`.
         helped: when room was made for it last, by the monotonic clock.
+        tried: the nodes on which that was.
 
     """
 
@@ -156,6 +157,7 @@ class Waiting:
     nodes: frozenset[str] | None = None
     seat: bool = False
     helped: float = -math.inf
+    tried: set[str] = field(default_factory=set)
 
 
 def place(waiting: Sequence[Waiting], who: Waiting) -> int:
@@ -365,7 +367,12 @@ class Room:
             servers = idle_servers(least)
             if waiting.staff and self._reserve:
                 servers += await self._reserve.servers()
-            chosen = await self._choose(waiting, [server for server in servers if server.name not in gone])
+            servers = [server for server in servers if server.name not in gone]
+            # A node on which room was made in vain may take no servers now: the others are next.
+            chosen = await self._choose(waiting, [server for server in servers if server.node not in waiting.tried])
+            if not chosen and waiting.tried:
+                waiting.tried.clear()
+                chosen = await self._choose(waiting, servers)
             for server in chosen:
                 gone.add(server.name)
                 # The hub's own log, which shows this level.
@@ -379,6 +386,7 @@ class Room:
                 await self._stop(server)
             if chosen:
                 waiting.helped = time.monotonic()
+                waiting.tried.add(chosen[0].node)
 
     async def _choose(self, waiting: Waiting, servers: list[Server]) -> list[Server]:
         """Choose who gives way, after asking each of them whether a cell runs."""

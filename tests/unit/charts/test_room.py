@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -107,6 +108,32 @@ def test_what_is_not_there_makes_no_room(room: ModuleType) -> None:
 )
 def test_a_cell_that_runs(room: ModuleType, states: list[str | None], busy: bool) -> None:
     assert room.is_busy([{"execution_state": state} for state in states]) is busy
+
+
+def test_where_room_was_made_in_vain_nobody_gives_way_before_the_others(
+    room: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that is drained takes no server, and the hub does not see that."""
+    there = servers(room, ("a", "w1", 900, 0.5), ("b", "w1", 800, 0.5), ("c", "w2", 500, 0.5), ("d", "w2", 400, 0.5))
+    monkeypatch.setattr(room, "SETTLE", 0)
+    monkeypatch.setattr(room, "idle_servers", lambda _: list(there))
+    monkeypatch.setattr(room, "cell_runs", lambda _: asyncio.sleep(0, result=False))
+    monkeypatch.setattr(room.JupyterHub, "instance", lambda: SimpleNamespace(log=logging.getLogger("test")))
+    stopped: list[str] = []
+
+    async def stop(server: Any) -> None:  # noqa: ANN401
+        there.remove(server)
+        stopped.append(server.name)
+
+    async def run() -> None:
+        full = room.Room("http://127.0.0.1:9", "token")
+        monkeypatch.setattr(full, "_stop", stop)
+        full._waiting = [room.Waiting(staff=False, need={"memory": GIB / 2})]
+        for _ in range(5):
+            await full.make()
+
+    asyncio.run(run())
+    assert stopped == ["a", "c", "b", "d"]
 
 
 def test_staff_is_first_and_others_as_they_came(room: ModuleType) -> None:
