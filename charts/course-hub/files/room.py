@@ -132,9 +132,11 @@ def who_gives_way(
     return max(choices, key=lambda given: (given[-1].idle, -len(given), given[0].node), default=[])
 
 
-def is_busy(kernels: Sequence[Mapping[str, Any]]) -> bool:
-    """Tell whether a cell runs or may run, by a server's `/api/kernels`."""
-    return any(kernel.get("execution_state") not in QUIET for kernel in kernels)
+def is_busy(kernels: Sequence[Mapping[str, Any]], terminals: Sequence[Mapping[str, Any]] = ()) -> bool:
+    """Tell whether a cell runs or may run, or a program in a terminal, by a server's `/api/kernels` and so on."""
+    # Servers of other images do not say it of terminals.
+    states = [terminal.get("execution_state", "idle") for terminal in terminals]
+    return any(state not in QUIET for state in [*(kernel.get("execution_state") for kernel in kernels), *states])
 
 
 # ---- who waits ----
@@ -442,7 +444,7 @@ def idle_servers(least: float) -> list[Server]:
 
 
 async def cell_runs(user_name: str) -> bool:
-    """Ask somebody's server whether a cell runs; one that gives no answer may well be busy.
+    """Ask somebody's server whether a cell runs, or a program in a terminal; without an answer it may well be busy.
 
     Args:
         user_name: the hub's.
@@ -452,15 +454,21 @@ async def cell_runs(user_name: str) -> bool:
     user = hub.users[user_name]
     token = user.new_api_token(note="asks whether a cell runs", expires_in=60, scopes=["access:servers!user"])
     client = AsyncHTTPClient(force_instance=True, max_body_size=ANSWER)
-    try:
-        answer = await client.fetch(
+
+    async def answer(what: str) -> Any:  # noqa: ANN401 - JSON
+        found = await client.fetch(
             # Being asked is no activity.
-            f"{user.spawner.server.url}api/kernels?no_track_activity=1",
+            f"{user.spawner.server.url}api/{what}?no_track_activity=1",
             headers={"Authorization": f"token {token}"},
             request_timeout=ASK,
             follow_redirects=False,
+            # A server may have no terminals.
+            raise_error=what != "terminals",
         )
-        return is_busy(json.loads(answer.body))
+        return json.loads(found.body) if found.code != _NOT_FOUND else []
+
+    try:
+        return is_busy(await answer("kernels"), await answer("terminals"))
     except (HTTPClientError, OSError, ValueError, AttributeError, TypeError) as error:
         log.warning("The server of %s does not say whether a cell runs, and stays: %s", user_name, error)
         return True

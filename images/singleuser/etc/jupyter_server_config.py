@@ -23,6 +23,7 @@ else:
     # The page_config.json in it takes the matching entries out of Lab's menu.
     c.LabServerApp.app_settings_dir = "/etc/jupyter/lab-student"
 
+c.TerminalsExtensionApp.terminal_manager_class = "campus_hubs_lab.server.CourseTerminalManager"
 # A kernel's Python takes no modules from where it stands.
 os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("JUPYTER_PATH")]))
 

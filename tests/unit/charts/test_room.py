@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import math
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tornado import web
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
 
 from tests.unit.charts.conftest import chart_module
 from tests.unit.charts.test_sandbox import SETTINGS, Api, Cluster
@@ -108,6 +112,46 @@ def test_what_is_not_there_makes_no_room(room: ModuleType) -> None:
 )
 def test_a_cell_that_runs(room: ModuleType, states: list[str | None], busy: bool) -> None:
     assert room.is_busy([{"execution_state": state} for state in states]) is busy
+
+
+@pytest.mark.parametrize(
+    ("terminals", "stays"),
+    [
+        ([{"name": "1", "execution_state": "idle"}], False),
+        ([{"name": "1", "execution_state": "idle"}, {"name": "2", "execution_state": "busy"}], True),
+        # Of another image: with terminals that say nothing, without any, and with an answer that is none.
+        ([{"name": "1"}], False),
+        (404, False),
+        (500, True),
+        ({"message": "no"}, True),
+    ],
+)
+def test_a_server_is_asked_for_programs_in_terminals(
+    room: ModuleType, monkeypatch: pytest.MonkeyPatch, terminals: object, stays: bool
+) -> None:
+    class Answer(web.RequestHandler):
+        def get(self, what: str) -> None:
+            assert self.request.headers["Authorization"] == "token asks"
+            if what == "terminals" and isinstance(terminals, int):
+                raise web.HTTPError(terminals)
+            self.write(json.dumps(terminals if what == "terminals" else [{"execution_state": "idle"}]))
+
+    async def run() -> bool:
+        server = HTTPServer(web.Application([(r"/user/u1/api/(kernels|terminals)", Answer)]))
+        (socket,) = bind_sockets(0, "127.0.0.1")
+        server.add_sockets([socket])
+        url = f"http://127.0.0.1:{socket.getsockname()[1]}/user/u1/"
+        spawner = SimpleNamespace(server=SimpleNamespace(url=url))
+        user = SimpleNamespace(spawner=spawner, new_api_token=lambda **_: "asks")
+        hub = SimpleNamespace(users={"u1": user}, db=None)
+        monkeypatch.setattr(room.JupyterHub, "instance", lambda: hub)
+        monkeypatch.setattr(room.orm.APIToken, "find", lambda *_: None)
+        try:
+            return bool(await room.cell_runs("u1"))
+        finally:
+            server.stop()
+
+    assert asyncio.run(run()) is stays
 
 
 def test_where_room_was_made_in_vain_nobody_gives_way_before_the_others(

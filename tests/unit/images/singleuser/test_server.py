@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import subprocess
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+from campus_hubs_lab.server import CourseTerminalManager
 
 from tests.unit.images.singleuser.grading_lab import ETC, GOOD, free_port
 
@@ -121,6 +123,29 @@ TEACHERS_ONLY = [
 ]
 
 
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_a_terminal_says_whether_a_program_runs_in_it(shell: str) -> None:
+    async def run() -> None:
+        manager = CourseTerminalManager(shell_command=[shell])
+
+        async def becomes(state: str) -> None:
+            end = time.monotonic() + 60
+            while manager.list()[0]["execution_state"] != state:
+                assert time.monotonic() < end
+                await asyncio.sleep(0.05)
+
+        name = manager.create()["name"]
+        await becomes("idle")
+        typed = manager.terminals[name].ptyproc.write
+        typed("sleep 100\n")
+        await becomes("busy")
+        typed("\x03")
+        await becomes("idle")
+        await manager.terminate_all()
+
+    asyncio.run(run())
+
+
 def test_a_student_finds_nothing_of_it(start: Callable[[str], Lab], course: Course) -> None:
     lab = start("student")
     assert {path: lab.get(path).status_code for path in TEACHERS_ONLY} == dict.fromkeys(TEACHERS_ONLY, 404)
@@ -130,6 +155,7 @@ def test_a_student_finds_nothing_of_it(start: Callable[[str], Lab], course: Cour
     assert {"@jupyter/nbgrader:formgrader", "campus-hubs-lab:course"} <= set(page_config(lab)["disabledExtensions"])
     assert not list(course.root.iterdir())
     assert not (course.home / "course").exists()
+    assert lab.call("POST", "api/terminals").json()["execution_state"] == "idle"
 
 
 def page_config(lab: Lab) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from jupyter_server.serverapp import ServerApp
 from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from jupyter_server.utils import ApiPath, to_os_path
+from jupyter_server_terminals.terminalmanager import TerminalManager
 from tornado import web
 from traitlets.config import Config
 
@@ -49,6 +50,21 @@ class CourseKernelManager(AsyncMappingKernelManager):
         kwargs.get("env", {})[FOLDER] = folder
         root: str = self.root_dir
         return root
+
+
+class CourseTerminalManager(TerminalManager):
+    """Says of a terminal whether a program runs in it, as of kernels: the hub asks before a server gives way."""
+
+    def get_terminal_model(self, name: str) -> dict[str, Any]:
+        """Return the model with `execution_state`, "busy" or "idle"."""
+        model = super().get_terminal_model(name)
+        shell = self.terminals[name].ptyproc
+        try:
+            idle = os.tcgetpgrp(shell.fd) == shell.pid
+        except OSError:
+            # It has just ended.
+            idle = True
+        return {**model, "execution_state": "idle" if idle else "busy"}
 
 
 class CourseContentsManager(AsyncLargeFileManager):
