@@ -12,6 +12,7 @@ import json
 import re
 import time
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -63,6 +64,8 @@ PAUSES = (1, 2, 5, 10, 20, 30)
 ATTEMPTS_SHARE = 0.95
 ATTEMPT = "campus.hubs/attempt"
 LOST = "The node that should run it has lost it."
+# Seconds after which a pod that was to end, and has not, is lost with its node.
+UNENDED = 60
 # What a call of the cluster's API may raise.
 API_ERRORS = (ApiException, ClientError, OSError)
 # Seconds between two looks at the watched pod; that costs no request.
@@ -428,6 +431,14 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
         """Return the pod as the watch saw it last, empty if there is none."""
         pods = self.pod_reflector.pods if self.pod_reflector else {}
         return pods.get(f"{self.namespace}/{self.pod_name}") or {}
+
+    async def poll(self) -> int | None:
+        """Return None while the server runs, see KubeSpawner.poll; one on a node that does not answer has ended."""
+        status: int | None = await super().poll()
+        due = (self._pod().get("metadata") or {}).get("deletionTimestamp")
+        if due and (datetime.now(UTC) - datetime.fromisoformat(due)).total_seconds() > UNENDED:
+            return 1
+        return status
 
     def _check(self) -> None:
         """Raise NodeError or SpawnException if the attempt will not succeed."""

@@ -8,6 +8,7 @@ import logging
 import re
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -549,6 +550,20 @@ def test_an_interrupted_start_leaves_no_pod(course: Any, monkeypatch: pytest.Mon
     asyncio.run(run())
     assert removed == [True]
     assert type(course).turns._busy == 0
+
+
+@pytest.mark.parametrize(("seconds", "ended"), [(None, None), (-10, None), (30, None), (90, 1)])
+def test_a_pod_that_its_node_does_not_end_has_ended(
+    course: Any,  # noqa: ANN401
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float | None,
+    ended: int | None,
+) -> None:
+    """The cluster removes the pods of a node that is off, and waits for it to say so; its people start elsewhere."""
+    due = datetime.now(UTC) - timedelta(seconds=seconds or 0)
+    watching(course, monkeypatch, {"metadata": {"deletionTimestamp": f"{due:%FT%TZ}"} if seconds else {}})
+    monkeypatch.setattr(KubeSpawner, "poll", lambda _: asyncio.sleep(0))
+    assert asyncio.run(course.poll()) == ended
 
 
 def test_a_server_that_dies_before_it_answers_is_told(course: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
