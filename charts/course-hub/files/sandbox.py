@@ -339,12 +339,16 @@ class Sandboxes:
     async def sweep(self) -> list[str]:
         """Remove what has ended or should have; return the names."""
         now = datetime.now(UTC)
-        old = [
-            pod["metadata"]["name"]
-            for pod in await self.pods()
-            # Its user may want to know why it has ended.
-            if (is_over(pod) and age(pod, now) > SWEEP) or age(pod, now) > self.settings["deadlineSeconds"] + READY
-        ]
+
+        def lasts(pod: Manifest) -> float:
+            if is_over(pod):
+                # Its user may want to know why it has ended.
+                return SWEEP
+            # One that has not started by then waits for a hub that is no more, and counts among those that run.
+            pending = pod.get("status", {}).get("phase") == "Pending"
+            return READY + (0 if pending else float(self.settings["deadlineSeconds"]))
+
+        old = [pod["metadata"]["name"] for pod in await self.pods() if age(pod, now) > lasts(pod)]
         for name in old:
             await self.remove(name)
         return old

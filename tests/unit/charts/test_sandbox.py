@@ -364,12 +364,15 @@ def test_the_sweep(sandbox: ModuleType) -> None:
     cluster.add(pod_of(sandbox, "sandbox-old"), age=2000)
     cluster.add(pod_of(sandbox, "sandbox-over"), {"phase": "Failed"}, age=100)
     cluster.add(pod_of(sandbox, "sandbox-just-over"), {"phase": "Succeeded"})
+    cluster.add(pod_of(sandbox, "sandbox-waits"), {"phase": "Pending"}, age=60)
+    # The hub that would have removed it has ended meanwhile.
+    cluster.add(pod_of(sandbox, "sandbox-of-nobody"), {"phase": "Pending"}, age=100)
     other = pod_of(sandbox, "user-ada")
     other["metadata"]["labels"] = {"component": "singleuser-server"}
     cluster.add(other, age=10**6)
     removed = run(sandbox, cluster, lambda sandboxes: sandboxes.sweep())
-    assert set(removed) == {"sandbox-old", "sandbox-over"}
-    assert set(cluster.pods) == {"sandbox-new", "sandbox-just-over", "user-ada"}
+    assert set(removed) == {"sandbox-old", "sandbox-over", "sandbox-of-nobody"}
+    assert set(cluster.pods) == {"sandbox-new", "sandbox-just-over", "sandbox-waits", "user-ada"}
 
 
 @pytest.mark.parametrize(
