@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PROBLEM = ".campus-hubs/material-problem"
+# Bytes, as in the pod.
+MEMORY = "805306368"
 
 
 def git(folder: Path, *arguments: str, given: bytes = b"") -> bytes:
@@ -46,7 +48,7 @@ def commit(folder: Path, name: str, content: str) -> None:
     git(folder, "commit", "-q", "-m", name)
 
 
-def step(*arguments: str, memory: int = 768 * 2**20, **environment: str) -> None:
+def step(*arguments: str, memory: str = MEMORY, **environment: str) -> None:
     """Run it as the pod does."""
     # Root opens whatever is closed.
     place = Path(environment.get("MATERIAL_CACHE") or environment["HOME"])
@@ -64,7 +66,7 @@ def step(*arguments: str, memory: int = 768 * 2**20, **environment: str) -> None
     assert "Traceback" not in done.stderr
 
 
-def fetch(home: Path, url: str, *, memory: int = 768 * 2**20, **environment: str) -> str:
+def fetch(home: Path, url: str, *, memory: str = MEMORY, **environment: str) -> str:
     """Fetch, and merge with so many bytes of memory; return the sentences that the user reads, '' if there is none."""
     home.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as cache:
@@ -528,7 +530,7 @@ def test_what_is_too_large_for_a_merge_is_kept_beside_the_new(repository: Path, 
     place = home / "material/data.csv"
     place.write_text(f"{lines}MINE\n")
     commit(repository, "data.csv", f"new\n{lines}")
-    assert "kept under another name: data (mine).csv" in fetch(home, url, memory=128 * 2**20)
+    assert "kept under another name: data (mine).csv" in fetch(home, url, memory="134217728")
     assert place.read_text() == f"new\n{lines}"
 
 
@@ -540,7 +542,7 @@ def test_large_files_take_little_memory(repository: Path, tmp_path: Path) -> Non
     where = {"MATERIAL_GIT": f"file://{repository}", "MATERIAL_CACHE": str(cache), "HOME": str(home)}
     git(repository, "config", "core.bigFileThreshold", "16m")
     for name in ("fetch", "merge"):
-        step(name, memory=64 * 2**20, **where)
+        step(name, memory="67108864", **where)
     assert not (home / PROBLEM).exists()
     assert (home / "material/zeros.txt").stat().st_size == 90_000_000
 
