@@ -260,8 +260,8 @@ PROFILES = """
 
 
 def literal(text: str) -> str:
-    """Protect a text from KubeSpawner, which fills in what is in braces."""
-    return text.replace("{", "{{").replace("}", "}}")
+    """Protect an environment's value: KubeSpawner fills in what is in braces, Kubernetes `$(NAME)`, and halves `$$`."""
+    return text.replace("{", "{{").replace("}", "}}").replace("$", "$$")
 
 
 # Where the material is between its two steps, and where the deploy key is.

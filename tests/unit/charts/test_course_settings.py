@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -69,7 +70,15 @@ def pod(made: dict[str, Any], **options: str) -> dict[str, Any]:
 
 
 def environment(container: dict[str, Any]) -> dict[str, str]:
-    return {item["name"]: item.get("value", "") for item in container["env"]}
+    """Return what the container sees: Kubernetes puts in variables that stand before, and halves `$$`."""
+    found: dict[str, str] = {}
+    for item in container["env"]:
+        found[item["name"]] = re.sub(
+            r"\$(?:\$|\(([^)]*)\))",
+            lambda match: "$" if match[1] is None else found.get(match[1], match[0]),
+            item.get("value", ""),
+        )
+    return found
 
 
 class Page(HTMLParser):
@@ -211,12 +220,14 @@ def test_no_material_no_container(template: Template) -> None:
 
 
 def test_the_environment_is_taken_word_for_word(template: Template) -> None:
-    extra = json.dumps({"OPTIONS": '{"depth": {"max": 3}}', "TZ": "Europe/Berlin", "OPEN": "{"})
+    dollars = "$$ $(TZ) $${x} $"
+    extra = json.dumps({"OPTIONS": '{"depth": {"max": 3}}', "TZ": "Europe/Berlin", "OPEN": "{", "DOLLARS": dollars})
     made = settings(template, "minimal", f"--set-json=singleuser.extraEnv={extra}")
     found = environment(pod(made)["containers"][0])
     assert found["OPTIONS"] == '{"depth": {"max": 3}}'
     assert found["TZ"] == "Europe/Berlin"
     assert found["OPEN"] == "{"
+    assert found["DOLLARS"] == dollars
 
 
 def test_the_campus_s_time_zone(template: Template) -> None:
