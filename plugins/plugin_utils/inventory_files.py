@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import math
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any
 
 import yaml
 from ansible.errors import AnsibleError
+from ansible.inventory.manager import IGNORED
 from ansible.parsing.dataloader import DataLoader
 from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import Mistake, is_secret
 
@@ -93,8 +95,7 @@ def find_files(sources: Iterable[str], playbook_dir: str, extra: Iterable[str], 
     folders = [Path(playbook_dir)] if playbook_dir else []
     for source in map(Path, sources):
         if source.is_dir():
-            files = [path for path in sorted(source.iterdir()) if path.is_file()]
-            found |= {path: True for path in files if path.suffix in _OF_INVENTORIES}
+            found |= {path: True for path in _inventories(source) if path.suffix in _OF_INVENTORIES}
             folders.append(source)
         elif source.is_file():
             found[source] = True
@@ -115,6 +116,13 @@ def find_files(sources: Iterable[str], playbook_dir: str, extra: Iterable[str], 
             except AnsibleError:
                 continue  # encrypted, without the password
             yield File(path.name, text, is_inventory, is_yaml=path.suffix in _EXTENSIONS[1:] or not is_inventory)
+
+
+def _inventories(folder: Path) -> Iterator[Path]:
+    """Return the files of an inventory's folder, and of the folders in it, that Ansible does not ignore."""
+    for path in sorted(folder.iterdir()):
+        if not IGNORED.search(os.fsencode(path.name)):
+            yield from _inventories(path) if path.is_dir() else [path]
 
 
 def check_files(files: Iterable[File], options: Mapping[str, Spec]) -> Findings:

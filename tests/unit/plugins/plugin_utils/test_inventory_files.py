@@ -177,6 +177,7 @@ def test_file_modes_and_what_is_others_pass(tmp_path: Path) -> None:
         ("hosts", b"[courses]\na course_hub_title=1_000\n", "course_hub_title is 1_000, which Ansible reads as 1000"),
         ("hosts", b"[all:vars]\ncourse_hub_title = 2026.10\n", "2026.10, which Ansible reads as 2026.1; wanted: text."),
         ("hosts.ini", b"[courses]\na course_hub_title=1_000\n", "hosts.ini, line 2: course_hub_title is 1_000, which"),
+        ("ws26/a/hosts.yml", b"all: {vars: {course_hub_title: 0123}}\n", "hosts.yml, line 1: course_hub_title is"),
         ("group_vars/all.yml", b"course_hub_title: 0123\n", "all.yml, line 1: course_hub_title is 0123, which YAML"),
         ("host_vars/a/vars.yml", b"kubeadm_pod_subnet: 1:30\n", "vars.yml, line 1: kubeadm_pod_subnet is 1:30"),
         ("group_vars/all", b"a: b: c\n", "all, line 1: the file is no YAML"),
@@ -203,6 +204,10 @@ def test_right_files_have_no_mistakes(tmp_path: Path) -> None:
     )
     (tmp_path / "dynamic.yml").write_text("plugin: constructed\nhosts: yes\n")
     (tmp_path / "hosts.yml").write_text("all: {hosts: one, children: {a: }}\n")
+    # Ansible does not read these.
+    for name in (".git/a.yml", "a/.b.yml", "a/group_vars/all.yml", "a/b.yml~", "a/b.bak"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("- course_hub_title: 0123\n")
     assert "0 mistakes" in of_files(tmp_path)
 
 
