@@ -62,6 +62,7 @@ CAMPUS_NETWORKS, INTERNET_PORTS = "course_hub_campus_networks", "course_hub_inte
 NETWORK_FORM = "a network such as 10.1.0.0/16, with nothing behind the prefix"
 PORTS_FORM = "ports from 1 to 65535"
 PLATFORM_FIELDS = ("issuer", "authorization_endpoint", "token_endpoint", "jwks_uri")
+AUDIENCE = "token_audience"
 
 # The id becomes namespace (course-ID), release and label; 40 leaves room for what is put before and behind it.
 _COURSE_ID = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
@@ -473,13 +474,13 @@ def _check_platforms(course: Host) -> Iterator[Mistake]:
         if not isinstance(fields, Mapping):
             yield Mistake(course.name, path, show(path, fields), f"a dictionary with {', '.join(PLATFORM_FIELDS)}")
             continue
-        hints = set()
+        known, hints = (*PLATFORM_FIELDS, AUDIENCE), set()
         for name in fields:
-            if name not in PLATFORM_FIELDS:
-                wanted, hint = f"one of {', '.join(PLATFORM_FIELDS)}", did_you_mean(str(name), PLATFORM_FIELDS)
+            if name not in known:
+                wanted, hint = f"one of {', '.join(known)}", did_you_mean(str(name), known)
                 hints.add(hint)
                 yield Mistake(course.name, f"{path}.{name}", "unknown", wanted, hint)
-        for name in PLATFORM_FIELDS:
+        for name in known if AUDIENCE in fields else PLATFORM_FIELDS:
             if name in fields or f"Did you mean {name}?" not in hints:
                 yield from _check_platform_field(course, f"{path}.{name}", name, fields.get(name))
 

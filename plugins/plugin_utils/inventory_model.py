@@ -22,7 +22,7 @@ GROUPS = (CLUSTER, CONTROL_PLANE, WORKERS, IMAGE_BUILDERS, COURSES, OPS)
 _SECRET = re.compile(r"passw|passphrase|secret|token|private|credential|api_?key|auth_key", re.IGNORECASE)
 # Names that hold such a word, and no secret.
 _PUBLIC = re.compile(
-    r"_(url|endpoint|uri|file|path|dir|name|seconds|days|bytes|hours|show_secret)$|_show_secret|token_endpoint"
+    r"_(url|endpoint|audience|uri|file|path|dir|name|seconds|days|bytes|hours|show_secret)$|_show_secret|token_endpoint"
 )
 # Control and format characters, and separators of lines.
 _UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp"})

@@ -175,10 +175,10 @@ class ScriptedLms:
         self.url = f"http://127.0.0.1:{server.server_port}"
 
 
-def platform_of(url: str, key: Key) -> dict[str, str]:
+def platform_of(url: str, key: Key, **more: str) -> dict[str, str]:
     """Return the environment of an exchange whose LMS is there."""
     platform = {"issuer": url, "client_id": "py-client", "deployment_id": "1", "token_endpoint": f"{url}/token"}
-    return {"LTI13_PLATFORM": json.dumps(platform), "LTI13_KEY_DIR": str(key.folder)}
+    return {"LTI13_PLATFORM": json.dumps(platform | more), "LTI13_KEY_DIR": str(key.folder)}
 
 
 def until(what: str, check: Callable[[], Any], seconds: float = 40) -> Any:  # noqa: ANN401 - what the check returns

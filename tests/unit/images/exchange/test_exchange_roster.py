@@ -6,7 +6,9 @@ import json
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import parse_qs
 
+import jwt
 import pytest
 from campus_hubs_exchange.identity import user_name
 
@@ -364,6 +366,19 @@ def test_a_forgotten_token_is_fetched_anew_once(exposed: Exchange, scripted: Scr
     answer = exposed.api("POST", "/roster")
     assert (answer.status_code, answer.json()["error"]) == (502, "Roster: 401: who?")
     assert sum(path == "/token" for _, path, *_ in scripted.seen) == 3
+
+
+@pytest.mark.parametrize("more", [{}, {"token_audience": "https://api.brightspace.com/auth/token"}])
+def test_the_audience_of_the_assertion(
+    make_exchange: Callable[..., Exchange], scripted: ScriptedLms, key: Key, more: dict[str, str]
+) -> None:
+    exchange = make_exchange(**platform_of(scripted.url, key, **more))
+    exchange.enrol(user_name(scripted.url, "s1"), "instructor", nrps_url=f"{scripted.url}/m", subject="s1")
+    scripted.answers["/m"] = lambda *_: (200, {}, page("s1"))
+    synced(exchange)
+    form = next(body for _, path, _, body in scripted.seen if path == "/token")
+    claims = jwt.decode(parse_qs(form)["client_assertion"][0], options={"verify_signature": False})
+    assert claims["aud"] == more.get("token_audience", f"{scripted.url}/token")
 
 
 def test_no_secret_is_logged(exposed: Exchange, scripted: ScriptedLms) -> None:

@@ -281,6 +281,10 @@ def test_wrong_registrations_are_named(lms: Lms, changes: dict[str, Any], messag
         Platform.from_dict({**lms.registration, **changes})
 
 
+def test_what_only_the_exchange_needs_is_no_mistake(lms: Lms) -> None:
+    Platform.from_dict({**lms.registration, "token_audience": "https://lms.example.edu/audience"})
+
+
 def test_deployment_id_may_be_a_number_in_yaml(lms: Lms) -> None:
     assert Platform.from_dict({**lms.registration, "deployment_id": 7}).deployment_id == "7"
     assert Platform.from_dict({**lms.registration, "deployment_id": 0}).deployment_id == "0"

@@ -38,7 +38,13 @@ def test_hidden(name: str, value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["course_hub_lti_platforms.moodle.token_endpoint", "token_endpoint", "course_hub_show_secret"]
+    "name",
+    [
+        "course_hub_lti_platforms.moodle.token_endpoint",
+        "token_endpoint",
+        "course_hub_lti_platforms.brightspace.token_audience",
+        "course_hub_show_secret",
+    ],
 )
 def test_names_that_only_sound_secret(name: str) -> None:
     assert show(name, "x") == '"x"'

@@ -89,6 +89,14 @@ RIGHT = """
           course_hub_material: {git: "git@git.example.edu:python/material.git", deploy_key_secret: key.a}
           course_hub_gpu: 2
           course_hub_gpu_resource: amd.com/gpu
+          course_hub_lti13_platform: brightspace
+          course_hub_lti_platforms:
+            brightspace:
+              issuer: https://lms.example.edu
+              authorization_endpoint: https://lms.example.edu/d2l/lti/authenticate
+              token_endpoint: https://auth.brightspace.com/core/connect/token
+              token_audience: https://api.brightspace.com/auth/token
+              jwks_uri: https://lms.example.edu/d2l/.well-known/jwks
 """
 
 

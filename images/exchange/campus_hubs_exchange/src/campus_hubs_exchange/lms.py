@@ -74,11 +74,13 @@ class Registration:
     :param client_id: of the tool.
     :param token_endpoint: URL for access tokens.
     :param key_dir: folder with private.pem and jwks.json; read at each use, so that a rotated key is followed.
+    :param token_audience: whom requests for access tokens are addressed to (`aud`).
     """
 
     client_id: str
     token_endpoint: str
     key_dir: Path
+    token_audience: str
 
 
 class Http:
@@ -241,7 +243,7 @@ class Lms13:
         claims = {
             "iss": self._registration.client_id,
             "sub": self._registration.client_id,
-            "aud": self._registration.token_endpoint,
+            "aud": self._registration.token_audience,
             "iat": now,
             "exp": now + ASSERTION_SECONDS,
             "jti": uuid.uuid4().hex,

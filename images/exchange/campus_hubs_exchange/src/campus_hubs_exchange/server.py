@@ -96,7 +96,9 @@ def open_services(settings: Settings) -> Services:
     database, hub, http = Database(engine), Hub(settings.hub_api, settings.token), Http()
     lms, issuer, consumer = None, "", None
     if platform := settings.platform:
-        lms = Lms13(Registration(platform["client_id"], platform["token_endpoint"], settings.key_dir), http)
+        endpoint = platform["token_endpoint"]
+        audience = platform.get("token_audience", endpoint)
+        lms = Lms13(Registration(platform["client_id"], endpoint, settings.key_dir, audience), http)
         issuer = settings.lti_issuer or platform["issuer"]
     elif settings.consumer_dir is not None:
         consumer = Consumer(settings.consumer_dir)

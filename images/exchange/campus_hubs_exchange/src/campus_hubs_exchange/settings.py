@@ -24,7 +24,8 @@ class Settings:
     :param address: where to listen, '' for all addresses.
     :param port: TCP port, 0 for any.
     :param max_upload_bytes: largest sum of the sizes of the files of one upload.
-    :param platform: the LMS of an LTI 1.3 course: issuer, client_id, token_endpoint; empty for LTI 1.1.
+    :param platform: the LMS of an LTI 1.3 course: issuer, client_id, token_endpoint, perhaps token_audience; empty for
+        LTI 1.1.
     :param key_dir: folder with private.pem and jwks.json (LTI 1.3).
     :param consumer_dir: folder with consumer_key and shared_secret (LTI 1.1), or None.
     :param nrps_url: the roster's URL; empty means that launches tell it.

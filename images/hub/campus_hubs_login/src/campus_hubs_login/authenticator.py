@@ -52,7 +52,7 @@ class CourseAuthenticator(Authenticator):  # type: ignore[misc] # JupyterHub has
     lti13_platform = Dict(
         config=True,
         help="""LTI 1.3 registration: issuer, client_id, deployment_id, authorization_endpoint, token_endpoint,
-        jwks_uri. Empty: no LTI 1.3.""",
+        jwks_uri, perhaps token_audience. Empty: no LTI 1.3.""",
     )
     lti11_consumer_dir = Unicode(
         config=True, help="Directory with the files consumer_key and shared_secret. Empty: no LTI 1.1."

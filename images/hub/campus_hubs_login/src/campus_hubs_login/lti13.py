@@ -37,6 +37,8 @@ class Platform:
     authorization_endpoint: str
     token_endpoint: str
     jwks_uri: str
+    # Of the exchange, which asks for access tokens.
+    token_audience: str = ""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Platform:
@@ -50,8 +52,9 @@ class Platform:
         # YAML makes a number of an unquoted deployment id.
         texts = {name: str(values.get(name) if values.get(name) is not None else "").strip() for name in names}
         waiting = not texts["client_id"] and not texts["deployment_id"]
+        optional = {"token_audience"} | ({"client_id", "deployment_id"} if waiting else set())
         for name, value in texts.items():
-            if waiting and name in {"client_id", "deployment_id"}:
+            if name in optional:
                 continue
             if not value:
                 raise ValueError(f"lti13_platform: {name} is missing or empty")
