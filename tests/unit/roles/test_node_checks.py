@@ -46,6 +46,7 @@ FACTS: dict[str, Any] = {
     "distribution": "Ubuntu",
     "distribution_major_version": "24",
     "distribution_version": "24.04",
+    "env": {"PATH": "/usr/local/bin:/usr/sbin:/usr/bin"},
     "hostname": "s1",
     "machine_id": "a1" * 16,
     "memory_mb": {"nocache": {"free": 3000}},
@@ -187,6 +188,13 @@ def test_a_number_that_is_text_as_on_the_command_line(name: str, low: str, high:
     peer = FACTS | {"hostname": "s2", "nodename": "s2", "machine_id": "a2" * 16, "date_time": {"epoch": "1005"}}
     assert set(refusals(MACHINE, {name: low}, peer_facts=peer)) == set()
     assert set(refusals(MACHINE, {name: high}, peer_facts=peer)) == {check}
+
+
+def test_a_root_without_its_programs() -> None:
+    """As su leaves it on Debian, without -l."""
+    found = refusals(MACHINE, {"ansible_facts": FACTS | {"env": {"PATH": "/usr/local/bin:/usr/bin:/bin"}}})
+    assert set(found) == {"PATH"}
+    assert "ansible_become_flags to -l" in found["PATH"]
 
 
 def test_a_machine_without_a_default_route() -> None:
