@@ -120,6 +120,9 @@ def opened_server(cluster: Cluster, lecturer: Person) -> Iterator[str]:
     pod = cluster.user_pod(COURSE, lecturer.name)
     configuration = [(OPENED / f"{name}_config.py").read_text() for name in ("jupyter_server", "nbgrader")]
     cluster.run(pod, "sh", "-c", OPEN, "sh", *configuration)
+    ask = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:{PORT}/user/open/api').status)"
+    # A forwarded port ends with the first connection that is refused.
+    wait_for("the opened server", lambda: cluster.run(pod, "python3", "-P", "-c", ask), 120, 2)
     command = f"kubectl --kubeconfig /etc/kubernetes/admin.conf -n {NAMESPACE} port-forward --address 0.0.0.0"
     forward = [str(playbook.ROOT / "lab/lab"), "ssh", nodes.CONTROL_PLANE, f"exec {command} {pod.metadata.name} {PORT}"]
     (node,) = [node for node in cluster.core.list_node().items if node.metadata.name == nodes.CONTROL_PLANE]
@@ -134,7 +137,7 @@ def opened_server(cluster: Cluster, lecturer: Person) -> Iterator[str]:
                 except requests.RequestException:
                     return False
 
-            wait_for("the opened server", answers, 60)
+            wait_for("the port of the opened server", answers, 60)
             yield url
         finally:
             process.terminate()

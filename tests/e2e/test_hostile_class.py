@@ -101,7 +101,8 @@ def send(lms: Lms, key: str, *what: object) -> str:
 def rows(lecturer: Person, assignment: str) -> dict[str, list[str]]:
     """Return what the course page says of each student: score or why there is none, state, details, what was found."""
     page = lecturer._request("GET", f"/user/{lecturer.name}/course", timeout=120).text
-    article = next(part for part in page.split("<article")[1:] if f">{assignment} <small>" in part)
+    articles = re.findall(r"<article.*?</article>", page, re.DOTALL)
+    article = next(part for part in articles if f">{assignment} <small>" in part)
     found = {}
     for row in re.findall(r'<tr>\s*<th scope="row">.*?</tr>', article, re.DOTALL):
         cells = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)
