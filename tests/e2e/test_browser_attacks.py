@@ -37,17 +37,22 @@ NAMESPACE = f"course-{COURSE}"
 OPENED = playbook.ROOT / "tests/unit/images/singleuser/opened_server"
 PORT = 9999
 TOKEN = secrets.token_hex(16)
-# Jupyter, nbgrader and nbgitpuller as they come, beside the lecturer's server and with the same folders.
+# Jupyter and nbgrader as they come, beside the lecturer's server; with a course in the home, where nbgrader wants it.
 OPEN = f"""
 set -e
-mkdir -p /tmp/opened && cd /tmp/opened
+cd ~ && mkdir opened opened/config
+cp -r /srv/course opened/course; cp exam.txt opened
+export HOME="$PWD/opened" COURSE_DIR="$PWD/opened/course" JUPYTER_CONFIG_DIR="$PWD/opened/config"
+cd opened/config
 printf %s "$1" > jupyter_server_config.py; printf %s "$2" > nbgrader_config.py
 unset JUPYTER_PATH
 lab="from jupyter_core import paths; paths.SYSTEM_CONFIG_PATH.clear(); from jupyterlab.labapp import main; main()"
-JUPYTER_CONFIG_DIR=/tmp/opened nohup setsid python3 -c "$lab" --no-browser \
-  --ServerApp.ip=0.0.0.0 --ServerApp.port={PORT} --IdentityProvider.token={TOKEN} --ServerApp.base_url=/user/open/ \
-  --ServerApp.root_dir=/home/jovyan --ServerApp.allow_remote_access=True < /dev/null > server.log 2>&1 &
+nohup setsid python3 -P -c "$lab" --no-browser --ServerApp.ip=0.0.0.0 --ServerApp.port={PORT} \
+  --IdentityProvider.token={TOKEN} --ServerApp.base_url=/user/open/ --ServerApp.root_dir=$HOME \
+  --ServerApp.allow_remote_access=True < /dev/null > server.log 2>&1 &
 """
+# nbgitpuller is not in the image.
+MISSING = {"repository_by_a_link"}
 
 
 def folder_of(cluster: Cluster, pod: Any, mount: str) -> Folder:  # noqa: ANN401
