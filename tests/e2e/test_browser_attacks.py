@@ -135,14 +135,7 @@ def opened_server(cluster: Cluster, lecturer: Person) -> Iterator[str]:
     with subprocess.Popen(forward) as process:  # noqa: S603
         try:
             url = f"http://{address}:{PORT}/user/open/"
-
-            def answers() -> bool:
-                try:
-                    return requests.get(f"{url}api", timeout=5).ok
-                except requests.RequestException:
-                    return False
-
-            wait_for("the port of the opened server", answers, 60)
+            wait_for("the port of the opened server", lambda: requests.get(f"{url}api", timeout=5).ok, 60)
             yield url
         finally:
             process.terminate()

@@ -1,7 +1,8 @@
-"""What a role's own variables come to with given facts, computed by Ansible's templating."""
+"""A role's tasks, and what its own variables come to with given facts, computed by Ansible's templating."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,3 +30,11 @@ def render(role: str, template: str, variables: dict[str, Any]) -> str:
     """Return a role's template, with variables as for `compute`."""
     text = (ROOT / "roles" / role / "templates" / template).read_text()
     return str(_templar(role, variables).template(trust_as_template(text)))
+
+
+def flat(tasks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Return the tasks of a file, those in blocks too."""
+    for task in tasks:
+        yield task
+        for part in ("block", "rescue", "always"):
+            yield from flat(task.get(part, []))

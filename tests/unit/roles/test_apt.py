@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import yaml
 
-from tests.unit.roles.role_variables import ROOT
-
-
-def flat(tasks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    for task in tasks:
-        yield task
-        for part in ("block", "rescue", "always"):
-            yield from flat(task.get(part, []))
+from tests.unit.roles.role_variables import ROOT, flat
 
 
 def test_waits_for_unattended_upgrades() -> None:

@@ -57,6 +57,7 @@ FACTS: dict[str, Any] = {
     "swapfree_mb": 0,
     "swaptotal_mb": 0,
 }
+PEER_FACTS = FACTS | {"hostname": "s2", "nodename": "s2", "machine_id": "a2" * 16}
 
 
 def refusals(
@@ -64,7 +65,7 @@ def refusals(
     variables: dict[str, Any],
     peer: dict[str, Any] | None = None,
     facts: dict[str, Any] = FACTS,
-    peer_facts: dict[str, Any] = FACTS | {"hostname": "s2", "nodename": "s2", "machine_id": "a2" * 16},
+    peer_facts: dict[str, Any] = PEER_FACTS,
 ) -> dict[str, str]:
     """Return the name of each check that refuses the machine, with the rest of the sentence."""
     machine = machine | {"epoch": int(time.time()) + machine["epoch"]}
@@ -185,7 +186,7 @@ def test_what_is_no_reason(machine: dict[str, Any], variables: dict[str, Any]) -
     ],
 )
 def test_a_number_that_is_text_as_on_the_command_line(name: str, low: str, high: str, check: str) -> None:
-    peer = FACTS | {"hostname": "s2", "nodename": "s2", "machine_id": "a2" * 16, "date_time": {"epoch": "1005"}}
+    peer = PEER_FACTS | {"date_time": {"epoch": "1005"}}
     assert set(refusals(MACHINE, {name: low}, peer_facts=peer)) == set()
     assert set(refusals(MACHINE, {name: high}, peer_facts=peer)) == {check}
 

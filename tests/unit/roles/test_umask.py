@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from tests.unit.roles.role_variables import ROOT
+from tests.unit.roles.role_variables import ROOT, flat
 
 # Stands for the Python that makes an environment, and for pip in it.
 PYTHON = """#!/bin/sh
@@ -22,11 +22,7 @@ chmod u+x "$3/bin/pip"
 
 def run(tmp_path: Path, tasks: Path, names: list[str], variables: dict[str, Any]) -> None:
     """Run some of a file's tasks on this machine, with umask 077."""
-
-    def flat(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [inner for task in found for inner in (flat(task["block"]) if "block" in task else [task])]
-
-    chosen = [task for task in flat(yaml.safe_load(tasks.read_text())) if task["name"] in names]
+    chosen = [task for task in flat(yaml.safe_load(tasks.read_text())) if task.get("name") in names]
     assert len(chosen) == len(names)
     play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "vars": variables, "tasks": chosen}
     (tmp_path / "play.yml").write_text(json.dumps([play]))

@@ -110,13 +110,19 @@ def _load_jupyter_server_extension(server):
 """
 
 
-@pytest.mark.parametrize("name", ["handlers.json", "broken"])
-def test_what_is_not_listed_is_not_offered(course: Course, name: str, tmp_path: Path) -> None:
+def campus_image(tmp_path: Path) -> Path:
+    """Return our configuration's folder, with room for more, in an image that has an extension of a campus."""
     (tmp_path / "shell_for_all.py").write_text(ADDED)
     etc = tmp_path / "etc"
     etc.mkdir()
     for file in ETC.iterdir():
         (etc / file.name).symlink_to(file)
+    return etc
+
+
+@pytest.mark.parametrize("name", ["handlers.json", "broken"])
+def test_what_is_not_listed_is_not_offered(course: Course, name: str, tmp_path: Path) -> None:
+    etc = campus_image(tmp_path)
     if name == "broken":
         (etc / "handlers.json").unlink()
         (etc / "handlers.json").write_text("{")
@@ -163,11 +169,7 @@ PLAIN = "jupyter_server.services.contents.largefilemanager.AsyncLargeFileManager
 @pytest.mark.parametrize("place", ["beside", "before"])
 def test_other_configuration_of_an_image_takes_nothing_away(course: Course, tmp_path: Path, place: str) -> None:
     """JSON beside a Python file wins over it, and so does a folder before it; what else they say counts."""
-    (tmp_path / "shell_for_all.py").write_text(ADDED)
-    etc = tmp_path / "etc"
-    etc.mkdir()
-    for file in ETC.iterdir():
-        (etc / file.name).symlink_to(file)
+    etc = campus_image(tmp_path)
     other = etc if place == "beside" else tmp_path
     config: dict[str, Any] = {
         "ServerApp": {

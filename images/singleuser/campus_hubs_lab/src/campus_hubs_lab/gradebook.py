@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import sqlite3
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +14,7 @@ from nbgrader.api import Gradebook, MissingEntry
 from .places import course_root
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 __all__ = ["assignments", "course_root", "enrol", "maximum", "prepare"]
 
@@ -106,6 +106,14 @@ def names(member: Mapping[str, Any]) -> tuple[str | None, str | None]:
     return first or None, last or None
 
 
+@contextmanager
+def _table(root: Path | str, definition: str) -> Iterator[sqlite3.Connection]:
+    """Open the gradebook, in one transaction, with a table of ours in it."""
+    with closing(sqlite3.connect(Path(root) / "gradebook.db", timeout=BUSY)) as db, db:
+        db.execute(f"CREATE TABLE IF NOT EXISTS {definition}")
+        yield db
+
+
 def note(root: Path | str, assignment: str, student: str, about: str, sentences: Sequence[str]) -> None:
     """Keep what was found in a hand-in, in place of what was kept before.
 
@@ -117,8 +125,7 @@ def note(root: Path | str, assignment: str, student: str, about: str, sentences:
         sentences: none = nothing to say.
 
     """
-    with closing(sqlite3.connect(Path(root) / "gradebook.db", timeout=BUSY)) as db, db:
-        db.execute(f"CREATE TABLE IF NOT EXISTS {_NOTES}")
+    with _table(root, _NOTES) as db:
         key = (assignment, student, about)
         db.execute("DELETE FROM hand_in_note WHERE assignment = ? AND student = ? AND about = ?", key)
         if sentences:
@@ -128,8 +135,7 @@ def note(root: Path | str, assignment: str, student: str, about: str, sentences:
 def notes(root: Path) -> dict[tuple[str, str], str]:
     """Return what is kept about hand-ins, by assignment and student."""
     kept: dict[tuple[str, str], str] = {}
-    with closing(sqlite3.connect(root / "gradebook.db", timeout=BUSY)) as db, db:
-        db.execute(f"CREATE TABLE IF NOT EXISTS {_NOTES}")
+    with _table(root, _NOTES) as db:
         for assignment, student, text in db.execute(
             "SELECT assignment, student, text FROM hand_in_note ORDER BY about"
         ):
@@ -147,15 +153,13 @@ def keep_version(root: Path | str, assignment: str, notebook: str, texts: Mappin
         texts: of its cells, by grade_id.
 
     """
-    with closing(sqlite3.connect(Path(root) / "gradebook.db", timeout=BUSY)) as db, db:
-        db.execute(f"CREATE TABLE IF NOT EXISTS {_VERSIONS}")
+    with _table(root, _VERSIONS) as db:
         db.execute("INSERT OR IGNORE INTO released_version VALUES (?, ?, ?)", (assignment, notebook, json.dumps(texts)))
 
 
 def versions(root: Path | str, assignment: str, notebook: str) -> list[dict[str, str]]:
     """Return the versions of a notebook that students may have got; see `keep_version`."""
-    with closing(sqlite3.connect(Path(root) / "gradebook.db", timeout=BUSY)) as db, db:
-        db.execute(f"CREATE TABLE IF NOT EXISTS {_VERSIONS}")
+    with _table(root, _VERSIONS) as db:
         asked = "SELECT texts FROM released_version WHERE assignment = ? AND notebook = ?"
         return [json.loads(texts) for (texts,) in db.execute(asked, (assignment, notebook))]
 
