@@ -21,6 +21,8 @@ _TICKS: Final = os.sysconf("SC_CLK_TCK")
 class OwnTime:
     """A clock for a kernel and what it has started; it goes on when it is looked at, so look at it often.
 
+    It goes back where Linux says only afterwards that the time was a wait for a processor.
+
     Args:
         kernel: its process id.
 
@@ -29,7 +31,7 @@ class OwnTime:
     def __init__(self, kernel: int) -> None:
         """Begin at 0."""
         self._kernel = kernel
-        self._own = 0.0
+        self._own = self._idle = 0.0
         self._tasks, self._ended = self._read()
         self._last = time.monotonic()
 
@@ -46,7 +48,10 @@ class OwnTime:
             # With a process ends the count of how long it has waited, not that of how long it ran.
             own = min(own, max(ran + ended - self._ended, LEAST * passed))
         self._tasks, self._ended = tasks, ended
-        self._own += min(passed, own)
+        # Waiting is booked when it is over: until then it has counted as idling, which it was not.
+        booked_late = min(max(waited - passed, 0.0), self._idle)
+        self._own += min(passed, own) - booked_late
+        self._idle += max(min(passed, own) - ran, 0.0) - booked_late
         return self._own
 
     def _counts(self, process: int) -> bool:
