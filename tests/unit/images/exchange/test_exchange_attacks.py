@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,11 +18,15 @@ GONE = "ugone"
 NAMES = [attack.__name__ for attack in ATTACKS]
 
 
-def prepared(exchange: Exchange) -> Target:
-    """Fill a course which somebody has left."""
-    exchange.enrol(GONE)
+def prepare(exchange: Exchange) -> dict[str, str]:
+    """Fill a course which somebody has left; return when who has handed in."""
+    exchange.enrol_all().enrol(GONE)
     exchange.change("UPDATE members SET active = 0 WHERE user = ?", GONE)
-    stamps = fill(exchange.as_user(TEACHER), {name: exchange.as_user(name) for name in (ADA, BEN)}, "ps1")
+    return fill(exchange.as_user(TEACHER), {name: exchange.as_user(name) for name in (ADA, BEN)}, "ps1")
+
+
+def target(exchange: Exchange, stamps: dict[str, str]) -> Target:
+    """Return the course as its attacker sees it."""
     ada, teacher, gone = (exchange.as_user(name) for name in (ADA, TEACHER, GONE))
     # The hub knows both; one was never enrolled, the other is a service.
     strangers = exchange.as_user("ustranger"), exchange.as_user("culler")
@@ -36,31 +42,42 @@ def state(exchange: Exchange) -> list[object]:
 
 @pytest.fixture(scope="module")
 def closed(session_hub: Hub, key: Key, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Exchange, Target]]:
-    exchange = Exchange(tmp_path_factory.mktemp("closed"), session_hub, None, **platform_of(NOWHERE, key))
-    yield exchange, prepared(exchange.start().enrol_all())
+    exchange = Exchange(tmp_path_factory.mktemp("closed"), session_hub, None, **platform_of(NOWHERE, key)).start()
+    yield exchange, target(exchange, prepare(exchange))
     exchange.stop()
+
+
+@pytest.fixture(scope="module")
+def filled(session_hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """Give the folder of a service that has ended, and when who has handed in."""
+    exchange = Exchange(tmp_path_factory.mktemp("filled"), session_hub).start()
+    stamps = prepare(exchange)
+    exchange.stop()
+    return exchange.folder, stamps
 
 
 @pytest.fixture
-def opened(hub: Hub, key: Key, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Exchange, Target]]:
-    """Give a copy that is filled while it is closed, and opened then: a fresh one for each attack."""
-    exchange = Exchange(tmp_path_factory.mktemp("opened"), hub, None, **platform_of(NOWHERE, key))
-    target = prepared(exchange.start().enrol_all())
-    exchange.stop()
-    exchange.command = [sys.executable, "-m", "tests.unit.images.exchange.opened_exchange"]
-    yield exchange.start(), target
+def opened(
+    filled: tuple[Path, dict[str, str]], hub: Hub, key: Key, tmp_path: Path
+) -> Iterator[tuple[Exchange, Target]]:
+    """Give an opened copy of what was filled while it was closed: a fresh one for each attack."""
+    folder, stamps = filled
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    command = [sys.executable, "-m", "tests.unit.images.exchange.opened_exchange"]
+    exchange = Exchange(tmp_path, hub, command, **platform_of(NOWHERE, key)).start()
+    yield exchange, target(exchange, stamps)
     exchange.stop()
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=NAMES)
 def test_refused(closed: tuple[Exchange, Target], attack: Callable[[Target], bool]) -> None:
-    exchange, target = closed
+    exchange, course = closed
     before = state(exchange)
-    assert not attack(target)
+    assert not attack(course)
     assert state(exchange) == before
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=NAMES)
 def test_the_same_succeeds_where_it_is_open(opened: tuple[Exchange, Target], attack: Callable[[Target], bool]) -> None:
-    exchange, target = opened
-    assert attack(target), exchange.log[-1500:]
+    exchange, course = opened
+    assert attack(course), exchange.log[-1500:]
