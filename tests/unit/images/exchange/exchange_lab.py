@@ -9,7 +9,6 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 from contextlib import closing
@@ -22,6 +21,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from tests.unit.images.exchange.client import Client
+from tests.unit.zygote import Program, zygote
 
 ROOT = Path(__file__).parents[4]
 SOURCE = ROOT / "images/exchange/campus_hubs_exchange/src"
@@ -107,16 +107,16 @@ class Hub:
 class Exchange:
     """The service as a process of its own.
 
-    :param command: what to run instead of the product; opened copies use it.
+    :param program: what to run instead of the product: a module, as opened copies are, or a command.
     """
 
-    def __init__(self, folder: Path, hub: Hub, command: list[str] | None = None, **environment: str) -> None:
+    def __init__(self, folder: Path, hub: Hub, program: str | list[str] | None = None, **environment: str) -> None:
         """Prepare a volume; nothing runs yet."""
         self.folder, self.hub, self.port = folder, hub, free_port()
         self.data = folder / "data"
         self.data.mkdir(exist_ok=True)
         (folder / "token").write_text(TOKEN + "\n")
-        self.command = command or [sys.executable, "-c", "from campus_hubs_exchange.cli import main; main()"]
+        self.program = program or "campus_hubs_exchange.cli:main"
         self.environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": f"{SOURCE}{os.pathsep}{ROOT}",
@@ -128,7 +128,7 @@ class Exchange:
             "EXCHANGE_PORT": str(self.port),
             **environment,
         }
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Program | None = None
 
     @property
     def url(self) -> str:
@@ -138,12 +138,15 @@ class Exchange:
     @property
     def log(self) -> str:
         """What it has written."""
-        return (self.folder / "log").read_text()
+        return (self.folder / "err").read_text()
 
     def start(self) -> Exchange:
         """Start it and wait until it is healthy."""
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen([*self.command, "serve"], env=self.environment, stderr=log)  # noqa: S603
+        if isinstance(self.program, str):
+            self.process = zygote.start(self.program, "serve", env=self.environment, cwd=self.folder, place=self.folder)
+        else:
+            with (self.folder / "err").open("ab") as log:
+                self.process = subprocess.Popen([*self.program, "serve"], env=self.environment, stderr=log)  # noqa: S603
         deadline = time.monotonic() + 120
         while True:
             try:
@@ -157,9 +160,8 @@ class Exchange:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run another command of the program."""
-        return subprocess.run(  # noqa: S603
-            [*self.command, *arguments], env=self.environment, capture_output=True, text=True, timeout=60, check=False
-        )
+        assert isinstance(self.program, str)
+        return zygote.run(self.program, *arguments, env=self.environment, cwd=self.folder, timeout=60)
 
     def end(self, number: signal.Signals) -> int:
         """Send a signal and return the exit code."""

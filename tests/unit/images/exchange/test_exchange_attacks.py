@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -63,8 +62,8 @@ def opened(
     """Give an opened copy of what was filled while it was closed: a fresh one for each attack."""
     folder, stamps = filled
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    command = [sys.executable, "-m", "tests.unit.images.exchange.opened_exchange"]
-    exchange = Exchange(tmp_path, hub, command, **platform_of(NOWHERE, key)).start()
+    program = "tests.unit.images.exchange.opened_exchange"
+    exchange = Exchange(tmp_path, hub, program, **platform_of(NOWHERE, key)).start()
     yield exchange, target(exchange, stamps)
     exchange.stop()
 

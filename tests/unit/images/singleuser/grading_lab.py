@@ -94,7 +94,7 @@ class Agent:
         else:
             place = folder.with_name(f"{folder.name}-said")
             place.mkdir()
-            self.pid = zygote.start("campus_hubs_lab.sandbox", env=environment, cwd=folder, place=place)
+            self.pid = zygote.start("campus_hubs_lab.sandbox", env=environment, cwd=folder, place=place).pid
         self.url = f"http://127.0.0.1:{self.port}"
         end = time.monotonic() + 300
         while True:
