@@ -49,18 +49,25 @@ make_artifact() {
   cd "$CACHE"; mv -T "$OUT" "$final"; rm -rf "$work"
 }
 
-# build NAME...: what is missing, two at a time (linking is one thread long; more lanes would only cost memory).
+# build NAME...: what is missing, two at a time (linking is one thread long; more lanes would only cost memory). Every half minute
+# it says what is at work.
 build() {
-  local name lanes=2 pid rc running=0 todo=()
+  local name lanes=2 pid rc running=0 todo=() ticker
   declare -A started=() names=()
   [ "$(awk '/MemTotal/ {print int($2 / 1048576)}' /proc/meminfo)" -ge 11 ] || lanes=1
   for name; do
     if [ -d "$(store "$name")" ]; then STEP=$((STEP + 1)); say "[$STEP/$STEPS] $name ... cached"; else todo+=("$name"); fi
   done
+  [ "${#todo[@]}" -gt 0 ] || return 0
   set -m                            # own process groups, so that stop_jobs ends a job with all its children
+  tick
   for name in "${todo[@]}" ''; do
     while [ "$running" -ge "$lanes" ] || { [ -z "$name" ] && [ "$running" -gt 0 ]; }; do
       rc=0; wait -n -p pid || rc=$?
+      if [ "$pid" = "$ticker" ]; then unset "JOBS[$pid]"
+        for pid in "${!names[@]}"; do [ -z "${JOBS[$pid]:-}" ] || at_work "${names[$pid]}" $((SECONDS - started[$pid])); done
+        tick; continue
+      fi
       running=$((running - 1)); STEP=$((STEP + 1))
       printf '[%d/%d] %s ... ' "$STEP" "$STEPS" "${names[$pid]}"
       if [ "$rc" -ne 0 ]; then say failed; show_failure "$CACHE/logs/${names[$pid]}.log"; exit "$rc"; fi
@@ -70,7 +77,15 @@ build() {
     ( set -e; : >"$CACHE/tmp/jobs/$BASHPID"; make_artifact "$name" ) >"$CACHE/logs/$name.log" 2>&1 </dev/null 9>&- &
     names[$!]=$name started[$!]=$SECONDS JOBS[$!]=1 running=$((running + 1))
   done
+  { kill "$ticker"; wait "$ticker"; } 2>/dev/null || true; unset "JOBS[$ticker]"
   set +m
+}
+tick() { sleep 30 >/dev/null 2>&1 9>&- & ticker=$! JOBS[$!]=1; }
+# What takes minutes, in seconds as on two cores with nothing else to do.
+declare -A USUAL=([kubernetes]=900 [calico]=700 [operator]=200)
+at_work() { # NAME SECONDS
+  local made; made=$(find "$CACHE/tmp" -path "$CACHE/tmp/$1.*/out/*" -prune -printf '%f ' 2>/dev/null)
+  say "        $1 is at work for $2 s${USUAL[$1]:+ of about ${USUAL[$1]} s}${made:+; made: ${made% }}"
 }
 declare -A JOBS=()
 stop_jobs() { local pid; for pid in "${!JOBS[@]}"; do kill -TERM -- "-$pid" 2>/dev/null || true; done; }
