@@ -222,13 +222,12 @@ def test_one_with_whom_the_exchange_fails_holds_up_no_other(
         for name in ("broken", "u1", "u2"):
             course.enrol_soon(name, launch(1))
         async with asyncio.timeout(20):
-            while len(memory.members) < 2:
+            while list(course._waiting) != ["broken"]:
                 await asyncio.sleep(0.01)
         course._telling.cancel()
-        assert list(course._waiting) == ["broken"]
 
     using(exchange, memory, soon)
-    assert list(memory.members) == ["u1", "u2"]
+    assert set(memory.members) == {"u1", "u2"}
 
 
 def test_nobody_waits_for_an_exchange_that_is_gone(exchange: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
