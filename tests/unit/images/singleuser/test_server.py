@@ -137,9 +137,9 @@ def test_a_terminal_says_whether_a_program_runs_in_it(shell: str) -> None:
         name = manager.create()["name"]
         await becomes("idle")
         typed = manager.terminals[name].ptyproc.write
-        typed("sleep 100\n")
+        typed("cat\n")
         await becomes("busy")
-        typed("\x03")
+        typed("\x04")
         await becomes("idle")
         await manager.terminate_all()
 
