@@ -52,7 +52,7 @@ lint: $(VENV)/.ready ## ansible-lint, yamllint, ruff, mypy, shellcheck, changelo
 	$(call step,changelog fragments,antsibull-changelog lint)
 
 unit: $(VENV)/.ready test-tools ## Unit and chart tests
-	$(call step,unit tests,pytest -q tests/unit -m "$(UNIT_MARKERS)")
+	$(call step,unit tests,pytest -q -n logical --dist loadfile tests/unit -m "$(UNIT_MARKERS)")
 
 sanity: $(VENV)/.ready ## ansible-test sanity and the docs build, on a copy of what git tracks
 	$(call step,ansible-test sanity and docs,tests/sanity/run)

@@ -33,6 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "cluster",
         "convergence",
         "run_lock",
+        "secrets",
         "launch",
         "browser",
         "refusals",
@@ -40,6 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "isolation",
         "attacks",
         "hub_attacks",
+        "hub_account",
         "roster",
         "teaching",
         "hostile_class",
@@ -56,16 +58,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "drift",
         "interrupted_courses",
         "scheduled",
+        "registry",
         "cluster_drift",
         "recovery",
         "interrupted",
     ]
 
-    def place(item: pytest.Item) -> int:
-        name = item.path.stem.removeprefix("test_")
-        return order.index(name) if name in order else len(order)
-
-    items.sort(key=place)
+    if unplaced := {item.path.stem.removeprefix("test_") for item in items} - set(order):
+        raise pytest.UsageError(f"tests/e2e: the order in conftest.py does not name {', '.join(sorted(unplaced))}")
+    items.sort(key=lambda item: order.index(item.path.stem.removeprefix("test_")))
 
 
 @pytest.fixture(scope="session")
