@@ -11,6 +11,7 @@ import time
 import uuid
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
@@ -21,6 +22,9 @@ HTTP_TIMEOUT = 30.0  # seconds for one answer
 SPAWN_TIMEOUT = 180.0  # seconds until a server must be there
 CELL_TIMEOUT = 60.0  # seconds until a cell must have run
 MAX_HOPS = 10
+
+# In the script of JupyterHub's page for a server that is not running.
+STARTS_ITSELF = r'var spawn_url = "([^"&\\]+)";'
 
 
 class LaunchRefusedError(AssertionError):
@@ -78,11 +82,15 @@ def auto_submitted_form(page: requests.Response) -> Form | None:
 def follow(session: requests.Session, response: requests.Response) -> requests.Response:
     """Submit forms that submit themselves, as a browser does, until a page for people comes.
 
+    Who comes just when the server has ended gets the hub's page that starts it again.
+
     Raises:
         LaunchRefusedError: if a page on the way is an error.
 
     """
     for _ in range(MAX_HOPS):
+        if response.status_code == HTTPStatus.FAILED_DEPENDENCY and (url := re.search(STARTS_ITSELF, response.text)):
+            response = session.get(urljoin(response.url, url[1]), timeout=HTTP_TIMEOUT)
         if response.status_code >= 400:
             raise LaunchRefusedError(response)
         form = auto_submitted_form(response)
