@@ -24,7 +24,8 @@ from tests.e2e.waiting import wait_for
 COURSE = "killed-demo"
 NAMESPACE = f"course-{COURSE}"
 LIMIT = f"--limit={COURSE}"
-KILLS = 20
+# Two of each kind; each run chooses other moments.
+KILLS = 6
 SEED = random.SystemRandom().randrange(10**6)
 
 
@@ -54,7 +55,7 @@ def work(number: int, folder: Path) -> tuple[str, Path]:
 
 
 @pytest.mark.full
-def test_twenty_killed_runs_are_completed(cluster: Cluster, folder: Path) -> None:
+def test_killed_runs_are_completed(cluster: Cluster, folder: Path) -> None:
     chance = random.Random(SEED)  # noqa: S311  moments, not secrets
     lasts = playbook.run("playbooks/courses.yml", LIMIT, inventory=inventory(folder, -1)).assert_good().seconds
     killed = number = 0
