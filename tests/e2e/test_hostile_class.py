@@ -22,6 +22,7 @@ from tests.e2e.cluster import Cluster
 from tests.e2e.conftest import LTI13_COURSE
 from tests.e2e.lms import Course, user_name
 from tests.e2e.lti import Lms, Person
+from tests.e2e.test_roster import synced
 from tests.e2e.test_teaching import formgrader
 from tests.e2e.waiting import wait_for
 from tests.hostile_handins import KINDS, SOURCE_FILES
@@ -116,6 +117,7 @@ def clean(lms: Lms, cluster: Cluster) -> Iterator[None]:
     lecturer._request("DELETE", f"/user/{lecturer.name}/api/contents/course/options.json")
     cluster.stop_servers(COURSE)
     Course(COURSE).reset()
+    synced(COURSE)
 
 
 @pytest.mark.usefixtures("clean")
