@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import Select
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
 # Seconds until a page that a click has asked for is there.
 PAGE: Final = 30
@@ -63,7 +64,17 @@ def element(browser: webdriver.Chrome, label: str) -> WebElement:
 def click(browser: webdriver.Chrome, text: str) -> None:
     """Click a link or a button by what it says."""
     said = f"normalize-space()={_quoted(text)}"
-    browser.find_element(By.XPATH, f"//a[{said}]|//button[{said}]|//summary[{said}]").click()
+    _click(browser, f"//a[{said}]|//button[{said}]|//summary[{said}]")
+
+
+def _click(browser: webdriver.Chrome, path: str) -> None:
+    """Click what XPath finds; once more on the next page if this one goes away meanwhile."""
+
+    def clicked(page: webdriver.Chrome) -> bool:
+        page.find_element(By.XPATH, path).click()
+        return True
+
+    WebDriverWait(browser, PAGE, ignored_exceptions=[StaleElementReferenceException]).until(clicked)
 
 
 def _quoted(text: str) -> str:
@@ -122,7 +133,7 @@ def add_to_course(browser: webdriver.Chrome, lms: str, course: str, title: str) 
     tools, activity = words(step(4))[:2]
     for link in tools.split(" > "):
         click(browser, link)
-    browser.find_element(By.XPATH, f"//button[@aria-label={_quoted(f'Show {title} in activity chooser')}]").click()
+    _click(browser, f"//button[@aria-label={_quoted(f'Show {title} in activity chooser')}]")
     click(browser, "Course")
     click(browser, activity)
     click(browser, title)
