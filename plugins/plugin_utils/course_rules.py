@@ -308,6 +308,8 @@ def _check_pull_secrets(host: Host, name: str) -> Iterator[Mistake]:
     for index, secret in enumerate(secrets if isinstance(secrets, list) else ()):
         if not _DNS_NAME.fullmatch(str(secret)):
             yield Mistake(host.name, f"{name}[{index}]", f'"{secret}"', "the name of a Secret")
+        elif secret in secrets[:index]:
+            yield Mistake(host.name, f"{name}[{index}]", f'"{secret}", named twice', "each Secret once")
 
 
 def _folder(path: object) -> str | None:

@@ -174,7 +174,9 @@ def _check_parts(host: str, path: str, value: object) -> Iterator[Mistake]:
 
 
 def _check_text(host: str, path: str, value: str) -> Iterator[Mistake]:
-    odd = sorted({letter for letter in value if unicodedata.category(letter) in ("Cc", "Cs")} - set("\n\r\t"))
+    # YAML takes no U+FFFE and U+FFFF either.
+    control = {letter for letter in value if unicodedata.category(letter) in ("Cc", "Cs") or letter in "\ufffe\uffff"}
+    odd = sorted(control - set("\n\r\t"))
     if odd:
         codes = ", ".join(f"U+{ord(letter):04X}" for letter in odd[:5])
         yield Mistake(host, path, f"a text with {codes}", "text without control characters")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,9 @@ from tests.e2e.conftest import LMS_URL
 from tests.e2e.lti import Lms
 
 COURSE = "moodle-docs"
-TITLE = "Followed to the letter"
+# The LMS keeps what others have made.
+SHORT_NAME = f"docs-{uuid.uuid4().hex[:6]}"
+TITLE = f"Followed to the letter {SHORT_NAME}"
 # Bound by the first lecturer's launch, as on a campus.
 SETTINGS = {"course_hub_title": TITLE, "course_hub_lti13_platform": "demo", "course_hub_lms_context": []}
 LAB_TIMEOUT = 180
@@ -57,7 +60,7 @@ def test_registration_by_the_pages_alone(browser: webdriver.Chrome, inventory: P
     (inventory / "hosts.yml").write_text(yaml.safe_dump(hosts))
     playbook.run("site.yml", inventory=inventory).assert_good()
 
-    moodle_docs.add_to_course(browser, LMS_URL, COURSE, TITLE)
+    moodle_docs.add_to_course(browser, LMS_URL, SHORT_NAME, TITLE)
     moodle_docs.click(browser, "Enter as lecturer")
     WebDriverWait(browser, 20).until(ec.number_of_windows_to_be(2))
     browser.switch_to.window(browser.window_handles[1])
@@ -67,7 +70,7 @@ def test_registration_by_the_pages_alone(browser: webdriver.Chrome, inventory: P
 
     # The click has bound the course, and said where the roster is.
     after = playbook.run("site.yml", inventory=inventory).assert_good()
-    bound = f"course-{COURSE}: {TITLE} ({COURSE}, id {COURSE}) of {LMS_URL}, deployment {ids[1]}"
+    bound = f"course-{COURSE}: {TITLE} ({SHORT_NAME}, id {SHORT_NAME}) of {LMS_URL}, deployment {ids[1]}"
     assert bound in " ".join(after.output.split())
     browser.get(browser.current_url.split("/lab")[0] + "/course")
     roster = browser.find_element(By.CSS_SELECTOR, "table[aria-labelledby='roster-title']").text

@@ -63,7 +63,7 @@ FILES = [
     ("storage", "local_path.yaml.j2", ""),
     ("course_images", "registry.yml.j2", ""),
     ("course_images", "registry.service.j2", ""),
-    ("course_images", "course-images.yaml.j2", ""),
+    ("course_images", "course-images.yaml.j2", r"\[1\]\.spec\.template\.spec\.imagePullSecrets.*"),
     ("scheduled_run", "campus-hubs-run.service.j2", r"LoadCredential"),
     ("scheduled_run", "campus-hubs-run.timer.j2", ""),
 ]

@@ -216,6 +216,7 @@ def one(name: str, value: object, spec: dict[str, Any]) -> list[str]:
         ({5: "x"}, {"type": "dict"}, "course_hub_x.5 is no text as a name; wanted: text."),
         ("a\x1bb", {"type": "str"}, "course_hub_x is a text with U+001B; wanted: text without control characters."),
         ("a\ud800", {"type": "str"}, "course_hub_x is a text with U+D800; wanted: text without control characters."),
+        ("a\ufffe", {"type": "str"}, "course_hub_x is a text with U+FFFE; wanted: text without control characters."),
         (
             "a\n",
             {"type": "str"},
