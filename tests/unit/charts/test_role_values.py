@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.campus.hubs.plugins.plugin_utils.course_servers import packages_key
 from ansible_collections.campus.hubs.plugins.plugin_utils.timezones import local_timezone
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -21,7 +22,7 @@ OURS, OWN = IMAGES["singleuser"], "registry.example.edu/own/lab:2026-10"
 PACKAGED = "registry.example.edu/p@sha256:bb"
 GPU = "nvidia.com/gpu"
 TOLERATION = {"key": GPU, "operator": "Exists", "effect": "NoSchedule"}
-PACKAGED_IMAGES = f"{{{{ {{([{{'pip': ['pandas']}}] | campus.hubs.package_lists)[0].key: '{PACKAGED}'}} }}}}"
+PACKAGED_IMAGES = {packages_key({"pip": ["pandas"]}): PACKAGED}
 PLATFORM = {
     "issuer": "https://moodle.example.edu",
     "authorization_endpoint": "https://moodle.example.edu/auth",
