@@ -527,8 +527,8 @@ def _check_lti13(course: Host) -> Iterator[Mistake]:
             wanted = "the id as the LMS shows it, without blanks around it"
             yield Mistake(course.name, name, show(name, value), wanted)
         if value in (None, ""):
-            what = "client id" if name == CLIENT_ID else "deployment id"
-            cure = "The LMS shows it beside the other; without both, the course waits for its registration."
+            what, other = ("client id", DEPLOYMENT_ID) if name == CLIENT_ID else ("deployment id", CLIENT_ID)
+            cure = f"The LMS shows it beside {other}; without both, the course waits for its registration."
             yield Mistake(course.name, name, "empty", f"the {what} that {platform} gave the course", cure)
 
 
