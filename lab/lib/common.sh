@@ -64,7 +64,8 @@ build() {
   for name in "${todo[@]}" ''; do
     while [ "$running" -ge "$lanes" ] || { [ -z "$name" ] && [ "$running" -gt 0 ]; }; do
       rc=0; wait -n -p pid || rc=$?
-      if [ "$pid" = "$ticker" ]; then unset "JOBS[$pid]"
+      if [ "$pid" = "$ticker" ]; then
+        unset "JOBS[$pid]"
         for pid in "${!names[@]}"; do [ -z "${JOBS[$pid]:-}" ] || at_work "${names[$pid]}" $((SECONDS - started[$pid])); done
         tick; continue
       fi
@@ -81,8 +82,8 @@ build() {
   set +m
 }
 tick() { sleep 30 >/dev/null 2>&1 9>&- & ticker=$! JOBS[$!]=1; }
-# What takes minutes, in seconds as on two cores with nothing else to do.
-declare -A USUAL=([kubernetes]=900 [calico]=700 [operator]=200)
+# What takes minutes, in seconds as measured on two cores beside the unit tests.
+declare -A USUAL=([kubernetes]=1200 [calico]=600 [operator]=500 [coredns]=400 [helm]=300 [containerd]=250)
 at_work() { # NAME SECONDS
   local made; made=$(find "$CACHE/tmp" -path "$CACHE/tmp/$1.*/out/*" -prune -printf '%f ' 2>/dev/null)
   say "        $1 is at work for $2 s${USUAL[$1]:+ of about ${USUAL[$1]} s}${made:+; made: ${made% }}"

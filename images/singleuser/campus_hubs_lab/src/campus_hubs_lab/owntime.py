@@ -49,9 +49,10 @@ class OwnTime:
             own = min(own, max(ran + ended - self._ended, LEAST * passed))
         self._tasks, self._ended = tasks, ended
         # Waiting is booked when it is over: until then it has counted as idling, which it was not.
+        own = min(passed, own)
         booked_late = min(max(waited - passed, 0.0), self._idle)
-        self._own += min(passed, own) - booked_late
-        self._idle += max(min(passed, own) - ran, 0.0) - booked_late
+        self._own += own - booked_late
+        self._idle += max(own - ran, 0.0) - booked_late
         return self._own
 
     def _counts(self, process: int) -> bool:
