@@ -184,6 +184,8 @@ def test_edits_by_hand_are_said_in_a_check_and_put_right() -> None:
 
     again = converge()
     assert not again.changed, again.changed_tasks()
+    again = converge("--check")
+    assert not again.changed, again.changed_tasks()
 
 
 @pytest.fixture
