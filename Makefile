@@ -33,15 +33,16 @@ lab-down: ## Remove the lab and put the machine's settings back
 	@lab/lab down
 
 # ---- tests ----
-# What the lab needs is built meanwhile, with the time that the other tests leave.
-test: $(VENV)/.ready test-tools ## Everything, as CI runs it (the lab's nodes are made anew)
-	@mkdir -p build; nice -n 19 lab/lab build >build/lab.log 2>&1 & build=$$!; trap 'kill $$build 2>/dev/null || :' EXIT; \
-	$(MAKE) --no-print-directory lint unit sanity e2e
+# What takes too long for CI has the marker `full`.
+MARKERS := not full
+test-full: MARKERS := full or not full
 
-UNIT_MARKERS := not full
-test-full: UNIT_MARKERS := full or not full
-test-full: lint unit sanity bare-lab ## As test, with what takes too long for CI
-	$(call step,molecule with all tests,E2E_MARKERS='full or not full' molecule test --destroy never)
+test: ## Everything, as CI runs it (the lab's nodes are made anew)
+test-full: ## As test, and what takes too long for CI
+# What the lab needs is built meanwhile, with the time that the other tests leave.
+test test-full: $(VENV)/.ready test-tools
+	@mkdir -p build; nice -n 19 lab/lab build >build/lab.log 2>&1 & build=$$!; trap 'kill $$build 2>/dev/null || :' EXIT; \
+	$(MAKE) --no-print-directory MARKERS='$(MARKERS)' lint unit sanity e2e
 
 lint: $(VENV)/.ready ## ansible-lint, yamllint, ruff, mypy, shellcheck, changelog
 	$(call step,yamllint,yamllint .)
@@ -52,13 +53,13 @@ lint: $(VENV)/.ready ## ansible-lint, yamllint, ruff, mypy, shellcheck, changelo
 	$(call step,changelog fragments,antsibull-changelog lint)
 
 unit: $(VENV)/.ready test-tools ## Unit and chart tests
-	$(call step,unit tests,pytest -q -n logical --dist loadfile tests/unit -m "$(UNIT_MARKERS)")
+	$(call step,unit tests,pytest -q -n logical --dist loadfile tests/unit -m "$(MARKERS)")
 
 sanity: $(VENV)/.ready ## ansible-test sanity and the docs build, on a copy of what git tracks
 	$(call step,ansible-test sanity and docs,tests/sanity/run)
 
 e2e: bare-lab ## The lab end to end: check, kill, apply, apply, check, then launches and the rest
-	$(call step,molecule,molecule test --destroy never)
+	$(call step,molecule,E2E_MARKERS='$(MARKERS)' molecule test --destroy never)
 
 test-tools:
 	@{ command -v chromium && command -v chromedriver && command -v buildah && command -v skopeo && command -v nft && command -v iptables; } >/dev/null || \
