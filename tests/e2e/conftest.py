@@ -28,8 +28,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the order in which things are least in each other's way: looking first, breaking last."""
+    """Keep the order in which things are least in each other's way: looking first, breaking last.
+
+    What makes the lab anew comes before all that is kept in it.
+    """
     order = [
+        "interrupted",
         "cluster",
         "convergence",
         "run_lock",
@@ -44,16 +48,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "hub_account",
         "roster",
         "teaching",
-        "hostile_class",
         "browser_teaching",
         "browser_attacks",
         "grades",
         "exchange",
         "courses",
-        "moodle_docs",
         "canary",
         "settings",
-        "surroundings",
         "room",
         "drift",
         "interrupted_courses",
@@ -61,7 +62,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "registry",
         "cluster_drift",
         "recovery",
-        "interrupted",
+        "hostile_class",
+        "moodle_docs",
+        "surroundings",
     ]
 
     if unplaced := {item.path.stem.removeprefix("test_") for item in items} - set(order):

@@ -1,7 +1,7 @@
 """A run that is killed in the middle is completed by the next one, wherever it was.
 
-CI kills one run before it brings the lab up (molecule's side effect). Here two more are tried on bare nodes,
-other ones in each run.
+CI kills one run before it brings the lab up (molecule's side effect). Here one more is tried on bare nodes, at another
+place in each run; what follows finds the lab that the next run has completed.
 """
 
 from __future__ import annotations
@@ -18,15 +18,14 @@ from tests.e2e.interrupt import ROLES, interrupt
 from tests.e2e.waiting import wait_for
 
 SEED = random.SystemRandom().randrange(10**6)
-PLACES = random.Random(SEED).sample(ROLES, 2)  # noqa: S311
+ROLE = random.Random(SEED).choice(ROLES)  # noqa: S311
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("role", PLACES, ids=[f"{role}-seed{SEED}" for role in PLACES])
-def test_the_next_run_completes_what_a_killed_one_left(role: str) -> None:
+def test_the_next_run_completes_what_a_killed_one_left() -> None:
     for command in ("destroy-nodes", "nodes"):
         subprocess.run([playbook.ROOT / "lab/lab", command], check=True)  # noqa: S603
-    place = interrupt(role, random.Random(f"{SEED}{role}"))  # noqa: S311
+    place = interrupt(ROLE, random.Random(SEED))  # noqa: S311
     print(f"seed {SEED}, killed at: {place}", flush=True)
 
     playbook.run("site.yml").assert_good()
