@@ -528,10 +528,11 @@ def hub_makes(objects: Iterable[Manifest]) -> set[str]:
 def render(helm: str, chart: Chart, course: str, wanted: Wanted) -> list[Manifest] | None:
     """Render what would be deployed; None if the chart refuses the values (the deployment will say why)."""
     command = [helm, "template", course, str(chart.folder), f"--namespace={wanted.namespace}", "--values=-"]
-    values = json.dumps(wanted.values)  # which is YAML, too
+    # Which is YAML, too; but helm's reader takes no pairs of escapes for a letter beyond U+FFFF.
+    values = json.dumps(wanted.values, ensure_ascii=False)
     # Not a module's run_command: the action plugin has none.
     done = subprocess.run(  # noqa: S603 pylint: disable=ansible-bad-function
-        command, input=values, capture_output=True, text=True, check=False
+        command, input=values, capture_output=True, encoding="utf-8", check=False
     )
     return parse_manifest(done.stdout) if done.returncode == 0 else None
 

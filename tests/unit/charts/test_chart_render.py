@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import Chart
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.state import Wanted, render
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -326,3 +328,12 @@ def test_the_exchange_knows_the_course_of_the_lms_as_the_hub_does(template: Temp
     # With LTI 1.1 the course has one as well, or several.
     lti11 = json.dumps({"CourseAuthenticator": {"context_ids": ["57", "58"]}})
     assert environment(f"--set-json=hub.config={lti11}", values="minimal") == {"LTI_CONTEXTS": '["57","58"]'}
+
+
+def test_what_new_values_change_is_known_whatever_letters_they_have(helm: Path) -> None:
+    values = yaml.safe_load((VALUES / "minimal.yaml").read_text())
+    values["hub"]["config"] = {"CourseAuthenticator": {"course_title": "Data \U0001f4da \u00e9"}}
+    rendered = render(str(helm), Chart.read(CHART), "python-ws26", Wanted("course-python-ws26", values))
+    assert rendered
+    (text,) = [one["data"]["values.json"] for one in rendered if "values.json" in (one.get("data") or {})]
+    assert "Data \U0001f4da \u00e9" in text

@@ -74,7 +74,11 @@ COURSES: dict[str, dict[str, Any]] = {
     },
     "everything": {
         **LTI13,
-        "course_hub_environment": {"TZ": "Europe/Berlin", "DEPTH": 3, "OPTIONS": '{"a": 1}'},
+        "course_hub_environment": {
+            "TZ": "Europe/Berlin",
+            "DEPTH": 3,
+            "OPTIONS": '{"a": "\U0001f4da"}',
+        },
         "course_hub_material": {"git": "git@10.1.2.3:python/material.git", "deploy_key_secret": "material-key"},
         "course_hub_user_networks": [{"cidr": "10.9.0.0/16", "ports": [443]}],
         "course_hub_internet_ports": [443, "8443"],
@@ -170,7 +174,7 @@ WHERE_UPLOADS_GO = ("Deployment", "exchange")
 
 @pytest.mark.parametrize("course", sorted(set(COURSES) - {"not-built"}))
 def test_the_chart_takes_them(values: dict[str, dict[str, Any]], helm: Path, tmp_path: Path, course: str) -> None:
-    (tmp_path / "values.json").write_text(json.dumps(values[course]))
+    (tmp_path / "values.json").write_text(json.dumps(values[course], ensure_ascii=False))
     done = subprocess.run(  # noqa: S603
         [str(helm), "template", course, str(ROOT / "charts" / "course-hub"), f"--values={tmp_path / 'values.json'}"],
         capture_output=True,
@@ -260,7 +264,7 @@ def test_environment_is_text(values: dict[str, dict[str, Any]]) -> None:
     assert extra == {
         "TZ": "Europe/Berlin",
         "DEPTH": "3",
-        "OPTIONS": '{"a": 1}',
+        "OPTIONS": '{"a": "\U0001f4da"}',
     }
 
 

@@ -164,7 +164,7 @@ def problems_of_nodes(given: Mapping[str, Any]) -> Iterator[str]:
             yield f"{role}/{template}: {error}\n{text}"
             continue
         both = made, usual(role, template)
-        found, wanted = ([place for place in shape(one) if not re.fullmatch(free, place[0])] for one in both)
+        found, wanted = ([place for place in shape(one) if not re.fullmatch(free, place[0], re.DOTALL)] for one in both)
         if found != wanted:
             yield f"{role}/{template}: {set(found) ^ set(wanted)}\n{text}"
         for image in images_in(made):

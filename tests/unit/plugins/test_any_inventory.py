@@ -76,9 +76,10 @@ def course(hosts: Path, helm: Path, given: Variables) -> None:  # noqa: F811
         return
     values = course_values(COURSES[0], variables)
     assert list(violations(values, SCHEMA, SCHEMA)) == []
-    hosts.with_name("values.json").write_text(json.dumps(values))
+    # As kubernetes.core.helm writes them.
+    hosts.with_name("values.yaml").write_text(yaml.safe_dump(values))
     done = subprocess.run(  # noqa: S603
-        [str(helm), "template", COURSES[0], str(CHART), f"--values={hosts.with_name('values.json')}"],
+        [str(helm), "template", COURSES[0], str(CHART), f"--values={hosts.with_name('values.yaml')}"],
         capture_output=True,
         text=True,
         check=False,
