@@ -73,6 +73,9 @@ bare-lab: $(VENV)/.ready test-tools
 bench: $(VENV)/.ready ## Benchmarks, each beside what it is compared to
 	@tests/bench/run
 
+docs: $(VENV)/.ready ## The roles' README.md from their argument specs
+	@python tests/role_readmes.py
+
 # ---- tools ----
 $(VENV)/.ready: requirements-dev.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.12 or newer is needed, none was found; set PYTHON=/path/to/python3.13" >&2; exit 1; }
@@ -85,4 +88,4 @@ requirements: $(VENV)/.ready ## Lock requirements-dev.in anew (run it with Pytho
 clean: ## Remove what was built in the checkout (the lab stays)
 	@rm -rf build $(VENV) .ansible .mypy_cache .ruff_cache .pytest_cache tests/output
 
-.PHONY: help lab lab-status lab-down test test-full lint unit sanity e2e test-tools bare-lab bench requirements clean
+.PHONY: help lab lab-status lab-down test test-full lint unit sanity e2e test-tools bare-lab bench docs requirements clean
