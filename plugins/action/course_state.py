@@ -9,10 +9,8 @@ from __future__ import annotations
 import gc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from ansible.errors import AnsibleError
-from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, ApiError, Kind
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.outcome import course_states
@@ -23,11 +21,8 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.api_connection import 
     plain_errors,
     task_connection,
 )
-from ansible_collections.campus.hubs.plugins.plugin_utils.beside import Beside
 from ansible_collections.campus.hubs.plugins.plugin_utils.cluster_room import nodes_of, report, server_of
-from ansible_collections.campus.hubs.plugins.plugin_utils.wanted_values import ASKED, WantedValues
-
-COLLECTION = Path(__file__).resolve().parents[2]
+from ansible_collections.campus.hubs.plugins.plugin_utils.course_inputs import CHART, InventoryCourses
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -70,12 +65,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         api = self._api = Api(task_connection(self._task, self._templar))
         more = {"hostvars": hostvars, "groups": groups, "ansible_check_mode": self._task.check_mode}
         raw = {host: {**hostvars.raw_get(host), **more} for host in variables["ansible_play_hosts"]}
-        wanted = WantedValues(COLLECTION, self._loader, api, raw)
-        survey = Survey(api, Chart.read(wanted.chart), wanted.helm(wanted.variables(next(iter(raw)))))
-        # The API server takes about as long for its lists as the values take here.
-        with Beside(lambda: {host: of_course(wanted, host) for host in raw}) as computed:
-            survey.look([f"course-{host}" for host in raw])
-            inventory = computed.result()
+        wanted = InventoryCourses(raw, self._loader, api, check=self._task.check_mode)
+        inventory = {host: wanted.course(host) for host in raw}
+        survey = Survey(api, Chart.read(CHART), wanted.helm(next(iter(raw))))
+        survey.look([f"course-{host}" for host in raw])
         courses = {host: {"values": course.values} for host, course in inventory.items()}
         known = [*groups.get("courses", []), *self._task.args.get("known", [])]
         params = {**self._task.args, "courses": courses, "known": known}
@@ -107,32 +100,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "room": room(api, courses),
             "rosters": [name for name, wants in inventory.items() if wants.lti13 and name not in work],
         }
-
-
-class CourseWanted(NamedTuple):
-    """What the inventory says of a course: values, why they are not known, and more that decides what is done."""
-
-    values: dict[str, Any] | None
-    why: str
-    # What only the role itself can tell or do, though the release is as it should be.
-    needs_role: bool
-    lti13: bool
-
-
-def of_course(wanted: WantedValues, host: str) -> CourseWanted:
-    """Return what the inventory says of a course.
-
-    Raises:
-        StateError: a variable that decides what is done can not be computed.
-    """
-    templar = wanted.variables(host)
-    values, why = wanted.values(templar)
-    try:
-        rotates, shows, platform = (wanted.option(templar, name) for name in ASKED)
-    except AnsibleError as error:
-        message = f"{host}: {error.message}"
-        raise StateError(message) from error
-    return CourseWanted(values, why, bool(int(rotates or 0) or boolean(shows or False)), bool(platform))
 
 
 def room(api: Api, courses: Mapping[str, Mapping[str, Any]]) -> list[str]:

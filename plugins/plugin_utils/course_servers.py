@@ -18,6 +18,10 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.quantities import pars
 KINDS = ("pip", "apt")
 
 
+class ValuesError(Exception):
+    """A course's values cannot be computed; the text says which variable has what, and how to fix it."""
+
+
 def normalised(packages: Mapping[str, Iterable[str]] | None) -> dict[str, list[str]]:
     """Return lists of packages in one order, each package once.
 
@@ -57,7 +61,7 @@ def server_values(
         missing: what stands for an image with packages that is not built yet.
 
     Raises:
-        KeyError: an image with packages is not built yet, and nothing stands for it; with the packages.
+        ValuesError: an image with packages is not built yet, and nothing stands for it.
     """
 
     def image_of(entry: Mapping[str, Any], otherwise: str) -> str:
@@ -67,7 +71,12 @@ def server_values(
         if not key:
             return otherwise
         if key not in packaged and not missing:
-            raise KeyError(", ".join(package for kind in KINDS for package in normalised(entry["packages"])[kind]))
+            names = ", ".join(package for kind in KINDS for package in normalised(entry["packages"])[kind])
+            message = (
+                f"course_hub_packages: found no image with {names}, expected one that playbooks/images.yml has built"
+                " for this course. Fix: run it, or site.yml, with this course in --limit."
+            )
+            raise ValuesError(message)
         return packaged.get(key, missing)
 
     usual = image_of(course, image)

@@ -41,7 +41,7 @@ from ansible_collections.campus.hubs.plugins.module_utils.course_state.api impor
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import decode  # noqa: E402
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.state import namespace_labels  # noqa: E402
 from ansible_collections.campus.hubs.plugins.plugin_utils.api_connection import client_connection  # noqa: E402
-from ansible_collections.campus.hubs.plugins.plugin_utils.wanted_values import WantedValues  # noqa: E402
+from ansible_collections.campus.hubs.plugins.plugin_utils.course_inputs import InventoryCourses  # noqa: E402
 
 from tests.bench.control_plane import control_plane, programs  # noqa: E402
 
@@ -182,15 +182,12 @@ class Fleet:
 
     def write_values(self, courses: dict[str, dict[str, Any]]) -> None:
         """Write the values of the chart for courses with their variables."""
-        raw = {
-            course: {**VARIABLES, **own, "inventory_hostname": course, "ansible_check_mode": False}
-            for course, own in courses.items()
-        }
-        wanted = WantedValues(self.checkout, DataLoader(), self.api, raw)
+        raw = {course: {**VARIABLES, **own, "inventory_hostname": course} for course, own in courses.items()}
+        wanted = InventoryCourses(raw, DataLoader(), self.api, check=False, collection=self.checkout)
         for course in courses:
-            values, why = wanted.values(wanted.variables(course))
-            assert values is not None, why
-            (self.values / f"{course}.json").write_text(json.dumps(values))
+            found = wanted.course(course)
+            assert found.values is not None, found.why
+            (self.values / f"{course}.json").write_text(json.dumps(found.values))
 
     def prepare(self, course: str) -> None:
         """Make a course's namespace and Secrets, as the role does."""

@@ -12,21 +12,19 @@ from typing import Any
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from ansible_collections.campus.hubs.plugins.plugin_utils.wanted_values import compile_once
 from jupyterhub.app import JupyterHub
 from traitlets.config import Config
 
 from tests import hub_traits
 from tests.unit.charts.conftest import chart_module
-from tests.unit.charts.test_role_values import READ
+from tests.unit.charts.test_release_values import compute
 
-__all__ = ["chart_module", "course_values", "hub_classes", "problems_of_nodes"]
+__all__ = ["chart_module", "compute", "hub_classes", "problems_of_nodes"]
 
 ROOT = Path(__file__).resolve().parents[3]
 loader = DataLoader()
 AUTHENTICATOR = next(cls for cls in hub_traits.classes() if cls.__name__ == "CourseAuthenticator")
 templar = Templar(loader=loader, variables={})
-compile_once(templar)
 HOSTS = ("one", "two", "three")
 FACTS = {
     "default_ipv4": {"address": "192.0.2.11"},
@@ -170,22 +168,6 @@ def problems_of_nodes(given: Mapping[str, Any]) -> Iterator[str]:
         for image in images_in(made):
             if not REFERENCE.fullmatch(image):
                 yield f"{role}/{template}: image {image!r}"
-
-
-def course_values(course: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of a course's release."""
-    place = str(ROOT / "roles" / "course_hub")
-    variables = {
-        **variables_of("course_hub"),
-        **READ,
-        **given,
-        "inventory_hostname": course,
-        "ansible_check_mode": True,
-        "role_path": place,
-        "ansible_search_path": [place],
-    }
-    found: dict[str, Any] = templar_with(variables).template(variables["_course_hub_release_values"])
-    return found
 
 
 def hub_classes(made: Mapping[str, Mapping[str, Any]]) -> None:

@@ -23,7 +23,7 @@ from tests.unit.plugins.any_inventory import COURSE_OPTIONS, COURSES, NODE_OPTIO
 from tests.unit.plugins.deployment import (
     FILES,
     chart_module,
-    course_values,
+    compute,
     hub_classes,
     parsed,
     problems_of_nodes,
@@ -74,7 +74,7 @@ def course(hosts: Path, helm: Path, given: Variables) -> None:  # noqa: F811
     found, _none, variables = refusals(hosts, {}, given)
     if found:
         return
-    values = course_values(COURSES[0], variables)
+    values = compute(COURSES[0], variables, check=True)
     assert list(violations(values, SCHEMA, SCHEMA)) == []
     # As kubernetes.core.helm writes them.
     hosts.with_name("values.yaml").write_text(yaml.safe_dump(values))

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible._internal._templating._engine import TemplateEngine
-from ansible._internal._templating._jinja_bits import AnsibleEnvironment
 from ansible.parsing.dataloader import DataLoader
-from ansible.template import trust_as_template
-from ansible_collections.campus.hubs.plugins.action.course_state import lines, of_course, room
+from ansible.playbook.play_context import PlayContext
+from ansible.playbook.task import Task
+from ansible.plugins.loader import connection_loader
+from ansible.template import Templar, trust_as_template
+from ansible_collections.campus.hubs.plugins.action import release_values
+from ansible_collections.campus.hubs.plugins.action.course_state import lines, room
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, ApiError, Kind
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import StateError
 from ansible_collections.campus.hubs.plugins.plugin_utils.api_connection import (
@@ -21,8 +21,8 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.api_connection import 
     client_connection,
     plain_connection,
 )
-from ansible_collections.campus.hubs.plugins.plugin_utils.beside import Beside
-from ansible_collections.campus.hubs.plugins.plugin_utils.wanted_values import WantedValues, chart_files
+from ansible_collections.campus.hubs.plugins.plugin_utils.course_inputs import InventoryCourses
+from ansible_collections.campus.hubs.plugins.plugin_utils.release_values import chart_checksum
 
 from tests.unit.plugins.kubeconfigs import write_kubeconfig
 
@@ -69,18 +69,18 @@ class Answers(Api):
         return [{"metadata": metadata}] if kind.kind == "Secret" else [{"metadata": metadata, "status": address}]
 
 
-def compute(courses: dict[str, dict[str, Any]]) -> dict[str, tuple[dict[str, Any] | None, str]]:
-    """Compute the values of courses on a cluster of one node; and why they can not be computed."""
-    own = {name: {"inventory_hostname": name, "ansible_check_mode": False, **raw} for name, raw in courses.items()}
-    wanted = WantedValues(ROOT, DataLoader(), Answers(), own)
-    return {name: wanted.values(wanted.variables(name)) for name in own}
+def inventory(courses: dict[str, dict[str, Any]]) -> InventoryCourses:
+    """Return courses of an inventory, on a cluster of one node."""
+    own = {name: {"inventory_hostname": name, **raw} for name, raw in courses.items()}
+    return InventoryCourses(own, DataLoader(), Answers(), check=False)
 
 
 def values(courses: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    found = {}
-    for name, (one, why) in compute(courses).items():
-        assert one is not None, why
-        found[name] = one
+    found, wanted = {}, inventory(courses)
+    for name in courses:
+        course = wanted.course(name)
+        assert course.values is not None, course.why
+        found[name] = course.values
     return found
 
 
@@ -101,27 +101,37 @@ def test_each_course_has_its_own_secrets_and_address() -> None:
 
 
 def test_what_can_not_be_computed_is_said() -> None:
-    found, why = compute({"a": {"course_hub_max_upload": trust_as_template("{{ nothing }}")}, "b": {}})["a"]
-    assert found is None
-    assert "nothing" in why
+    course = inventory({"a": {"course_hub_max_upload": trust_as_template("{{ nothing }}")}, "b": {}}).course("a")
+    assert course.values is None
+    assert "nothing" in course.why
 
 
 @pytest.mark.parametrize("wrong", ["hub: {}", trust_as_template("{{ nothing }}"), ["a"]])
 def test_values_that_do_not_combine_stop_their_own_course_only(wrong: object) -> None:
-    found = compute({"a": {"course_hub_values": wrong}, "b": {}})
-    assert found["a"][0] is None
-    assert found["a"][1]
-    assert found["b"][0] is not None
+    courses = inventory({"a": {"course_hub_values": wrong}, "b": {}})
+    assert courses.course("a").values is None
+    assert courses.course("a").why
+    assert courses.course("b").values is not None
 
 
 def test_a_variable_that_decides_what_is_done_is_named_with_its_course() -> None:
-    own = {"a": {"course_hub_show_secret": trust_as_template("{{ nothing }}"), "inventory_hostname": "a"}}
-    wanted = WantedValues(ROOT, DataLoader(), Answers(), own)
-    with (
-        pytest.raises(StateError, match=r"a: .*'nothing' is undefined"),
-        Beside(lambda: of_course(wanted, "a")) as computed,
-    ):
-        computed.result()
+    courses = inventory({"a": {"course_hub_show_secret": trust_as_template("{{ nothing }}")}})
+    with pytest.raises(StateError, match=r"a: .*'nothing' is undefined"):
+        courses.course("a")
+
+
+@pytest.mark.parametrize(
+    ("own", "needs_role", "lti13"),
+    [
+        ({}, False, False),
+        ({"course_hub_show_secret": "true"}, True, False),
+        ({"course_hub_lti13_key_rotate_after_days": "30"}, True, False),
+        ({"course_hub_lti13_platform": "moodle"}, False, True),
+    ],
+)
+def test_what_more_is_to_be_done(own: dict[str, Any], needs_role: bool, lti13: bool) -> None:
+    course = inventory({"a": own}).course("a")
+    assert (course.needs_role, course.lti13) == (needs_role, lti13)
 
 
 PLATFORM = {"issuer": "https://lms.example.edu", "token_endpoint": "https://lms.example.edu/token"}
@@ -136,6 +146,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "values": {"course_hub_values": {"hub": {"config": {"Spawner": {"start_timeout": 99}}}}},
     "unrelated": {"course_hub_title": trust_as_template("Starts within {{ course_hub_wait_seconds }} s")},
     "indirect": {"course_hub_home_size": trust_as_template("{{ size }}Gi"), "size": 7},
+    "another variable": {"course_hub_title": trust_as_template("{{ vars['te' ~ 'rm'] }}"), "term": "w"},
+    "other delimiters": {
+        "course_hub_title": trust_as_template(
+            "#jinja2: variable_start_string:'[[', variable_end_string:']]'\n[[ t ]]{{ }}"
+        ),
+        "t": "w",
+    },
     "material": {
         "course_hub_material": {"git": "git@192.0.2.7:a/b.git"},
         "course_hub_environment": {"A": 1, "b": "\\d"},
@@ -149,56 +166,37 @@ def test_a_course_has_the_same_values_beside_others_as_alone(common: dict[str, A
     assert values(courses) == {name: values({name: own})[name] for name, own in courses.items()}
 
 
-def test_values_are_what_the_role_hands_to_helm() -> None:
-    own = {name: {"inventory_hostname": name, "ansible_check_mode": False, **raw} for name, raw in SETTINGS.items()}
-    wanted = WantedValues(ROOT, DataLoader(), Answers(), own)
-    for name in own:
-        templar = wanted.variables(name)
-        assert wanted.values(templar) == (wanted.option(templar, "_course_hub_release_values"), ""), name
+def test_values_are_those_that_the_role_hands_to_helm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The module that the role calls, with the variables that a task has."""
+    monkeypatch.setattr(release_values, "Api", lambda _: Answers())
+    monkeypatch.setattr(release_values, "task_connection", lambda *_: None)
+    loader = DataLoader()
+    defaults = loader.load_from_file(str(ROOT / "roles/course_hub/defaults/main.yml"), trusted_as_template=True)
+    for course, own in {**SETTINGS, "a": {}}.items():
+        variables = {**defaults, "inventory_hostname": course, **own}
+        variables["vars"] = {**variables}
+        task = Task.load({"name": "x", "campus.hubs.release_values": {}})
+        templar = Templar(loader=loader, variables=variables)
+        context = PlayContext()
+        connection = connection_loader.get("ansible.builtin.local", context)
+        action = release_values.ActionModule(task, connection, context, loader, templar, None)
+        made = action.run(None, variables)
+        assert made["release_values"] == values({course: own})[course]
+        assert made["public_url"] == made["release_values"]["hub"]["publicUrl"]
 
 
-def test_one_more_course_compiles_nothing_and_evaluates_few_templates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is alike is computed once, and a template is compiled once."""
-    compiled: list[object] = []
-    evaluated: list[object] = []
-    compile_text, evaluate = AnsibleEnvironment.compile, TemplateEngine._compile_template
-
-    def counted_compile(self: object, source: object, *rest: object, **options: object) -> object:
-        compiled.append(source)
-        return compile_text(self, source, *rest, **options)
-
-    def counted_evaluate(self: object, template: object, *rest: object) -> object:
-        evaluated.append(template)
-        return evaluate(self, template, *rest)
-
-    monkeypatch.setattr(AnsibleEnvironment, "compile", counted_compile)
-    monkeypatch.setattr(TemplateEngine, "_compile_template", counted_evaluate)
-    counts = []
-    for number in (1, 2, 10):
-        compiled.clear()
-        evaluated.clear()
-        own = {"course_hub_address": "192.0.2.201", **SETTINGS["platform"]}
-        values({f"c{index}": {**own, "course_hub_title": f"Course {index}"} for index in range(number)})
-        counts.append((len(compiled), len(evaluated)))
-    assert counts[0][0] == counts[2][0]
-    assert counts[2][1] - counts[1][1] == 8 * (counts[1][1] - counts[0][1]) <= 8 * 10
-
-
-def test_the_charts_files_are_those_that_find_finds() -> None:
-    chart = ROOT / "charts" / "course-hub"
-    arguments = {"paths": [str(chart)], "recurse": True, "get_checksum": True, "excludes": ["*.pyc"]}
-    command = [str(Path(sys.executable).with_name("ansible")), "localhost", "-m", "ansible.builtin.find"]
-    done = subprocess.run(  # noqa: S603
-        [*command, "-o", "-a", json.dumps(arguments), "-e", f"ansible_python_interpreter={sys.executable}"],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
-    )
-    found = json.loads(done.stdout.partition("=>")[2])["files"]
-    assert sorted((file["path"], file["checksum"]) for file in found) == [
-        (file["path"], file["checksum"]) for file in chart_files(chart)
-    ]
+def test_a_chart_with_another_file_or_content_has_another_checksum(tmp_path: Path) -> None:
+    chart = tmp_path / "chart"
+    shutil.copytree(ROOT / "charts" / "course-hub", chart)
+    before = chart_checksum(chart)
+    assert before == chart_checksum(ROOT / "charts" / "course-hub")
+    (chart / ".hidden").write_text("x")
+    (chart / "files" / "a.pyc").write_text("x")
+    assert chart_checksum(chart) == before
+    (chart / "values.yaml").write_text("x")
+    changed = chart_checksum(chart)
+    (chart / "files" / "more.py").write_text("")
+    assert len({before, changed, chart_checksum(chart)}) == 3
 
 
 def test_nothing_is_said_about_a_course_in_sync() -> None:

@@ -1,4 +1,4 @@
-"""Lists of packages and a course's servers; tests/unit/charts/test_role_values.py has the same by Ansible."""
+"""Lists of packages and a course's servers; tests/unit/charts/test_release_values.py has the same by Ansible."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.campus.hubs.plugins.plugin_utils.course_servers import (
+    ValuesError,
     package_lists,
     packages_key,
     server_values,
@@ -61,7 +62,7 @@ def test_words_for_what_a_profile_is() -> None:
 
 def test_an_image_that_is_not_built() -> None:
     course = {**COURSE, "packages": {"pip": ["pandas"], "apt": ["graphviz"]}}
-    with pytest.raises(KeyError, match="pandas, graphviz"):
+    with pytest.raises(ValuesError, match="found no image with pandas, graphviz, expected"):
         server_values(course, IMAGE, {})
     stand_in = server_values(course, IMAGE, {}, missing="not-built-yet")
     assert stand_in["singleuser"]["image"] == {"name": "not-built-yet"}

@@ -30,8 +30,8 @@ TEMPLATES = {
     "load_balancer/templates/metallb.yaml.j2": 2,
     "storage/templates/local_path.yaml.j2": 3,
 }
-# These take the references that course_images has published.
-PUBLISHED = {"course_hub/templates/values.yaml.j2", "course_images/templates/course-images.yaml.j2"}
+# It takes the references that course_images has published.
+PUBLISHED = {"course_images/templates/course-images.yaml.j2"}
 INVENTORY = """
 all:
   children:

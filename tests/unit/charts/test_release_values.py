@@ -1,22 +1,35 @@
-"""From a course's variables to the chart's values, by Ansible itself, and whether the chart takes them."""
+"""From a course's variables to the chart's values, and whether the chart takes them."""
 
 from __future__ import annotations
 
+import datetime
+import functools
 import json
-import os
 import re
 import subprocess
-import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+from ansible_collections.campus.hubs.plugins.plugin_utils.course_inputs import course_options
 from ansible_collections.campus.hubs.plugins.plugin_utils.course_servers import packages_key
+from ansible_collections.campus.hubs.plugins.plugin_utils.release_values import (
+    Cluster,
+    Live,
+    Options,
+    ValuesError,
+    public_url,
+    release_values,
+)
 from ansible_collections.campus.hubs.plugins.plugin_utils.timezones import local_timezone
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLE = ROOT / "roles" / "course_hub"
+LOADER = DataLoader()
 IMAGES = {name: f"registry.example.edu/{name}@sha256:aa" for name in ("hub", "singleuser", "exchange", "proxy")}
 OURS, OWN = IMAGES["singleuser"], "registry.example.edu/own/lab:2026-10"
 PACKAGED = "registry.example.edu/p@sha256:bb"
@@ -35,7 +48,7 @@ LTI13 = {
     "course_hub_lti13_client_id": "abc",
     "course_hub_lti13_deployment_id": "1",
 }
-# What the tasks have read from the API by then.
+# What the API server says.
 CLUSTER: dict[str, list[dict[str, Any]]] = {
     "images": [{"data": IMAGES}],
     "nodes": [{"status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.11"}], "conditions": []}}],
@@ -45,11 +58,6 @@ CLUSTER: dict[str, list[dict[str, Any]]] = {
     "endpoints": [{"endpoints": [{"addresses": ["192.0.2.11"]}], "ports": [{"port": 6443}]}],
     "packaged": [{"data": PACKAGED_IMAGES}],
     "dns": [{"spec": {"clusterIPs": ["10.96.0.10"]}}],
-}
-READ = {
-    "_course_hub_cluster": {"objects": CLUSTER},
-    "_course_hub_chart_files": {"files": []},
-    "_course_hub_found": {"objects": {"service": [], "secrets": []}},
 }
 COURSES: dict[str, dict[str, Any]] = {
     "smallest": {},
@@ -121,52 +129,97 @@ COURSES: dict[str, dict[str, Any]] = {
         "course_hub_material": {"git": "https://git.example.edu/a/notes.git/", "branch": "ws26", "directory": "m"}
     },
 }
-PLAY = """
-- hosts: courses
-  gather_facts: false
-  tasks:
-    - ansible.builtin.copy:
-        content: "{{ _course_hub_release_values | to_json }}"
-        dest: "{{ out }}/{{ inventory_hostname }}.json"
-        mode: "0600"
-"""
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Render all courses' values in one run; return where they are, and what the run said."""
-    folder = tmp_path_factory.mktemp("values")
-    defaults, internal = (yaml.safe_load((ROLE / part / "main.yml").read_text()) for part in ("defaults", "vars"))
-    here = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "out": str(folder)}
-    everywhere = {**defaults, **internal, **READ, **here, "role_path": str(ROLE)}
-    everywhere["_course_hub_chart"] = str(ROOT / "charts" / "course-hub")
-    inventory = {"all": {"children": {"courses": {"hosts": COURSES, "vars": everywhere}}}}
-    (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
-    (folder / "play.yml").write_text(PLAY)
-    (folder / "templates").symlink_to(ROLE / "templates")
-    done = subprocess.run(  # noqa: S603
-        [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "hosts.yml", "play.yml"],
-        cwd=folder,
-        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections"), "ANSIBLE_NOCOLOR": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return folder, done.stdout + done.stderr
-
-
-@pytest.fixture(scope="module")
-def values(run: tuple[Path, str]) -> dict[str, dict[str, Any]]:
-    folder, said = run
-    found = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
-    assert set(found) == set(COURSES) - {"not-built"}, said
+@functools.cache
+def defaults() -> dict[str, Any]:
+    """Return the role's defaults, as templates."""
+    found: dict[str, Any] = LOADER.load_from_file(str(ROLE / "defaults" / "main.yml"), trusted_as_template=True)
     return found
 
 
-def test_what_is_not_built_is_said(run: tuple[Path, str]) -> None:
-    said = " ".join(run[1].split())
-    assert "course_hub_packages: the image with graphviz is not built; wanted: one that playbooks/images.yml" in said
-    assert "with this course in --limit" in said
+def compute(course: str, own: Mapping[str, Any], *, check: bool = False) -> dict[str, Any]:
+    """Return the values of a course with these variables, before it is deployed."""
+    variables = {**defaults(), **own, "inventory_hostname": course}
+    options = course_options(variables, Templar(loader=LOADER, variables={**variables, "vars": variables}))
+    return release_values(course, options, Cluster.parse(CLUSTER, check=check), Live.parse([], []), "of the chart")
+
+
+@pytest.fixture(scope="module")
+def values() -> dict[str, dict[str, Any]]:
+    return {name: compute(name, own) for name, own in COURSES.items() if name != "not-built"}
+
+
+def test_what_is_not_built_is_said() -> None:
+    built = "course_hub_packages: found no image with graphviz, expected one that playbooks/images.yml has built"
+    with pytest.raises(ValuesError, match=f"{built}.*with this course in --limit"):
+        compute("not-built", COURSES["not-built"])
+    # A check may come before the images.
+    assert compute("not-built", COURSES["not-built"], check=True)["singleuser"]["image"] == {"name": "not-built-yet"}
+
+
+def test_a_check_before_the_images_has_no_names_for_them() -> None:
+    nothing = {**CLUSTER, "images": []}
+    options = Options({name.removeprefix("course_hub_"): value for name, value in defaults().items()})
+    made = release_values("a", options, Cluster.parse(nothing, check=True), Live.parse([], []), "")
+    assert made["hub"]["image"] == made["exchange"]["image"] == {"name": "not-built-yet"}
+    with pytest.raises(ValuesError, match=r"ConfigMap course-images.*found none, expected what playbooks/images\.yml"):
+        release_values("a", options, Cluster.parse(nothing, check=False), Live.parse([], []), "")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("concurrent_starts", "many", "course_hub_concurrent_starts: found many, expected a whole number"),
+        ("homes_ahead", "perhaps", "course_hub_homes_ahead: found perhaps, expected true or false"),
+        ("values", "hub: {}", "course_hub_values: found str, expected a dictionary"),
+        ("pull_secrets", "one", "course_hub_pull_secrets: found one, expected a list"),
+        ("home_size", None, "course_hub_home_size: found NoneType, expected text"),
+        ("lti13_platform", "moodle", "course_hub_lti13_platform: found moodle, expected a name of course_hub_lti_plat"),
+        ("memory", {"limit": "2G"}, "variables of a: found one of another form than its argument spec has"),
+        ("material", {"git": "https://git.example.edu:x/a"}, "variables of a: found one of another form"),
+        ("title", datetime.date(2026, 10, 1), "course_hub_title: found Object of type date is not JSON serializable"),
+    ],
+)
+def test_a_value_of_another_type_is_named(name: str, value: object, message: str) -> None:
+    with pytest.raises(ValuesError, match=re.escape(message)):
+        compute("a", {f"course_hub_{name}": value})
+
+
+@pytest.mark.parametrize(
+    ("own", "live", "url"),
+    [
+        ({}, "", ""),
+        ({}, "192.0.2.200", "http://192.0.2.200/"),
+        ({"course_hub_address": "192.0.2.201"}, "192.0.2.200", "http://192.0.2.201/"),
+        ({"course_hub_tls_secret": "tls"}, "192.0.2.200", "https://192.0.2.200/"),
+        ({"course_hub_url": "https://hubs.example.edu/a"}, "192.0.2.200", "https://hubs.example.edu/a/"),
+        ({"course_hub_url": "https://hubs.example.edu/a//"}, "", "https://hubs.example.edu/a/"),
+    ],
+)
+def test_people_find_the_hub_at_its_url_or_its_address(own: dict[str, str], live: str, url: str) -> None:
+    variables = {**defaults(), **own, "inventory_hostname": "a"}
+    options = course_options(variables, Templar(loader=LOADER, variables=variables))
+    service = {"status": {"loadBalancer": {"ingress": [{"ip": live}]}}} if live else {"status": {"loadBalancer": {}}}
+    assert public_url(options, Live.parse([], [service])) == url
+
+
+TEMPLATES = [
+    ("{{ term | upper }}", "WS26"),
+    ("{% if term == 'ws26' %}winter{% endif %}", "winter"),
+    ("#jinja2: variable_start_string:'[[', variable_end_string:']]'\n[[ term ]] {{ term }}", "ws26 {{ term }}"),
+    ("{{ vars['te' ~ 'rm'] }}", "ws26"),
+    ("{{ course_hub_wait_seconds }}", "300"),
+    ("{{ other }}", "ws26!"),
+]
+
+
+@pytest.mark.parametrize(("template", "text"), TEMPLATES)
+def test_the_inventorys_templates_are_rendered_by_ansible(template: str, text: str) -> None:
+    own = {"course_hub_title": trust_as_template(template), "term": "ws26", "other": trust_as_template("{{ term }}!")}
+    assert compute("a", own)["hub"]["config"]["CourseAuthenticator"]["course_title"] == text
+    nested = {**own, "course_hub_environment": {"TERM": trust_as_template(template)}}
+    assert compute("a", nested)["singleuser"]["extraEnv"] == {"TERM": text}
 
 
 WHERE_UPLOADS_GO = ("Deployment", "exchange")
@@ -190,16 +243,16 @@ def test_the_chart_takes_them(values: dict[str, dict[str, Any]], helm: Path, tmp
 
 
 def test_the_smallest_course_is_as_the_chart_s_defaults(values: dict[str, dict[str, Any]]) -> None:
-    defaults = yaml.safe_load((ROOT / "charts" / "course-hub" / "values.yaml").read_text())
+    chart = yaml.safe_load((ROOT / "charts" / "course-hub" / "values.yaml").read_text())
     user, exchange = values["smallest"]["singleuser"], values["smallest"]["exchange"]
     assert user["image"] == {"name": OURS}
     for name in ("memory", "cpu", "profileList", "homesAhead", "concurrentStarts", "sendGradesOnFeedback", "material"):
-        assert user[name] == defaults["singleuser"][name], name
+        assert user[name] == chart["singleuser"][name], name
     assert user["extraEnv"] == {}
-    assert user["courseStorage"]["capacity"] == defaults["singleuser"]["courseStorage"]["capacity"]
+    assert user["courseStorage"]["capacity"] == chart["singleuser"]["courseStorage"]["capacity"]
     for name in ("maxUploadMiB", "membershipsUrl"):
-        assert exchange[name] == defaults["exchange"][name]
-    assert exchange["storage"]["capacity"] == defaults["exchange"]["storage"]["capacity"]
+        assert exchange[name] == chart["exchange"][name]
+    assert exchange["storage"]["capacity"] == chart["exchange"]["storage"]["capacity"]
     assert values["smallest"]["prePuller"] == {"extraImages": {}}
     assert "JupyterHub" not in values["smallest"]["hub"]["config"]
     assert values["smallest"]["timezone"] == local_timezone()

@@ -1,0 +1,60 @@
+# Copyright (c) The campus.hubs developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Compute the values of one course's release, as `course_state` does for all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import StateError
+from ansible_collections.campus.hubs.plugins.plugin_utils.api_connection import (
+    NoConnectionError,
+    plain_errors,
+    task_connection,
+)
+from ansible_collections.campus.hubs.plugins.plugin_utils.course_inputs import (
+    CHART,
+    course_options,
+    read_cluster,
+    read_live,
+)
+from ansible_collections.campus.hubs.plugins.plugin_utils.release_values import (
+    ValuesError,
+    chart_checksum,
+    public_url,
+    release_values,
+)
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """Ask and compute in this process, where the variables are."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _supports_check_mode = True
+    _supports_async = False
+    _VALID_ARGS = frozenset({"kubeconfig", "context"})
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """See `ansible.plugins.action.ActionBase.run`."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        course = variables["inventory_hostname"]
+        result["changed"] = False
+        try:
+            options = course_options(variables, self._templar)
+            with plain_errors():
+                api = Api(task_connection(self._task, self._templar))
+                cluster = read_cluster(api, check=self._task.check_mode)
+                live = read_live(api, f"course-{course}")[f"course-{course}"]
+            values = release_values(course, options, cluster, live, chart_checksum(CHART))
+        except (StateError, NoConnectionError, ValuesError) as error:
+            return {**result, "failed": True, "msg": str(error)}
+        except AnsibleError as error:
+            return {**result, "failed": True, "msg": str(error.message)}
+        return {**result, "release_values": values, "public_url": public_url(options, live)}
