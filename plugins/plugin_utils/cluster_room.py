@@ -6,22 +6,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.campus.hubs.plugins.plugin_utils.quantities import parse_memory
+from ansible_collections.campus.hubs.plugins.plugin_utils.quantities import parse_amount, parse_memory
 
 Manifest = Mapping[str, Any]
 Resources = dict[str, float]
 GIB = 2.0**30
-_UNITS = {
-    "": 1.0,
-    **{"m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12},
-    **{"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40},
-}
-_AMOUNT = re.compile(r"([\d.]+(?:[eE][-+]?\d+)?)([A-Za-z]{0,2})")
 
 
 @dataclass(frozen=True)
@@ -48,12 +41,6 @@ class Node:
     requested: Resources
 
 
-def amount(written: object) -> float:
-    """Read an amount as the API server writes it, such as 100m, 2 or 512Mi; 0 if it is none."""
-    match = _AMOUNT.fullmatch(str(written))
-    return float(match[1]) * _UNITS.get(match[2], 1.0) if match else 0.0
-
-
 def requests_of(pod: Manifest) -> Resources:
     """Return what a pod requests: its containers together, or the init container that asks for more; and one pod."""
     spec, total = pod.get("spec") or {}, {"pods": 1.0}
@@ -63,10 +50,10 @@ def requests_of(pod: Manifest) -> Resources:
 
     for requests in of("containers"):
         for name, written in requests.items():
-            total[name] = total.get(name, 0.0) + amount(written)
+            total[name] = total.get(name, 0.0) + parse_amount(written)
     for requests in of("initContainers"):
         for name, written in requests.items():
-            total[name] = max(total.get(name, 0.0), amount(written))
+            total[name] = max(total.get(name, 0.0), parse_amount(written))
     return total
 
 
@@ -85,7 +72,7 @@ def server_of(values: Mapping[str, Any]) -> Server:
     }
     # A limit without a request is one.
     for kind in ("limits", "guarantees"):
-        requests |= {name: amount(number) for name, number in (extra.get(kind) or {}).items()}
+        requests |= {name: parse_amount(number) for name, number in (extra.get(kind) or {}).items()}
     return Server(requests, user.get("nodeSelector") or {}, user.get("extraTolerations") or [])
 
 
@@ -104,7 +91,7 @@ def nodes_of(nodes: Iterable[Manifest], pods: Iterable[Manifest]) -> list[Node]:
             for resource, number in requests_of(pod).items():
                 there[resource] = there.get(resource, 0.0) + number
     return [
-        Node(node, {name: amount(number) for name, number in (status.get("allocatable") or {}).items()}, found)
+        Node(node, {name: parse_amount(number) for name, number in (status.get("allocatable") or {}).items()}, found)
         for node in nodes
         for status in (node.get("status") or {},)
         for found in (requested.get(node["metadata"]["name"], {}),)

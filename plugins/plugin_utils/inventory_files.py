@@ -19,7 +19,8 @@ import yaml
 from ansible.errors import AnsibleError
 from ansible.inventory.manager import IGNORED
 from ansible.parsing.dataloader import DataLoader
-from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import Mistake, is_secret
+from ansible_collections.campus.hubs.plugins.module_utils.secret_names import is_secret
+from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import Mistake
 
 Spec = Mapping[str, Any]
 

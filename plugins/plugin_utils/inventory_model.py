@@ -15,15 +15,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.campus.hubs.plugins.module_utils.secret_names import is_secret
+
 CLUSTER, CONTROL_PLANE, WORKERS = "cluster", "control_plane", "workers"
 IMAGE_BUILDERS, COURSES, OPS = "image_builders", "courses", "ops"
 GROUPS = (CLUSTER, CONTROL_PLANE, WORKERS, IMAGE_BUILDERS, COURSES, OPS)
 
-_SECRET = re.compile(r"passw|passphrase|secret|token|private|credential|api_?key|auth_key", re.IGNORECASE)
-# Names that hold such a word, and no secret.
-_PUBLIC = re.compile(
-    r"_(url|endpoint|audience|uri|file|path|dir|name|seconds|days|bytes|hours|show_secret)$|_show_secret|token_endpoint"
-)
 # Control and format characters, and separators of lines.
 _UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp"})
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
@@ -106,11 +103,6 @@ def printable(text: str) -> str:
         for letter in text
     )
     return escaped.encode(errors="backslashreplace").decode()
-
-
-def is_secret(name: str) -> bool:
-    """Tell whether a variable's or option's name sounds like a value that must not be shown."""
-    return bool(_SECRET.search(name)) and not _PUBLIC.search(name)
 
 
 class Unquoted(str):

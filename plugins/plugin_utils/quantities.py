@@ -16,6 +16,12 @@ _MEMORY = re.compile(r"([0-9]+(?:\.[0-9]+)?)([KMGT])?")
 # https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/, without exponents and fractions.
 _STORAGE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([kMGT]|[KMGT]i)?")
 MOST_CORES = 10_000
+_AMOUNT = re.compile(r"([\d.]+(?:[eE][-+]?\d+)?)([A-Za-z]{0,2})")
+_UNITS = {
+    "": 1.0,
+    **{"m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12},
+    **{"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40},
+}
 _POWER = {"K": 1, "M": 2, "G": 3, "T": 4}
 
 
@@ -44,6 +50,12 @@ def parse_cpu(value: object) -> Decimal | None:
         return None
     number = Decimal(str(value))
     return number if number <= MOST_CORES else None
+
+
+def parse_amount(value: object) -> float:
+    """Return an amount as the API server writes it, such as 100m, 2 or 512Mi; 0 if it is none."""
+    match = _AMOUNT.fullmatch(str(value))
+    return float(match[1]) * _UNITS.get(match[2], 1.0) if match else 0.0
 
 
 def _kept(size: Decimal) -> int | None:

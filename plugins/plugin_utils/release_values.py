@@ -30,6 +30,7 @@ _EVERYWHERE = "0.0.0.0/0"
 _PORTS = {"http": 80, "https": 443, "ssh": 22}
 # The variables that `server_values` takes.
 _SERVERS = ("image", "packages", "memory", "cpu", "gpu", "gpu_resource", "profiles", "volumes")
+_CULL = {"timeout": "timeout", "every": "every", "max_age": "maxAge"}
 _IPV4 = re.compile(r"[0-9.]+")
 _MIB = 2**20
 
@@ -237,7 +238,6 @@ def _images(cluster: Cluster) -> Mapping[str, str]:
 def _common(options: Options, cluster: Cluster, images: Mapping[str, str], chart: str) -> Values:
     """Return what follows from the course's variables and the cluster, but for servers and login."""
     git = _git_url(options)
-    cull = options.mapping("cull")
     return {
         "hub": {"image": {"name": images["hub"]}, "membershipHours": options.number("membership_hours")},
         "timezone": options.text("timezone"),
@@ -269,9 +269,7 @@ def _common(options: Options, cluster: Cluster, images: Mapping[str, str], chart
         },
         "cull": {
             "enabled": True,
-            "timeout": int(cull.get("timeout", 3600)),
-            "every": int(cull.get("every", 300)),
-            "maxAge": int(cull.get("max_age", 0)),
+            **{_CULL[name]: int(seconds) for name, seconds in options.mapping("cull").items()},
         },
         "proxy": {
             "chp": {"image": {"name": images["proxy"]}},

@@ -6,20 +6,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.compare import Difference
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.ownership import ABSENT, Path, Writer, json_path
+from ansible_collections.campus.hubs.plugins.module_utils.secret_names import is_secret
 
 HIDDEN = "(hidden)"
-_SECRET = re.compile(r"passw|passphrase|secret|token|private|credential|api_?key|auth_?key", re.IGNORECASE)
-# Names of Secrets, of their fields, and where tokens are asked for: no secrets.
-_PUBLIC = re.compile(
-    r"secretName|secretKeyRef|secretRef|_?(file|dir|path|endpoint|name|uri|url)$|^checksum|automount", re.IGNORECASE
-)
 _LONG = 160
 
 
@@ -140,11 +135,6 @@ class CourseState:
             "deploy": self.needs_deployment(),
             "repair": bool(self.repairable()),
         }
-
-
-def is_secret(name: str) -> bool:
-    """Tell whether a name sounds like something that must not be shown."""
-    return bool(_SECRET.search(name)) and not _PUBLIC.search(name)
 
 
 def redact(value: Any, name: str = "") -> Any:  # noqa: ANN401 (a field can be anything)

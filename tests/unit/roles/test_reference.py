@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.campus.hubs.plugins.plugin_utils.cluster_room import amount
+from ansible_collections.campus.hubs.plugins.plugin_utils.quantities import parse_amount
 
 ROOT = Path(__file__).resolve().parents[3]
 TEXT = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
@@ -83,7 +83,7 @@ def test_pods_of_a_course_are_those_of_the_chart() -> None:
         for name, one in resources.items()
     }
     for column, sum_ in enumerate(together):
-        assert amount(sum_) == pytest.approx(sum(amount(cells[column]) for cells in pods.values()))
+        assert parse_amount(sum_) == pytest.approx(sum(parse_amount(cells[column]) for cells in pods.values()))
 
 
 def test_volumes_of_a_course_are_those_of_the_chart() -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from ansible_collections.campus.hubs.plugins.plugin_utils.cluster_room import (
     Server,
-    amount,
     nodes_of,
     report,
     requests_of,
@@ -41,14 +40,6 @@ def values(**user: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
 
 
 USUAL = server_of(values())
-
-
-@pytest.mark.parametrize(
-    ("written", "number"),
-    [("100m", 0.1), ("2", 2.0), ("512Mi", GIB / 2), ("1G", 1e9), (2, 2.0), ("1e3", 1000.0), ("", 0.0), (None, 0.0)],
-)
-def test_amounts(written: object, number: float) -> None:
-    assert amount(written) == pytest.approx(number)
 
 
 def test_what_is_requested() -> None:

@@ -5,7 +5,12 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from ansible_collections.campus.hubs.plugins.plugin_utils.quantities import parse_cpu, parse_memory, parse_storage
+from ansible_collections.campus.hubs.plugins.plugin_utils.quantities import (
+    parse_amount,
+    parse_cpu,
+    parse_memory,
+    parse_storage,
+)
 
 
 @pytest.mark.parametrize(
@@ -41,3 +46,11 @@ def test_cpu(value: object, number: Decimal) -> None:
 @pytest.mark.parametrize("value", ["500m", "half", "-1", "", None, True])
 def test_no_cpu(value: object) -> None:
     assert parse_cpu(value) is None
+
+
+@pytest.mark.parametrize(
+    ("written", "number"),
+    [("100m", 0.1), ("2", 2.0), ("512Mi", 2.0**29), ("1G", 1e9), (2, 2.0), ("1e3", 1000.0), ("", 0.0), (None, 0.0)],
+)
+def test_amounts(written: object, number: float) -> None:
+    assert parse_amount(written) == pytest.approx(number)
