@@ -61,6 +61,7 @@ seconds:
 
 import base64
 import json
+import socket
 import ssl
 import time
 from contextlib import suppress
@@ -126,7 +127,7 @@ def dial(api: Any, namespace: str) -> Any:  # noqa: ANN401 (a socket)
             forward = portforward(
                 api.connect_get_namespaced_pod_portforward, pod.metadata.name, namespace, ports=str(port)
             )
-            plain = forward.socket(port)._socket
+            plain = socket.socket(fileno=forward.socket(port).detach())
             if "https" not in ports:
                 return plain
             # By the API server, so there is no name to compare with the certificate's.
