@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
+from ansible.errors import AnsibleActionFail
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, Query
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import StateError
 from ansible_collections.campus.hubs.plugins.plugin_utils.api_connection import (
     NoConnectionError,
@@ -18,8 +19,13 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.api_connection import 
     task_connection,
 )
 
-_SECRETS = re.compile(r"/secrets(\?|$)")
-_ONE_SECRET = re.compile(r"/secrets/")
+_QUERY = {
+    "resource": {"type": "str", "required": True},
+    "api_version": {"type": "str", "default": "v1"},
+    "namespace": {"type": "str", "default": ""},
+    "name": {"type": "str", "default": ""},
+    "label_selectors": {"type": "list", "elements": "str", "default": []},
+}
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -29,24 +35,45 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     _requires_connection = False
     _supports_check_mode = True
     _supports_async = False
-    _VALID_ARGS = frozenset({"paths", "kubeconfig", "context"})
+    _VALID_ARGS = frozenset({"queries", "kubeconfig", "context"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """See `ansible.plugins.action.ActionBase.run`."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        spec = {"paths": {"type": "dict", "required": True}, "kubeconfig": {"type": "path"}, "context": {"type": "str"}}
-        paths = self.validate_argument_spec(spec)[1]["paths"]
+        spec = {
+            "queries": {"type": "dict", "required": True},
+            "kubeconfig": {"type": "path"},
+            "context": {"type": "str"},
+        }
+        queries = {
+            name: Query(**self._query(name, query))
+            for name, query in self.validate_argument_spec(spec)[1]["queries"].items()
+        }
         result["changed"] = False
-        wrong = [path for path in paths.values() if _ONE_SECRET.search(path)]
-        if wrong:
-            message = f"paths: got {wrong[0]}; wanted: a list of Secrets, of which only the metadata is read"
-            return {**result, "failed": True, "msg": message}
         try:
             with plain_errors():
                 api = Api(task_connection(self._task, self._templar))
-                objects = {
-                    name: api.read(path, metadata_only=bool(_SECRETS.search(path))) for name, path in paths.items()
-                }
+                objects = {name: api.read(query) for name, query in queries.items()}
         except (StateError, NoConnectionError) as error:
             return {**result, "failed": True, "msg": f"Objects: {error}"}
         return {**result, "objects": objects}
+
+    @staticmethod
+    def _query(name: str, given: Any) -> dict[str, Any]:  # noqa: ANN401 (an option can be anything)
+        """Return the options of a query.
+
+        Raises:
+            AnsibleActionFail: they are not what the documentation says.
+        """
+        checked = ArgumentSpecValidator(_QUERY).validate(given if isinstance(given, dict) else {})
+        if checked.error_messages:
+            message = f"queries.{name}: {'; '.join(checked.error_messages)}"
+            raise AnsibleActionFail(message)
+        found: dict[str, Any] = checked.validated_parameters
+        if found["resource"] == "secrets" and found["name"]:
+            message = (
+                f"queries.{name}: found the Secret {found['name']}, expected a list of Secrets, of which only the"
+                " metadata is read. Fix: select it by its labels."
+            )
+            raise AnsibleActionFail(message)
+        return found

@@ -14,15 +14,19 @@ version_added: 0.2.0
 author:
   - The campus.hubs developers (@campus-hubs)
 description:
-  - Returns objects and lists of objects by their paths on the API server, as C(kubectl get --raw) does.
+  - Returns objects and lists of objects.
   - It asks in the process of the task itself. Each use of M(kubernetes.core.k8s_info) takes a process of its own,
     which imports the Kubernetes client and reads which kinds there are.
   - Of Secrets only the metadata is read.
 extends_documentation_fragment: [campus.hubs.on_controller]
 options:
-  paths:
+  queries:
     description:
-      - What to read, a name of one's own to the path on the API server, with selectors as its query.
+      - What to read, a name of one's own to a query.
+      - A query is a dictionary of V(resource) (the name of the resource in the API, such as V(configmaps); needed),
+        V(api_version) (by default V(v1)), V(namespace), V(name) (of one object; without it, all are listed) and
+        V(label_selectors) (a list, as of M(kubernetes.core.k8s_info)).
+      - Of V(secrets) there are lists only.
     type: dict
     required: true
   kubeconfig:
@@ -42,15 +46,18 @@ seealso:
 EXAMPLES = r"""
 - name: Know nodes and claims
   campus.hubs.objects_info:
-    paths:
-      nodes: /api/v1/nodes
-      claims: /api/v1/namespaces/course-python-ws26/persistentvolumeclaims?labelSelector=component%3Dhome
+    queries:
+      nodes: {resource: nodes}
+      claims:
+        resource: persistentvolumeclaims
+        namespace: course-python-ws26
+        label_selectors: [component=home]
   register: found
 """
 
 RETURN = r"""
 objects:
-  description: The names of O(paths), each with a list of manifests. It is empty for what is not there.
+  description: The names of O(queries), each with a list of manifests. It is empty for what is not there.
   returned: success
   type: dict
   sample: {nodes: [{metadata: {name: n1}}], claims: []}

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, Kind
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, Kind, Query
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import StateError
 from ansible_collections.campus.hubs.plugins.plugin_utils.release_values import (
     PREFIX,
@@ -31,14 +31,15 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.release_values import 
 
 COLLECTION = Path(__file__).resolve().parents[2]
 CHART = COLLECTION / "charts" / "course-hub"
-CLUSTER_PATHS = {
-    "endpoints": "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
-    "?labelSelector=kubernetes.io/service-name%3Dkubernetes",
-    "nodes": "/api/v1/nodes",
-    "kubeadm_config": "/api/v1/namespaces/kube-system/configmaps/kubeadm-config",
-    "images": "/api/v1/namespaces/campus-hubs/configmaps/course-images",
-    "packaged": "/api/v1/namespaces/campus-hubs/configmaps/course-packages",
-    "dns": "/api/v1/namespaces/kube-system/services/kube-dns",
+CLUSTER = {
+    "endpoints": Query(
+        "endpointslices", "discovery.k8s.io/v1", "default", label_selectors=["kubernetes.io/service-name=kubernetes"]
+    ),
+    "nodes": Query("nodes"),
+    "kubeadm_config": Query("configmaps", namespace="kube-system", name="kubeadm-config"),
+    "images": Query("configmaps", namespace="campus-hubs", name="course-images"),
+    "packaged": Query("configmaps", namespace="campus-hubs", name="course-packages"),
+    "dns": Query("services", namespace="kube-system", name="kube-dns"),
 }
 _SECRETS = Kind("", "v1", "Secret", "secrets", namespaced=True, verbs=frozenset())
 _SERVICES = Kind("", "v1", "Service", "services", namespaced=True, verbs=frozenset())
@@ -58,7 +59,7 @@ def read_cluster(api: Api, *, check: bool) -> Cluster:
     Raises:
         ApiError: the API server refuses.
     """
-    return Cluster.parse({name: api.read(path) for name, path in CLUSTER_PATHS.items()}, check=check)
+    return Cluster.parse({name: api.read(query) for name, query in CLUSTER.items()}, check=check)
 
 
 def read_live(api: Api, namespace: str = "") -> Mapping[str, Live]:

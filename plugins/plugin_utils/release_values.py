@@ -64,7 +64,7 @@ class Cluster:
         """Read it from manifests.
 
         Args:
-            objects: manifests by the names of `course_inputs.CLUSTER_PATHS`; a list is empty for what is not there.
+            objects: manifests by the names of `course_inputs.CLUSTER`; a list is empty for what is not there.
             check: whether nothing is deployed, so that images need not be built yet.
         """
         endpoints, nodes = objects["endpoints"], objects["nodes"]

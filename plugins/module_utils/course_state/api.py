@@ -10,7 +10,7 @@ import json
 import time
 import urllib.parse
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -68,6 +68,33 @@ class Kind:
             parts += ["namespaces", namespace]
         parts += [self.plural, *([urllib.parse.quote(name, safe="")] if name else [])]
         return "/" + "/".join(parts)
+
+
+@dataclass(frozen=True)
+class Query:
+    """A question for one object, or for a list of them.
+
+    Attributes:
+        resource: name of the resource in the API, such as `configmaps`.
+        api_version: group and version, or the version alone of the core group.
+        namespace: where to look; empty for all namespaces, and for what is in none.
+        name: of one object; empty for a list.
+        label_selectors: requirements on the labels of a list, as `kubectl get --selector` takes them.
+    """
+
+    resource: str
+    api_version: str = "v1"
+    namespace: str = ""
+    name: str = ""
+    label_selectors: Sequence[str] = ()
+
+    @property
+    def path(self) -> str:
+        """Return the path on the API server, with selectors."""
+        group, _, version = self.api_version.rpartition("/")
+        path = Kind(group, version, "", self.resource, bool(self.namespace), frozenset()).url(self.namespace, self.name)
+        labels = ",".join(self.label_selectors)
+        return f"{path}?{urllib.parse.urlencode({'labelSelector': labels})}" if labels else path
 
 
 @dataclass(frozen=True)
@@ -194,10 +221,18 @@ class Api:
 
     def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         """Return one object, None if it is not there."""
-        return next(iter(self.read(kind.url(namespace, name))), None)
+        return next(iter(self._read(kind.url(namespace, name))), None)
 
-    def read(self, path: str, *, metadata_only: bool = False) -> list[Manifest]:
-        """Return the objects of a list, one object, or nothing if it is not there.
+    def read(self, query: Query) -> list[Manifest]:
+        """Return the objects of a list, one object, or nothing if it is not there; of Secrets only the metadata.
+
+        Raises:
+            ApiError: the API server refuses.
+        """
+        return self._read(query.path, metadata_only=query.resource == "secrets")
+
+    def _read(self, path: str, *, metadata_only: bool = False) -> list[Manifest]:
+        """Return what a path leads to.
 
         Args:
             path: on the API server, with selectors if any.

@@ -30,7 +30,7 @@ TASKS = """
 - hosts: localhost
   gather_facts: false
   tasks:
-    - campus.hubs.objects_info: {kubeconfig: "{{ kubeconfig }}", paths: {a: /api/v1/namespaces/by-action}}
+    - campus.hubs.objects_info: {kubeconfig: "{{ kubeconfig }}", queries: {a: {resource: namespaces, name: by-action}}}
       ignore_errors: true
     - campus.hubs.secret_token: {kubeconfig: "{{ kubeconfig }}", namespace: by-module, name: a, keys: [b]}
       ignore_errors: true

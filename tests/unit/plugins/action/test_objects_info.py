@@ -19,7 +19,17 @@ ROOT = Path(__file__).resolve().parents[4]
 OBJECTS: dict[str, dict[str, Any]] = {
     "/api/v1/nodes": {"kind": "NodeList", "items": [{"metadata": {"name": "n1"}}]},
     "/api/v1/namespaces/a": {"kind": "Namespace", "metadata": {"name": "a"}},
-    "/api/v1/namespaces/a/secrets?labelSelector=x%3Dy": {"kind": "PartialObjectMetadataList", "items": []},
+    "/api/v1/namespaces/a/secrets?labelSelector=x%3Dy%2Cstatus+in+%28a%2Cb%29": {
+        "kind": "PartialObjectMetadataList",
+        "items": [],
+    },
+    "/apis/apps/v1/namespaces/a/deployments/d": {"kind": "Deployment", "metadata": {"name": "d"}},
+}
+QUERIES: dict[str, dict[str, Any]] = {
+    "nodes": {"resource": "nodes"},
+    "namespace": {"resource": "namespaces", "name": "a"},
+    "secrets": {"resource": "secrets", "namespace": "a", "label_selectors": ["x=y", "status in (a,b)"]},
+    "deployment": {"resource": "deployments", "api_version": "apps/v1", "namespace": "a", "name": "d"},
 }
 
 
@@ -59,10 +69,10 @@ def server() -> Iterator[Server]:
         listening.shutdown()
 
 
-def read(folder: Path, address: str, paths: dict[str, str]) -> dict[str, Any]:
+def read(folder: Path, address: str, queries: dict[str, Any]) -> dict[str, Any]:
     """Run the action with a kubeconfig for this API server; return its result, and whether it failed."""
     write_kubeconfig(folder / "kubeconfig", {"server": address}, {"token": "a-token"})
-    arguments = json.dumps({"paths": paths, "kubeconfig": str(folder / "kubeconfig")})
+    arguments = json.dumps({"queries": queries, "kubeconfig": str(folder / "kubeconfig")})
     done = subprocess.run(  # noqa: S603
         [
             Path(sys.executable).with_name("ansible"),
@@ -82,36 +92,44 @@ def read(folder: Path, address: str, paths: dict[str, str]) -> dict[str, Any]:
 
 
 def test_what_is_there_comes_and_what_is_not_is_empty(server: Server, tmp_path: Path) -> None:
-    paths = dict(zip(("nodes", "namespace", "secrets"), OBJECTS, strict=True)) | {"nothing": "/api/v1/namespaces/b"}
-    result = read(tmp_path, f"http://127.0.0.1:{server.server_port}", paths)
+    queries = {**QUERIES, "nothing": {"resource": "namespaces", "name": "b"}}
+    result = read(tmp_path, f"http://127.0.0.1:{server.server_port}", queries)
     assert result["changed"] is False
     assert result["objects"] == {
         "nodes": [{"metadata": {"name": "n1"}}],
         "namespace": [OBJECTS["/api/v1/namespaces/a"]],
         "secrets": [],
+        "deployment": [OBJECTS["/apis/apps/v1/namespaces/a/deployments/d"]],
         "nothing": [],
     }
-    assert [path for path, _ in server.asked] == [*paths.values()]
-    assert [path for path, accept in server.asked if "PartialObjectMetadataList" in accept] == [paths["secrets"]]
+    assert [path for path, _ in server.asked] == [*OBJECTS, "/api/v1/namespaces/b"]
+    (secrets,) = [path for path, accept in server.asked if "PartialObjectMetadataList" in accept]
+    assert "/secrets?" in secrets
 
 
-def test_one_secret_is_refused(server: Server, tmp_path: Path) -> None:
-    paths = {"secret": "/api/v1/namespaces/a/secrets/s"}
-    result = read(tmp_path, f"http://127.0.0.1:{server.server_port}", paths)
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ({"resource": "secrets", "namespace": "a", "name": "s"}, "queries.x: found the Secret s, expected a list of"),
+        ({"name": "s"}, "queries.x: missing required arguments: resource"),
+        ({"resource": "nodes", "names": "a"}, "queries.x: names. Supported parameters include: api_version, label_"),
+        ("/api/v1/nodes", "queries.x: missing required arguments: resource"),
+    ],
+)
+def test_what_is_no_query_is_refused(server: Server, tmp_path: Path, query: object, message: str) -> None:
+    result = read(tmp_path, f"http://127.0.0.1:{server.server_port}", {"x": query})
     assert result["failed"] is True
-    assert (
-        result["msg"] == f"paths: got {paths['secret']}; wanted: a list of Secrets, of which only the metadata is read"
-    )
+    assert message in result["msg"]
     assert server.asked == []
 
 
 def test_a_refusal_is_said(server: Server, tmp_path: Path) -> None:
-    result = read(tmp_path, f"http://127.0.0.1:{server.server_port}", {"x": "/api/v1/forbidden"})
+    result = read(tmp_path, f"http://127.0.0.1:{server.server_port}", {"x": {"resource": "forbidden"}})
     assert result["failed"] is True
     assert result["msg"] == "Objects: The Kubernetes API answers 403: that is not for you"
 
 
 def test_a_server_that_does_not_answer_is_said(tmp_path: Path) -> None:
-    result = read(tmp_path, "http://127.0.0.1:9", {"nodes": "/api/v1/nodes"})
+    result = read(tmp_path, "http://127.0.0.1:9", {"nodes": QUERIES["nodes"]})
     assert result["failed"] is True
     assert "no connection to a Kubernetes API" in result["msg"]
