@@ -13,6 +13,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, Query
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import StateError
+from ansible_collections.campus.hubs.plugins.module_utils.refusals import refusal
 from ansible_collections.campus.hubs.plugins.plugin_utils.api_connection import (
     NoConnectionError,
     plain_errors,
@@ -71,9 +72,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             raise AnsibleActionFail(message)
         found: dict[str, Any] = checked.validated_parameters
         if found["resource"] == "secrets" and found["name"]:
-            message = (
-                f"queries.{name}: found the Secret {found['name']}, expected a list of Secrets, of which only the"
-                " metadata is read. Fix: select it by its labels."
+            expected = "a list of Secrets, of which only the metadata is read"
+            raise AnsibleActionFail(
+                refusal(f"queries.{name}", f"the Secret {found['name']}", expected, "select it by its labels")
             )
-            raise AnsibleActionFail(message)
         return found

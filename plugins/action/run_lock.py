@@ -42,7 +42,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return {**result, "msg": "A check changes nothing and needs no lock."}
         answer = ask_holder(Path(arguments["kubeconfig"] or beside_the_inventory(task_vars or {})))
         if "error" in answer:
-            return {**result, "failed": True, "msg": f"The lock can not be taken: {answer['error']}."}
+            return {**result, "failed": True, "msg": f"The lock cannot be taken: {answer['error']}."}
         if "holder" in answer:
             return {**result, "failed": True, "msg": refusal(answer["holder"], answer["since"])}
         if answer["why"]:

@@ -47,6 +47,6 @@ requirements:
   - kubernetes >= 24.2.0 (Python)
 notes:
   - A Secret that holds something else (another type, a missing or unreadable field) is an error and is left as it is.
-  - Two runs at once do not overwrite each other. The one that comes second reads again and decides anew.
+  - Two runs at once do not overwrite each other. The one that comes second reads and decides again.
   - The module runs where its task runs, and needs to reach the API server from there.
 """

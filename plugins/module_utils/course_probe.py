@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
+from ansible_collections.campus.hubs.plugins.module_utils.refusals import refusal
+
 # Who launches where the LMS has no name of its own (LTI 1.1).
 LMS = "campus.hubs"
 _TIMEOUT = 30
@@ -100,7 +102,7 @@ class Answer:
         try:
             return json.loads(self.body)
         except ValueError as error:
-            message = f"got {self.status} and no JSON document"
+            message = refusal("answer", f"{self.status} and no JSON", "a JSON document")
             raise ProbeError(message) from error
 
     def words(self) -> str:
@@ -163,8 +165,7 @@ class Site:
         """
         with self._sent("GET", path, None, headers) as response:
             if response.status != 200:
-                message = f"GET {path}: got {response.status}; wanted: 200"
-                raise ProbeError(message)
+                raise ProbeError(refusal(f"GET {path}", response.status, 200))
             for line in response:
                 yield json.loads(line[5:]) if line.startswith(b"data:") else {}
 
@@ -201,12 +202,11 @@ class Probe:
         """Take the course, and how long its server may take to start."""
         self._site, self._course, self._seconds = site, course, seconds
 
-    def _api(self, method: str, path: str, *wanted: int) -> Answer:
+    def _api(self, method: str, path: str, *expected: int) -> Answer:
         headers = {"Authorization": f"token {self._course.token}", "Content-Type": "application/json"}
         answer = self._site.ask(method, path, headers=headers, body="{}" if method == "POST" else None)
-        if answer.status not in wanted:
-            message = f"{method} {path}: got {answer.status} ({answer.words()}); wanted: {wanted[0]}"
-            raise ProbeError(message)
+        if answer.status not in expected:
+            raise ProbeError(refusal(f"{method} {path}", f"{answer.status} ({answer.words()})", expected[0]))
         return answer
 
     def login(self) -> None:
@@ -241,12 +241,13 @@ class Probe:
             "POST", "/hub/lti11/launch", body=body, headers={"Content-Type": "application/x-www-form-urlencoded"}
         )
         if answer.status != 303:
-            message = f"launch by LTI 1.1: got {answer.status} ({answer.words()}); wanted: 303, to the server"
-            raise ProbeError(message)
+            found = f"{answer.status} ({answer.words()})"
+            raise ProbeError(refusal("launch by LTI 1.1", found, "303, to the server"))
         person = self._api("GET", f"/hub/api/users/{self._course.user}", 200).document()
         if person["groups"] != ["student"] or person["admin"]:
-            message = f"launch by LTI 1.1: who came as a learner is in {person['groups']}; wanted: student"
-            raise ProbeError(message)
+            found = ", ".join(person["groups"]) or "none"
+            found += " with admin" if person["admin"] else ""
+            raise ProbeError(refusal("launch by LTI 1.1: groups of who came as a learner", found, "student"))
 
     def _ask_for_login(self) -> None:
         """Have the LMS announce somebody by LTI 1.3; the hub has to ask the LMS who it is. Only that could sign it."""
@@ -271,18 +272,15 @@ class Probe:
             or not location.startswith(platform["authorization_endpoint"])
             or not {"state", "nonce", "redirect_uri"} <= set(asked)
         ):
-            message = (
-                f"login by LTI 1.3: got {answer.status} ({answer.words()}) to {location.partition('?')[0]!r};"
-                f" wanted: 302 to {platform['authorization_endpoint']} with state and nonce"
-            )
-            raise ProbeError(message)
+            found = f"{answer.status} ({answer.words()}) to {location.partition('?')[0]!r}"
+            expected = f"302 to {platform['authorization_endpoint']} with state and nonce"
+            raise ProbeError(refusal("login by LTI 1.3", found, expected))
 
     def _ask_for_keys(self) -> None:
         """Ask for the course's public keys, as the LMS does, also before it has registered the course."""
         keys = self._site.ask("GET", "/hub/lti13/jwks")
         if keys.status != 200 or not keys.document().get("keys"):
-            message = f"the course's public keys: got {keys.status}; wanted: 200 with keys"
-            raise ProbeError(message)
+            raise ProbeError(refusal("the course's public keys", keys.status, "200 with keys"))
 
     def server(self) -> None:
         """Start the synthetic student's server and ask it how it is.

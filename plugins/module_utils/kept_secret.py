@@ -18,13 +18,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from ansible_collections.campus.hubs.plugins.module_utils.refusals import refusal
+
 MANAGED_BY = "app.kubernetes.io/managed-by"
 OWNER = "campus.hubs"
 ATTEMPTS = 5
 
 
 class SecretError(Exception):
-    """Something a person has to decide; the text names the thing, what it holds, what is wanted and what to do."""
+    """Something a person has to decide; the text says what was found, what is expected and what to do."""
 
 
 class Conflict(Exception):  # noqa: N818 (the API's own word: 409 Conflict)
@@ -86,7 +88,7 @@ class SecretBackend(abc.ABC):
 
     @abc.abstractmethod
     def needs_change(self) -> list[str]:
-        """Say why the content has to change, one sentence each; empty if it is as wanted."""
+        """Say why the content has to change, one sentence each; empty if it need not."""
 
     @abc.abstractmethod
     def generate(self) -> dict[str, bytes]:
@@ -115,7 +117,7 @@ class Outcome:
 def ensure_present(backend: SecretBackend, store: SecretStore, now: datetime, *, check_mode: bool) -> Outcome:
     """Adopt the Secret if it holds what the backend wants, complete or create it otherwise.
 
-    Never overwrites what another run or person wrote meanwhile: on a conflict it reads again and decides anew.
+    Never overwrites what another run or person wrote meanwhile: on a conflict it reads and decides again.
 
     Args:
         backend: the kind of content.
@@ -169,11 +171,9 @@ def ensure_absent(backend: SecretBackend, store: SecretStore, now: datetime, *, 
         if not found:
             return Outcome(changed=False, reasons=[], before={}, after={}, values={})
         if found.labels.get(MANAGED_BY) != OWNER:
-            message = (
-                f"It has no label {MANAGED_BY}={OWNER}, so it was not made or adopted by this collection and is kept. "
-                "If it really is to go, delete it with kubectl."
-            )
-            raise SecretError(message)
+            expected = f"{OWNER}, which all have that this collection has made or adopted"
+            fix = "delete the Secret with kubectl if it really is to go; it is kept"
+            raise SecretError(refusal(f"label {MANAGED_BY}", found.labels.get(MANAGED_BY) or "none", expected, fix))
         _refuse_other_type(found)
         backend.set_existing(found.data, found.created, now)
         before = backend.describe(planned=False)
@@ -189,25 +189,20 @@ def ensure_absent(backend: SecretBackend, store: SecretStore, now: datetime, *, 
 
 def _refuse_other_type(found: SecretContent) -> None:
     if found.type != "Opaque":
-        message = (
-            f"It is of type {found.type}, wanted is Opaque, so it holds something else and is left as it is. "
-            "Choose another name, or delete it if nothing uses it."
-        )
-        raise SecretError(message)
+        fix = "choose another name, or delete the Secret if nothing uses it; it is left as it is"
+        raise SecretError(refusal("type", found.type, "Opaque", fix))
 
 
 def _refuse_unchangeable(found: SecretContent, reasons: list[str]) -> None:
     why = "; ".join(reasons)
     owner = found.labels.get(MANAGED_BY, OWNER)
     if owner != OWNER:
-        message = (
-            f"It has to change ({why}), but its label {MANAGED_BY} says that {owner} owns it. "
-            f"Let {owner} make the change, or set the label to {OWNER}."
-        )
-        raise SecretError(message)
+        expected = f"{OWNER}, as the Secret has to change ({why})"
+        fix = f"let {owner} make the change, or set the label to {OWNER}"
+        raise SecretError(refusal(f"label {MANAGED_BY}", owner, expected, fix))
     if found.immutable:
-        message = f"It has to change ({why}), but it is immutable. Delete it and let this task make it anew."
-        raise SecretError(message)
+        expected = f"false, as the Secret has to change ({why})"
+        raise SecretError(refusal("immutable", "true", expected, "delete the Secret, and run again to get a new one"))
 
 
 def hex_token(size: int) -> bytes:
@@ -227,16 +222,15 @@ def read_text(data: Mapping[str, bytes], name: str) -> str:
     """
     if name not in data:
         there = ", ".join(sorted(data)) or "none"
-        message = f"The field {name} is missing (there: {there}), so it holds something else and is left as it is."
-        raise SecretError(message)
+        fix = "complete the Secret, or choose another name; it is left as it is"
+        raise SecretError(refusal(f"field {name}", f"nothing (there: {there})", "text", fix))
     value = data[name]
     if not value:
-        message = f"The field {name} is empty. Remove the field or fill it."
-        raise SecretError(message)
+        raise SecretError(refusal(f"field {name}", "an empty text", "text", "fill the field, or remove it"))
     if value.strip() != value:
-        message = f"The field {name} begins or ends with a blank or a line break. Store it without (echo -n)."
-        raise SecretError(message)
+        found = "a blank or a line break at the beginning or end"
+        raise SecretError(refusal(f"field {name}", found, "text without", "store it again (echo -n)"))
     if not re.fullmatch(rb"[\x21-\x7e]+", value):
-        message = f"The field {name} holds blanks or something that is not printable ASCII."
-        raise SecretError(message)
+        found = "a blank, or something that is not printable ASCII"
+        raise SecretError(refusal(f"field {name}", found, "printable ASCII without blanks"))
     return value.decode("ascii")

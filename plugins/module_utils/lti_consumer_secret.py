@@ -15,6 +15,7 @@ from ansible_collections.campus.hubs.plugins.module_utils.kept_secret import (
     hex_token,
     read_text,
 )
+from ansible_collections.campus.hubs.plugins.module_utils.refusals import difference
 
 KEY, SECRET = "consumer_key", "shared_secret"
 KEY_BYTES, SECRET_BYTES = 16, 32
@@ -62,7 +63,7 @@ class ConsumerBackend(SecretBackend):
             return ["there is no consumer yet"]
         reasons = []
         if self._wanted is not None and self._key() != self._wanted:
-            reasons.append(f"the consumer key is {self._key()}, wanted is {self._wanted}")
+            reasons.append(difference(KEY, self._key(), self._wanted))
         if self._renews():
             reasons.append("a new shared secret is asked for")
         return reasons

@@ -20,6 +20,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ansible_collections.campus.hubs.plugins.module_utils.kept_secret import SecretBackend, SecretError
+from ansible_collections.campus.hubs.plugins.module_utils.refusals import refusal
 
 try:
     from cryptography.exceptions import UnsupportedAlgorithm
@@ -78,27 +79,27 @@ def _base64url_uint(number: int) -> str:
 
 
 def _load_private(pem: bytes) -> rsa.RSAPrivateKey:
-    keep = "It is left as it is: restore it, or delete the Secret to get a new key (which the LMS must then learn)."
+    name = f"field {PRIVATE}"
+    fix = "restore it, or delete the Secret to get a new key (which the LMS must then learn); it is left as it is"
     try:
         key = serialization.load_pem_private_key(pem, password=None)
     except TypeError as error:
-        message = f"The field {PRIVATE} holds an encrypted key, wanted is an unencrypted one. {keep}"
-        raise SecretError(message) from error
+        raise SecretError(refusal(name, "an encrypted key", "an unencrypted one", fix)) from error
     except (ValueError, UnsupportedAlgorithm) as error:
-        message = f"The field {PRIVATE} holds no readable private key in PEM form. {keep}"
-        raise SecretError(message) from error
+        raise SecretError(refusal(name, "no readable private key", "one in PEM form", fix)) from error
     if not isinstance(key, rsa.RSAPrivateKey):
-        message = f"The field {PRIVATE} holds a key that is not RSA, and LTI 1.3 signs with RS256. {keep}"
-        raise SecretError(message)
+        found = "a key that is not RSA"
+        raise SecretError(refusal(name, found, "one of RSA, as LTI 1.3 signs with RS256", fix))
     if key.key_size < LEAST_BITS:
-        message = f"The field {PRIVATE} holds a key of {key.key_size} bits, RS256 wants {LEAST_BITS} or more. {keep}"
-        raise SecretError(message)
+        found = f"a key of {key.key_size} bits"
+        raise SecretError(refusal(name, found, f"{LEAST_BITS} or more, as RS256 needs them", fix))
     return key
 
 
 def _parse_jwks(raw: bytes) -> dict[str, Jwk]:
     """Return `kid` to key, in the order of the file."""
-    wrong = f"The field {JWKS} is no set of public RSA keys with kid. It is left as it is: restore or remove the field."
+    restore = "restore or remove the field; it is left as it is"
+    wrong = refusal(f"field {JWKS}", "no set of public RSA keys", "one whose keys have a kid", restore)
     try:
         keys = json.loads(raw)["keys"]
         found = {str(key["kid"]): key for key in keys}
@@ -111,8 +112,8 @@ def _parse_jwks(raw: bytes) -> dict[str, Jwk]:
         raise SecretError(wrong) from error
     private = {"d", "p", "q", "dp", "dq", "qi"}
     if any(private & set(key) for key in keys):
-        message = f"The field {JWKS} holds private numbers of a key, and it is published. Remove the field at once."
-        raise SecretError(message)
+        expected = "public ones alone, as it is published"
+        raise SecretError(refusal(f"field {JWKS}", "private numbers of a key", expected, "remove the field at once"))
     return found
 
 
@@ -198,10 +199,8 @@ class KeyBackend(SecretBackend):
             return
         if PRIVATE not in data:
             there = ", ".join(sorted(data))
-            message = (
-                f"The field {PRIVATE} is missing (there: {there}), so it holds something else and is left as it is."
-            )
-            raise SecretError(message)
+            fix = "complete the Secret, or choose another name; it is left as it is"
+            raise SecretError(refusal(f"field {PRIVATE}", f"nothing (there: {there})", "a private key", fix))
         jwk = public_jwk(data[PRIVATE])
         published = _parse_jwks(data[JWKS]) if JWKS in data else {}
         born, ends = self._parse_rotation(created or now)
@@ -220,7 +219,8 @@ class KeyBackend(SecretBackend):
             stored = json.loads(self._data[ROTATION])
             return _moment(stored["created"]), {kid: _moment(end) for kid, end in stored["retired"].items()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            message = f"The field {ROTATION} is not readable. It is left as it is: restore or remove the field."
+            fix = "restore or remove the field; it is left as it is"
+            message = refusal(f"field {ROTATION}", "nothing that can be read", "the times of the keys as JSON", fix)
             raise SecretError(message) from error
 
     def _rotation_reason(self, state: KeyState) -> str | None:

@@ -15,6 +15,8 @@ import secrets
 import typing
 from pathlib import Path
 
+from ansible_collections.campus.hubs.plugins.module_utils.refusals import refusal
+
 if typing.TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -43,7 +45,7 @@ def bcrypt(password: str) -> str:
 def account(htpasswd: Path) -> Iterator[tuple[str, str]]:
     """Add an account to a registry's htpasswd file, and take it away at the end of the block.
 
-    The registry reads the file anew when its time of modification changes. The file stays the same one, with its owner.
+    The registry reads the file again when its modification time changes. The file stays the same one, with its owner.
 
     Args:
         htpasswd: the file, which must exist.
@@ -86,8 +88,7 @@ def known_logins(environment: Mapping[str, str], home: Path) -> dict[str, typing
         if path.exists():
             content = json.loads(path.read_text("utf-8"))
             if not isinstance(content, dict):
-                message = f"{path} holds no logins (containers-auth.json(5))"
-                raise ValueError(message)
+                raise ValueError(refusal(str(path), "no dictionary", "logins as in containers-auth.json(5)"))
             return content
     return {}
 

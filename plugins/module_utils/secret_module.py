@@ -23,6 +23,7 @@ from ansible_collections.campus.hubs.plugins.module_utils.kept_secret import (
     ensure_absent,
     ensure_present,
 )
+from ansible_collections.campus.hubs.plugins.module_utils.refusals import refusal
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.client import get_api_client
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
@@ -171,11 +172,11 @@ def run(make_backend: Callable[[Mapping[str, Any]], SecretBackend], arguments: d
 def _ensure(module: Any, make_backend: Callable[[Mapping[str, Any]], SecretBackend]) -> Outcome:  # noqa: ANN401
     params = module.params
     if not _NAMESPACE.fullmatch(params["namespace"]):
-        message = "namespace is not a DNS label (a-z, 0-9, '-', at most 63 characters)"
-        raise SecretError(message)
+        expected = "a DNS label (a-z, 0-9, '-', at most 63 characters)"
+        raise SecretError(refusal("namespace", repr(params["namespace"]), expected))
     if not _NAME.fullmatch(params["name"]):
-        message = "name is not a DNS subdomain (a-z, 0-9, '-', '.', at most 253 characters)"
-        raise SecretError(message)
+        expected = "a DNS subdomain (a-z, 0-9, '-', '.', at most 253 characters)"
+        raise SecretError(refusal("name", repr(params["name"]), expected))
     backend = make_backend(params)
     store = ClusterSecret(api_client(module), params["namespace"], params["name"])
     ensure = ensure_present if params["state"] == "present" else ensure_absent

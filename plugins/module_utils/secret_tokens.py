@@ -17,6 +17,7 @@ from ansible_collections.campus.hubs.plugins.module_utils.kept_secret import (
     hex_token,
     read_text,
 )
+from ansible_collections.campus.hubs.plugins.module_utils.refusals import refusal
 
 DEFAULT_BYTES = 32
 # 16 bytes are the least that OWASP ASVS 5 (11.5.1) accepts; 512 keeps a typing error from filling etcd.
@@ -43,19 +44,15 @@ def parse_keys(keys: object) -> dict[str, int]:
     elif isinstance(keys, list):
         entries = [(name, None) for name in keys]
     else:
-        message = f"keys: got {keys!r}, wanted a list of names or a mapping of name to {{bytes: N}}"
-        raise SecretError(message)
+        raise SecretError(refusal("keys", repr(keys), "a list of names, or a mapping of name to {bytes: N}"))
     if not entries:
-        message = "keys: got nothing, wanted at least one name"
-        raise SecretError(message)
+        raise SecretError(refusal("keys", "nothing", "at least one name"))
     sizes: dict[str, int] = {}
     for name, options in entries:
         if not isinstance(name, str) or not _KEY.fullmatch(name):
-            message = f"keys: got the name {name!r}, wanted letters, digits, '-', '_' and '.' only"
-            raise SecretError(message)
+            raise SecretError(refusal("keys", f"the name {name!r}", "letters, digits, '-', '_' and '.' only"))
         if name in sizes:
-            message = f"keys: {name} is there twice"
-            raise SecretError(message)
+            raise SecretError(refusal("keys", f"{name} twice", "each name once"))
         sizes[name] = _size(name, options)
     return sizes
 
@@ -64,15 +61,13 @@ def _size(name: str, options: object) -> int:
     if options is None:
         return DEFAULT_BYTES
     if not isinstance(options, Mapping) or set(options) - {"bytes"}:
-        message = f"keys: {name} has {options!r}, wanted nothing or {{bytes: N}}"
-        raise SecretError(message)
+        raise SecretError(refusal(f"keys.{name}", repr(options), "nothing, or {bytes: N}"))
     size = options.get("bytes", DEFAULT_BYTES)
     # A templated number reaches a module of Ansible as text.
     if isinstance(size, str) and size.isdecimal():
         size = int(size)
     if not isinstance(size, int) or isinstance(size, bool) or not LEAST_BYTES <= size <= MOST_BYTES:
-        message = f"keys: {name} has bytes {size!r}, wanted {LEAST_BYTES} to {MOST_BYTES}"
-        raise SecretError(message)
+        raise SecretError(refusal(f"keys.{name}.bytes", repr(size), f"{LEAST_BYTES} to {MOST_BYTES}"))
     return size
 
 
@@ -94,11 +89,9 @@ class TokenBackend(SecretBackend):
         for name in sorted(set(self._sizes) & set(data)):
             text, digits = read_text(data, name), 2 * self._sizes[name]
             if not re.fullmatch(f"[0-9a-fA-F]{{{digits}}}", text):
-                message = (
-                    f"The field {name} ({len(text)} characters) is not what is wanted there: {digits} hexadecimal "
-                    f"digits ({self._sizes[name]} bytes). It is left as it is. Remove the field to get a new one."
-                )
-                raise SecretError(message)
+                expected = f"{digits} hexadecimal digits ({self._sizes[name]} bytes)"
+                fix = "remove the field to get a new one; it is left as it is"
+                raise SecretError(refusal(f"field {name}", f"a text of {len(text)} characters", expected, fix))
         self._data = data
 
     def _missing(self) -> list[str]:

@@ -65,6 +65,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import fetch_url
 from ansible_collections.campus.hubs.plugins.module_utils import openpgp_keys
+from ansible_collections.campus.hubs.plugins.module_utils.refusals import refusal
 
 OWNER = "root"
 # Such files have some kilobytes.
@@ -111,11 +112,12 @@ def main() -> None:
         try:
             keys = keys_of(text)
         except openpgp_keys.KeyFileError as error:
-            module.fail_json(
-                msg=f"{module.params['url']}: found no key to trust: {error}, "
-                f"expected only {', '.join(sorted(expected))}. Fix: compare with what the repository's owner "
-                "publishes; if that has changed, change the fingerprint in the inventory. Nothing was trusted."
+            fix = (
+                "compare with what the repository's owner publishes; if that has changed, change the fingerprint in "
+                "the inventory. Nothing was trusted"
             )
+            only = f"only {', '.join(sorted(expected))}"
+            module.fail_json(msg=refusal(module.params["url"], f"no key to trust: {error}", only, fix))
         content = openpgp_keys.write_armor(openpgp_keys.read_packets(text))
     changed = content != before
     if changed and not module.check_mode:

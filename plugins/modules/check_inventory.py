@@ -18,7 +18,7 @@ description:
     of this collection, and with each other.
   - Finds unknown, misspelt, renamed and malformed variables, groups that cannot make a cluster, networks that overlap,
     courses that want the same address, limits under guarantees, LTI platforms that are not defined, and more.
-  - Reports all mistakes at once, each with the host, the variable, what it got, what it wants and how to mend it.
+  - Reports all mistakes at once, each with the host, the variable, what was found, what is expected and how to fix it.
     Secrets are not shown.
   - Values that depend on facts are left to the roles themselves.
 extends_documentation_fragment: [campus.hubs.on_controller]
@@ -50,6 +50,6 @@ msg:
   type: str
   sample: |-
     The inventory has 1 mistake:
-    - python-ws26: course_hub_cpu.limit is 0.5; wanted: at least the guarantee (1). Raise it or lower the guarantee.
+    - cp1: kubeadm_version: found 1.36, expected three numbers without a v, such as "1.36.3". Fix: put it in quotes.
     Nothing was changed.
 """

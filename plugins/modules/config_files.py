@@ -41,7 +41,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changed_files:
-  description: Those that were written or removed, or whose owner or mode was put right; in check mode, would be.
+  description: Those that were written or removed, or whose owner or mode was corrected; in check mode, would be.
   returned: success
   type: list
   elements: str
@@ -54,6 +54,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.campus.hubs.plugins.module_utils.refusals import refusal
 
 OWNER = "root"
 
@@ -100,7 +101,7 @@ def main() -> None:
     files: dict[str, str | None] = module.params["files"]
     for path, content in files.items():
         if not Path(path).is_absolute() or not isinstance(content, (str, type(None))):
-            module.fail_json(msg=f"files: got {path}: {content!r}; want text, or null, by absolute path.")
+            module.fail_json(msg=refusal("files", f"{path}: {content!r}", "text, or null, by absolute path"))
     os.umask(0o022)
     try:
         diffs = {path: have(module, Path(path), content) for path, content in files.items()}

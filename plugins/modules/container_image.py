@@ -111,6 +111,7 @@ from ansible_collections.campus.hubs.plugins.module_utils.container_image import
     ImageError,
     Result,
 )
+from ansible_collections.campus.hubs.plugins.module_utils.refusals import refusal
 
 
 def main() -> None:
@@ -156,9 +157,8 @@ def main() -> None:
     changed = digest is None
     if changed and not module.check_mode:
         if not module.params["context"]:
-            module.fail_json(
-                msg=f"context: got nothing; want the folder to build {tagged} from, as its registry does not have it"
-            )
+            expected = f"the folder to build {tagged} from, as its registry does not have it"
+            module.fail_json(msg=refusal("context", "nothing", expected))
         try:
             digest = backend.build()
         except (ImageError, OSError) as error:

@@ -68,6 +68,7 @@ from contextlib import suppress
 from typing import Any
 
 from ansible_collections.campus.hubs.plugins.module_utils.course_probe import Course, Probe, ProbeError, Site
+from ansible_collections.campus.hubs.plugins.module_utils.refusals import refusal
 from ansible_collections.campus.hubs.plugins.module_utils.secret_module import api_client, describe_api_error, fail
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
@@ -101,8 +102,7 @@ def read_course(api: Any, namespace: str) -> tuple[str, Course]:  # noqa: ANN401
     platform = login.get("lti13_platform") or {}
     token = secret(api, namespace, "course-secrets").get("probe-token")
     if not token:
-        message = "Secret course-secrets has no probe-token; the role course_hub makes it"
-        raise ProbeError(message)
+        raise ProbeError(refusal("Secret course-secrets", "no probe-token", "the one that the role course_hub makes"))
     consumer = {} if platform else secret(api, namespace, "lti11-consumer")
     course = Course(
         platform=platform,

@@ -29,7 +29,7 @@ options:
     description:
       - Namespaces of many courses, which are worked on side by side. Exactly one of O(namespace) and this must be
         given.
-      - A course whose roster can not be read does not fail the task and stops no other; it is in RV(lines).
+      - A course whose roster cannot be read does not fail the task and stops no other; it is in RV(lines).
     type: list
     elements: str
   confirm_removals:

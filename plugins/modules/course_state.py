@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: course_state
-short_description: Compare all courses with what is wanted, and put right what was changed by hand
+short_description: Compare all courses with what is wanted, and repair what was changed by hand
 version_added: 0.2.0
 author:
   - The campus.hubs developers (@campus-hubs)
@@ -60,7 +60,7 @@ options:
     choices: [report, check, apply]
   repair:
     description:
-      - Whether objects of courses in state V(drifted) are put right. Fields get the release's values, what was added to
+      - Whether objects of courses in state V(drifted) are repaired. Fields get the release's values, what was added to
         objects goes, objects that were deleted are made again.
       - Courses in other states are for M(kubernetes.core.helm). Additional objects and orphans are never removed.
     type: bool
@@ -81,7 +81,7 @@ attributes:
     description: Will return details on what has changed (or needs changing in C(check_mode)), when in diff mode.
     support: full
     details:
-      - With O(repair), the fields that are put right.
+      - With O(repair), the fields that are repaired.
 notes:
   - Without O(courses), run it once, with C(run_once). Of the options for the connection only O(kubeconfig) and
     O(context) count then.
@@ -142,7 +142,7 @@ courses:
       elements: str
       returned: always
       sample:
-        - "Deployment hub: $.spec.replicas is 0; wanted: 1 (kubectl-edit, 2026-11-24T17:04:51Z)"
+        - "Deployment hub: $.spec.replicas: found 0, expected 1 (kubectl-edit, 2026-11-24T17:04:51Z)"
     consequences:
       description: What bringing it in sync does to people.
       type: list
@@ -165,7 +165,7 @@ courses:
       description:
         - What is not as the release says, each with C(kind), C(name), C(what) (V(changed), V(missing), V(additional) or
           V(leaving)), C(path) (JSONPath), C(wanted), C(found), C(manager), C(operation), C(time), and C(obstacle), why
-          it can not be repaired.
+          it cannot be repaired.
       type: list
       elements: dict
       returned: always

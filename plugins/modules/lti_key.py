@@ -118,6 +118,7 @@ from typing import Any
 from ansible.module_utils.basic import missing_required_lib
 from ansible_collections.campus.hubs.plugins.module_utils.kept_secret import SecretError
 from ansible_collections.campus.hubs.plugins.module_utils.lti_keys import HAS_CRYPTOGRAPHY, KeyBackend
+from ansible_collections.campus.hubs.plugins.module_utils.refusals import refusal
 from ansible_collections.campus.hubs.plugins.module_utils.secret_module import run
 
 ARGUMENTS: dict[str, Any] = {
@@ -134,11 +135,9 @@ def make_backend(params: Mapping[str, Any]) -> KeyBackend:
         raise SecretError(missing_required_lib("cryptography"))
     after, overlap = params["rotate_after_days"], params["overlap_days"]
     if after is not None and after < 1:
-        message = f"rotate_after_days is {after}, wanted is 1 or more; leave it out to never rotate"
-        raise SecretError(message)
+        raise SecretError(refusal("rotate_after_days", after, "1 or more", "leave it out to never rotate"))
     if overlap < 0:
-        message = f"overlap_days is {overlap}, wanted is 0 or more"
-        raise SecretError(message)
+        raise SecretError(refusal("overlap_days", overlap, "0 or more"))
     return KeyBackend(size=params["size"], rotate_after_days=after, overlap_days=overlap, rotate=params["rotate"])
 
 

@@ -21,6 +21,7 @@ from ansible_collections.campus.hubs.plugins.module_utils.course_state.api impor
     connection_of,
 )
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import StateError
+from ansible_collections.campus.hubs.plugins.module_utils.refusals import refusal
 from ansible_collections.campus.hubs.plugins.plugin_utils.run_lock_holder import read_kubeconfig
 
 try:
@@ -99,7 +100,8 @@ def client_connection(path: str | None, context: str | None) -> Connection:
         from kubernetes import client, config  # noqa: PLC0415 (see plain_connection)
         from kubernetes.config.config_exception import ConfigException  # noqa: PLC0415
     except ImportError as error:
-        message = "the Python package kubernetes is not there; wanted: it in the environment that runs Ansible"
+        expected = "one in the environment that runs Ansible"
+        message = refusal("Python package kubernetes", "none", expected, "install it there")
         raise StateError(message) from error
     try:
         access = client.Configuration()

@@ -59,5 +59,5 @@ def _mistake(host: str, root: str, wrong: Violation) -> Mistake:
     path = root
     for part in wrong.path:
         path += f"[{part}]" if isinstance(part, int) else f".{part}"
-    got = str(wrong.got) if isinstance(wrong.got, Word) else show(path, wrong.got)
-    return Mistake(host, path, got, wrong.wanted, wrong.cure)
+    found = str(wrong.found) if isinstance(wrong.found, Word) else show(path, wrong.found)
+    return Mistake(host, path, found, wrong.expected, wrong.fix)

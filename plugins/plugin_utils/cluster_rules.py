@@ -32,11 +32,13 @@ POD_SUBNET, SERVICE_SUBNET = "kubeadm_pod_subnet", "kubeadm_service_subnet"
 POOL, POOL_PROVIDER = "load_balancer_addresses", "load_balancer_provider"
 RANGE_FORM = "ranges such as 192.0.2.200-192.0.2.220 or 192.0.2.192/27"
 # Calico's pool, the policies and the courses' addresses are of IPv4.
-ONLY_IPV4 = "Nodes, pods and Services have IPv4 addresses."
+ONLY_IPV4 = "take IPv4, which nodes, pods and Services have"
 # The controller manager hands every node a /24 of the pod subnet (--node-cidr-mask-size).
 NODE_MASK = 24
 API_PORT = 6443
 ADDRESS, PORT = "ansible_host", "ansible_port"
+NO_SERVER = "remove it from one, as a course is no server"
+ONE_USE = "change one of the two, as every address has one use"
 SERVERS = frozenset({CLUSTER, CONTROL_PLANE, WORKERS, IMAGE_BUILDERS, OPS})
 _SSH_NAME = re.compile(r"(?!(.*\.)?[0-9]+$)[A-Za-z0-9_][-A-Za-z0-9_]*(\.[-A-Za-z0-9_]+)*")
 # kube-apiserver refuses service networks with more than 20 bits for hosts.
@@ -138,49 +140,59 @@ def _check_groups(inventory: Inventory) -> Iterator[Mistake]:
         # A group of one's own (gpu_workers) is fine as long as its hosts are in ours as well.
         lost = any(not host.groups & set(GROUPS) for host in inventory.group(name))
         if name not in GROUPS and hint and lost:
-            yield Mistake("all", f"group {name}", "unknown", f"one of {', '.join(GROUPS)}", hint)
+            yield Mistake("all", f"group {name}", "an unknown group", f"one of {', '.join(GROUPS)}", hint)
     for host in inventory.cluster():
         both = host.groups & {CONTROL_PLANE, WORKERS}
         if len(both) == 2:
-            cure = "Remove it from one. Control planes run pods if there are no workers at all."
-            yield Mistake(host.name, "groups", "control_plane and workers", "one of the two", cure)
+            fix = "remove it from one; control planes run pods if there are no workers at all"
+            yield Mistake(host.name, "groups", "control_plane and workers", "one of the two", fix)
         elif not both:
             yield Mistake(
-                host.name, "groups", "cluster alone", "control_plane or workers", "Move it into one of the two."
+                host.name, "groups", "cluster alone", "control_plane or workers", "move it into one of the two"
             )
         if CLUSTER not in host.groups:
-            cure = "Make control_plane and workers children of cluster."
-            yield Mistake(host.name, "groups", f"{' and '.join(sorted(both))} without cluster", "cluster as well", cure)
+            fix = "make control_plane and workers children of cluster"
+            yield Mistake(host.name, "groups", f"{' and '.join(sorted(both))} without cluster", "cluster as well", fix)
         if COURSES in host.groups:
-            yield Mistake(host.name, "groups", "cluster and courses", "one of the two", "A course is no server.")
+            yield Mistake(
+                host.name,
+                "groups",
+                "cluster and courses",
+                "one of the two",
+                NO_SERVER,
+            )
     for host in inventory.group(IMAGE_BUILDERS):
         if COURSES in host.groups:
-            yield Mistake(host.name, "groups", "image_builders and courses", "one of the two", "A course is no server.")
+            yield Mistake(
+                host.name,
+                "groups",
+                "image_builders and courses",
+                "one of the two",
+                NO_SERVER,
+            )
 
 
 def _check_control_planes(inventory: Inventory) -> Iterator[Mistake]:
     planes = inventory.group(CONTROL_PLANE)
     names = ", ".join(host.name for host in planes)
     if not planes:
-        yield Mistake("all", f"group {CONTROL_PLANE}", "empty", "one server, or an odd number", "Put a server into it.")
+        yield Mistake("all", f"group {CONTROL_PLANE}", "no server", "one, or an odd number", "put a server into it")
         return
     if len(planes) % 2 == 0:
-        cure = "An even number survives no more failures than one less and is more likely to fail."
-        yield Mistake("all", f"group {CONTROL_PLANE}", f"{len(planes)} servers ({names})", "an odd number", cure)
+        fix = "add or remove one, as an even number survives no more failures than one less and is more likely to fail"
+        yield Mistake("all", f"group {CONTROL_PLANE}", f"{len(planes)} servers ({names})", "an odd number", fix)
     if len(planes) > 1 and not planes[0].value(ENDPOINT):
-        cure = "Without it the cluster fails with its first control plane, and it cannot be changed later."
+        fix = "set it now, as it cannot be changed later, and without it the cluster fails with its first control plane"
         yield Mistake(
-            planes[0].name, ENDPOINT, "empty", "a name or virtual address of all control planes, and a port", cure
+            planes[0].name, ENDPOINT, "nothing", "a name or virtual address of all control planes, and a port", fix
         )
     for name, hosts, whom in (
         *((name, planes, "control planes") for name in (ENDPOINT, POD_SUBNET, SERVICE_SUBNET)),
         (KUBECONFIG_SERVER, inventory.cluster(), "nodes"),
     ):
-        values = {str(host.value(name) or "empty") for host in hosts}
+        values = {str(host.value(name) or "nothing") for host in hosts}
         if len(values) > 1:
-            yield Mistake(
-                "all", name, " and ".join(sorted(values)), f"one value on all {whom}", "Set it in group_vars."
-            )
+            yield Mistake("all", name, " and ".join(sorted(values)), f"one value on all {whom}", "set it in group_vars")
 
 
 def node_addresses(inventory: Inventory) -> Iterator[tuple[Host, str, Address]]:
@@ -205,14 +217,20 @@ def _check_addresses(inventory: Inventory) -> Iterator[Mistake]:
         given = host.given.get(ADDRESS, host.name)
         # SSH takes the names that its configuration has, too.
         if not is_host(given) and not (isinstance(given, str) and _SSH_NAME.fullmatch(given)):
-            got = show(ADDRESS, given)
-            cure = "" if ADDRESS in host.given else f"The name is no address: set {ADDRESS}."
-            yield Mistake(host.name, ADDRESS, got, "the name or IP address of a server, and no URL", cure)
+            found = show(ADDRESS, given)
+            fix = "" if ADDRESS in host.given else f"set {ADDRESS}, as the name is no address"
+            yield Mistake(host.name, ADDRESS, found, "the name or IP address of a server, and no URL", fix)
     for host in inventory.cluster():
         other = taken.setdefault(host.address(), host)
         if other is not host:
-            got = f'"{host.address()}", also that of {other.name}'
-            yield Mistake(host.name, "ansible_host", got, "an address of its own", "Two names would be one server.")
+            found = f'"{host.address()}", also that of {other.name}'
+            yield Mistake(
+                host.name,
+                "ansible_host",
+                found,
+                "an address of its own",
+                "change one of the two, as two names would be one server",
+            )
     nodes: dict[Address, Host] = {}
     for host in inventory.cluster():
         value = host.value(NODE_IP)
@@ -232,27 +250,28 @@ def _check_networks(inventory: Inventory, head: Host) -> Iterator[Mistake]:
         value = head.value(name)
         without_port = name == KUBECONFIG_SERVER and not re.search(r":[0-9]+$", str(value))
         if value and (without_port or not parse_endpoint(value)):
-            wanted = "a name or address and a port, such as api.example.edu:6443 or [2001:db8::1]:6443"
-            yield Mistake(head.name, name, show(name, value), wanted, "It is no URL.")
+            expected = "a name or address and a port, such as api.example.edu:6443 or [2001:db8::1]:6443"
+            fix = "write host and port alone, without scheme and path" if "/" in str(value) else ""
+            yield Mistake(head.name, name, show(name, value), expected, fix or ("add the port" if without_port else ""))
         elif name == ENDPOINT and value and re.match(r"[^\[]*([A-Z]|\.(:|$))", str(value)):
-            wanted = "a name in small letters, without a dot at the end"
-            yield Mistake(head.name, name, show(name, value), wanted, "kubeadm takes no other.")
+            expected = "a name in small letters, without a dot at the end"
+            yield Mistake(head.name, name, show(name, value), expected, "change it, as kubeadm takes no other")
     ranges: list[tuple[str, Range]] = []
     for name in (POD_SUBNET, SERVICE_SUBNET):
         network = parse_network(head.value(name))
         if network is None or network.version != 4:
-            wanted = "a network such as 10.244.0.0/16, with nothing behind the prefix"
-            cure = ONLY_IPV4 if network else ""
-            yield Mistake(head.name, name, show(name, head.value(name)), wanted, cure)
+            expected = "a network such as 10.244.0.0/16, with nothing behind the prefix"
+            fix = ONLY_IPV4 if network else ""
+            yield Mistake(head.name, name, show(name, head.value(name)), expected, fix)
             continue
         ranges.append((name, Range(network[0], network[-1], str(network))))
         nodes = len(inventory.cluster())
         if name == POD_SUBNET and 2 ** max(NODE_MASK - network.prefixlen, -1) < nodes:
-            wanted = f"room for a /{NODE_MASK} on each of {nodes} nodes"
-            yield Mistake(head.name, name, f'"{network}"', wanted, "Take a larger one, such as a /16.")
+            expected = f"room for a /{NODE_MASK} on each of {nodes} nodes"
+            yield Mistake(head.name, name, f'"{network}"', expected, "take a larger one, such as a /16")
         if name == SERVICE_SUBNET and not LARGEST_SERVICE_MASK <= network.prefixlen <= 28:
-            wanted = f"a prefix from /{LARGEST_SERVICE_MASK} to /28"
-            yield Mistake(head.name, name, f'"{network}"', wanted, "The API server takes no other.")
+            expected = f"a prefix from /{LARGEST_SERVICE_MASK} to /28"
+            yield Mistake(head.name, name, f'"{network}"', expected, "change it, as the API server takes no other")
     yield from _check_pool(head)
     ranges += [(POOL, part) for part in pool(inventory)]
     yield from _check_overlaps(inventory, head, ranges)
@@ -277,28 +296,28 @@ def _check_pool(head: Host) -> Iterator[Mistake]:
     if not isinstance(values, list):
         return  # its type is the argument spec's business
     if head.value(POOL_PROVIDER) == "metallb" and not values:
-        cure = "Free addresses of the servers' network, outside of DHCP: each course gets one."
-        yield Mistake(head.name, POOL, "empty", RANGE_FORM, cure)
+        fix = "give free addresses of the servers' network, outside of DHCP: each course gets one"
+        yield Mistake(head.name, POOL, "no addresses", RANGE_FORM, fix)
     for value in values:
         part = parse_range(value)
         if part is None or part.first.version != 4:
-            cure = ONLY_IPV4 if part else ""
-            yield Mistake(head.name, POOL, show(POOL, value), f"{RANGE_FORM}, lower address first", cure)
+            fix = ONLY_IPV4 if part else ""
+            yield Mistake(head.name, POOL, show(POOL, value), f"{RANGE_FORM}, lower address first", fix)
 
 
 def _check_overlaps(inventory: Inventory, head: Host, ranges: list[tuple[str, Range]]) -> Iterator[Mistake]:
     for index, (name, part) in enumerate(ranges):
         for other_name, other in ranges[:index]:
             if part.overlaps(other):
-                wanted = f"nothing of {other_name} ({other.text})"
-                yield Mistake(head.name, name, f'"{part.text}"', wanted, "Every address has one use.")
+                expected = f"addresses outside of {other_name} ({other.text})"
+                yield Mistake(head.name, name, f'"{part.text}"', expected, ONE_USE)
         for host, variable, address in node_addresses(inventory):
             if address in part:
-                wanted = f"not the address of a node ({host.name}, {variable} {address})"
-                yield Mistake(head.name, name, f'"{part.text}"', wanted, "Every address has one use.")
+                expected = f"addresses without that of a node ({host.name}, {variable} {address})"
+                yield Mistake(head.name, name, f'"{part.text}"', expected, ONE_USE)
     endpoint = parse_address((parse_endpoint(head.value(ENDPOINT)) or ("", 0))[0])
     for name, part in ranges:
         if endpoint and endpoint in part:
-            wanted = f"an address outside of {name} ({part.text})"
-            cure = "The cluster needs it before it can give out that address."
-            yield Mistake(head.name, ENDPOINT, f'"{head.value(ENDPOINT)}"', wanted, cure)
+            expected = f"an address outside of {name} ({part.text})"
+            fix = "take another one, as the cluster needs it before it can give out that address"
+            yield Mistake(head.name, ENDPOINT, f'"{head.value(ENDPOINT)}"', expected, fix)

@@ -18,6 +18,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, Kind, Query
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import StateError
+from ansible_collections.campus.hubs.plugins.module_utils.refusals import refusal
 from ansible_collections.campus.hubs.plugins.plugin_utils.release_values import (
     PREFIX,
     Cluster,
@@ -104,7 +105,7 @@ def course_options(variables: Mapping[str, Any], templar: Templar, names: Iterab
             # Ansible marks texts with where they come from; values are plain.
             plain[name] = json.loads(json.dumps(rendered))
         except TypeError as error:
-            message = f"{PREFIX}{name}: found {error}, expected text, numbers, lists and dictionaries"
+            message = refusal(f"{PREFIX}{name}", error, "text, numbers, lists and dictionaries")
             raise ValuesError(message) from error
     return Options(plain)
 
@@ -158,7 +159,7 @@ class InventoryCourses:
         """Return what the inventory says of a course.
 
         Raises:
-            StateError: a variable that decides what is done can not be computed.
+            StateError: a variable that decides what is done cannot be computed.
         """
         variables = self._courses[host]
         # Of all variables of a play, hostvars lack only this one.

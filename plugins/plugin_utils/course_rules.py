@@ -21,6 +21,7 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.cluster_rules import (
     parse_network,
     pool,
 )
+from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_files import QUOTES
 from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import (
     COURSES,
     Host,
@@ -136,17 +137,17 @@ def check_courses(inventory: Inventory) -> Iterator[Mistake]:
 
 def _check_id(course: Host) -> Iterator[Mistake]:
     if not _COURSE_ID.fullmatch(course.name):
-        wanted = "a DNS label of at most 40 characters: a-z, 0-9 and '-', with a letter or digit at both ends"
+        expected = "a DNS label of at most 40 characters: a-z, 0-9 and '-', with a letter or digit at both ends"
         better = re.sub(r"[^a-z0-9]+", "-", course.name.lower())[:40].strip("-")
-        cure = f"Perhaps {better}." if better else ""
-        yield Mistake(course.name, "course id (the host's name)", f'"{course.name}"', wanted, cure)
+        fix = f"Did you mean {better}?" if better else ""
+        yield Mistake(course.name, "course id (the host's name)", f'"{course.name}"', expected, fix)
 
 
 def _check_timezone(course: Host) -> Iterator[Mistake]:
     value, known = course.given.get(TIMEZONE), timezones()
     if isinstance(value, str) and known and value not in known:
-        wanted = "the name of a time zone of the IANA, such as Europe/Berlin"
-        yield Mistake(course.name, TIMEZONE, show(TIMEZONE, value), wanted, did_you_mean(value, known))
+        expected = "the name of a time zone of the IANA, such as Europe/Berlin"
+        yield Mistake(course.name, TIMEZONE, show(TIMEZONE, value), expected, did_you_mean(value, known))
 
 
 def _check_server_limits(course: Host, memory: str, cpu: str, sizes: object, cores: object) -> Iterator[Mistake]:
@@ -174,32 +175,32 @@ def _check_limits(
             return
     low, high = parsed.get("guarantee"), parsed.get("limit")
     if low is not None and high is not None and low > high:
-        wanted = f"at least the guarantee ({value['guarantee']})"
+        expected = f"at least the guarantee ({value['guarantee']})"
         yield Mistake(
-            course.name, f"{name}.limit", show(name, value["limit"]), wanted, "Raise it or lower the guarantee."
+            course.name, f"{name}.limit", show(name, value["limit"]), expected, "raise it or lower the guarantee"
         )
 
 
 def _without_i(value: object) -> str:
     """Return a hint for those who write a size as Kubernetes does."""
     text = str(value).removesuffix("i")
-    return f"Perhaps {text}." if text != str(value) and parse_memory(text) else ""
+    return f"Did you mean {text}?" if text != str(value) and parse_memory(text) else ""
 
 
 def _check_image(course: Host, path: str, image: object, packages_path: str, packages: object) -> Iterator[Mistake]:
     """Check an own image, or packages for ours; not both."""
     if isinstance(image, str) and image:
-        wanted = "a full reference with digest or tag, such as registry.example.edu/python/lab:2026-10"
+        expected = "a full reference with digest or tag, such as registry.example.edu/python/lab:2026-10"
         match = _IMAGE.fullmatch(image)
         if not match or not ("@" in image or match["tag"]):
-            yield Mistake(course.name, path, show(path, image), wanted)
+            yield Mistake(course.name, path, show(path, image), expected)
         elif "@" not in image and match["tag"] == "latest":
-            cure = "Nodes keep the one they have, so they would differ."
-            yield Mistake(course.name, path, show(path, image), "a digest, or a tag that stays what it is", cure)
+            fix = "name a version, as nodes keep the image that they have and would differ"
+            yield Mistake(course.name, path, show(path, image), "a digest, or a tag that stays what it is", fix)
     lists = packages if isinstance(packages, Mapping) else {}
     if image and any(lists.values()):
         yield Mistake(
-            course.name, packages_path, "set, and so is an image", "one of the two", "Build them into the image."
+            course.name, packages_path, "packages beside an image", "one of the two", "build them into the image"
         )
     for kind in ("pip", "apt"):
         entries = lists.get(kind)
@@ -219,12 +220,12 @@ def _check_package(course: Host, path: str, kind: str, entry: str) -> Iterator[M
     try:
         url = Requirement(entry).url
     except InvalidRequirement:
-        wanted = "one requirement for pip, such as pandas>=2.2"
-        yield Mistake(course.name, path, show(path, entry), wanted)
+        expected = "one requirement for pip, such as pandas>=2.2"
+        yield Mistake(course.name, path, show(path, entry), expected)
     else:
         if url:
-            wanted = "the name of a package, with a version if need be"
-            yield Mistake(course.name, path, show(path, entry), wanted, f"For anything else build {IMAGE} on ours.")
+            expected = "the name of a package, with a version if need be"
+            yield Mistake(course.name, path, show(path, entry), expected, f"build {IMAGE} on ours for anything else")
 
 
 def _check_profiles(course: Host) -> Iterator[Mistake]:
@@ -241,7 +242,7 @@ def _check_profiles(course: Host) -> Iterator[Mistake]:
         if "title" in profile and not re.search(r"\w", title):
             yield Mistake(course.name, f"{path}.title", show("title", profile["title"]), "what people choose by")
         if title in titles:
-            yield Mistake(course.name, f"{path}.title", f'"{title}", as another one', "a title of its own")
+            yield Mistake(course.name, f"{path}.title", f'"{title}", which another one has', "a title of its own")
         titles.append(title)
         defaults += str(profile.get("default")).lower() in ("true", "yes", "on", "1")
         yield from _check_image(
@@ -258,7 +259,7 @@ def _check_profiles(course: Host) -> Iterator[Mistake]:
         if re.fullmatch(r"-?[0-9]+", gpu) and not 0 <= int(gpu) <= MOST_GPUS:
             yield Mistake(course.name, f"{path}.gpu", gpu, f"0 to {MOST_GPUS}")
     if defaults > 1:
-        yield Mistake(course.name, PROFILES, f"{defaults} with default", "one of them, or none for the first")
+        yield Mistake(course.name, PROFILES, f"{defaults} with default", "one, or none for the first")
 
 
 def _check_environment(course: Host) -> Iterator[Mistake]:
@@ -266,11 +267,16 @@ def _check_environment(course: Host) -> Iterator[Mistake]:
     for name, value in (environment if isinstance(environment, Mapping) else {}).items():
         path = f"{ENVIRONMENT}.{name}"
         if not _NAME.fullmatch(str(name)):
-            yield Mistake(course.name, path, "no name", "a name of A-Z, a-z, 0-9 and '_', not beginning with a digit")
+            yield Mistake(
+                course.name,
+                path,
+                "a name that no variable can have",
+                "a name of A-Z, a-z, 0-9 and '_', not beginning with a digit",
+            )
         elif name in OWN_ENVIRONMENT or str(name).startswith(OWN_PREFIXES):
-            yield Mistake(course.name, path, "set", "not set", "The system sets it itself.")
+            yield Mistake(course.name, path, "a value", "none", "remove it, as the system sets it itself")
         elif isinstance(value, bool) or not isinstance(value, (str, int, float)):
-            yield Mistake(course.name, path, show(path, value), "text or a number", "Put it in quotes.")
+            yield Mistake(course.name, path, show(path, value), "text or a number", QUOTES)
 
 
 def _check_material(course: Host) -> Iterator[Mistake]:
@@ -279,28 +285,30 @@ def _check_material(course: Host) -> Iterator[Mistake]:
         return
     git, key = material.get("git"), material.get("deploy_key_secret")
     if not git:
-        yield Mistake(course.name, f"{MATERIAL}.git", "missing", "the repository's URL")
+        yield Mistake(course.name, f"{MATERIAL}.git", "nothing", "the repository's URL")
     elif isinstance(git, str):
         parts = _http_url(git)
         ssh = not parts and bool(_GIT_SSH.fullmatch(git))
         if not (ssh or (parts and parts.path.strip("/") and not parts.username)):
-            wanted = "a URL such as https://git.example.edu/python.git, or git@git.example.edu:python.git"
-            cure = "A password has no place in it; use a deploy key." if parts and parts.username else ""
-            yield Mistake(course.name, f"{MATERIAL}.git", show("git", git), wanted, cure)
+            expected = "a URL such as https://git.example.edu/python.git, or git@git.example.edu:python.git"
+            fix = "use a deploy key, as a password has no place in it" if parts and parts.username else ""
+            yield Mistake(course.name, f"{MATERIAL}.git", show("git", git), expected, fix)
         elif ssh and not key:
-            wanted = "the name of a Secret with the repository's deploy key"
-            yield Mistake(course.name, f"{MATERIAL}.deploy_key_secret", "missing", wanted, "Git by SSH needs one.")
+            expected = "the name of a Secret with the repository's deploy key"
+            yield Mistake(
+                course.name, f"{MATERIAL}.deploy_key_secret", "nothing", expected, "set it, as git by SSH needs one"
+            )
         elif key and not ssh:
-            wanted = "a URL for SSH, such as git@git.example.edu:python.git, with deploy_key_secret"
-            yield Mistake(course.name, f"{MATERIAL}.git", show("git", git), wanted)
-    for name, form, wanted in (
+            expected = "a URL for SSH, such as git@git.example.edu:python.git, with deploy_key_secret"
+            yield Mistake(course.name, f"{MATERIAL}.git", show("git", git), expected)
+    for name, form, expected in (
         ("branch", _BRANCH, "the name of a branch"),
         ("directory", _FOLDER, "a folder in the home, such as material, without . or - in front, and not course"),
         ("deploy_key_secret", _DNS_NAME, "the name of a Secret"),
     ):
         value = material.get(name)
         if isinstance(value, str) and value and not form.fullmatch(value):
-            yield Mistake(course.name, f"{MATERIAL}.{name}", f'"{value}"', wanted)
+            yield Mistake(course.name, f"{MATERIAL}.{name}", f'"{value}"', expected)
 
 
 def _check_pull_secrets(host: Host, name: str) -> Iterator[Mistake]:
@@ -309,7 +317,7 @@ def _check_pull_secrets(host: Host, name: str) -> Iterator[Mistake]:
         if not _DNS_NAME.fullmatch(str(secret)):
             yield Mistake(host.name, f"{name}[{index}]", f'"{secret}"', "the name of a Secret")
         elif secret in secrets[:index]:
-            yield Mistake(host.name, f"{name}[{index}]", f'"{secret}", named twice', "each Secret once")
+            yield Mistake(host.name, f"{name}[{index}]", f'"{secret}" twice', "each Secret once")
 
 
 def _folder(path: object) -> str | None:
@@ -335,16 +343,16 @@ def _check_volumes(course: Host) -> Iterator[Mistake]:
             continue  # its type is the argument spec's business
         path, name = f"{VOLUMES}[{index}]", str(volume.get("name"))
         if "name" in volume and (not _SHARED_NAME.fullmatch(name) or name in names):
-            wanted = "a name of its own, of at most 40 characters: a-z, 0-9 and '-'"
-            yield Mistake(course.name, f"{path}.name", show("name", volume["name"]), wanted)
+            expected = "a name of its own, of at most 40 characters: a-z, 0-9 and '-'"
+            yield Mistake(course.name, f"{path}.name", show("name", volume["name"]), expected)
         names.append(name)
         mount = _folder(volume.get("mount_path"))
         if "mount_path" in volume and (mount is None or SYSTEM_FOLDERS.fullmatch(mount)):
-            wanted = "an absolute path of its own, such as /data"
-            yield Mistake(course.name, f"{path}.mount_path", show("mount_path", volume["mount_path"]), wanted)
+            expected = "an absolute path of its own, such as /data"
+            yield Mistake(course.name, f"{path}.mount_path", show("mount_path", volume["mount_path"]), expected)
         elif mount and (_taken(mount) or mount in paths):
-            got, hidden = show("mount_path", volume["mount_path"]), _taken(mount) or mount
-            yield Mistake(course.name, f"{path}.mount_path", got, f"a path that does not hide {hidden}")
+            found, hidden = show("mount_path", volume["mount_path"]), _taken(mount) or mount
+            yield Mistake(course.name, f"{path}.mount_path", found, f"a path that does not hide {hidden}")
         paths.append(mount or "")
         yield from _check_source(course, path, volume)
 
@@ -352,11 +360,11 @@ def _check_volumes(course: Host) -> Iterator[Mistake]:
 def _check_source(course: Host, path: str, volume: Mapping[str, Any]) -> Iterator[Mistake]:
     given = [source for source in SOURCES if volume.get(source)]
     if len(given) != 1:
-        yield Mistake(course.name, path, " and ".join(given) or "without a source", f"one of {', '.join(SOURCES)}")
+        yield Mistake(course.name, path, " and ".join(given) or "no source", f"one of {', '.join(SOURCES)}")
     claim, nfs, folder = (volume.get(source) for source in SOURCES)
     if claim and (not _DNS_NAME.fullmatch(str(claim)) or OWN_CLAIMS.fullmatch(str(claim))):
-        wanted = "the name of a claim that is not the course's own"
-        yield Mistake(course.name, f"{path}.claim", show("claim", claim), wanted)
+        expected = "the name of a claim that is not the course's own"
+        yield Mistake(course.name, f"{path}.claim", show("claim", claim), expected)
     if isinstance(nfs, Mapping):
         server = nfs.get("server")
         if server is not None and not is_host(server):
@@ -366,8 +374,8 @@ def _check_source(course: Host, path: str, volume: Mapping[str, Any]) -> Iterato
     if isinstance(folder, str) and folder:
         place = _folder(folder)
         if place is None or place == "/" or SYSTEM_FOLDERS.fullmatch(place):
-            wanted = "a folder of the nodes that is not the system's, such as /srv/data"
-            yield Mistake(course.name, f"{path}.host_path", show("host_path", folder), wanted)
+            expected = "a folder of the nodes that is not the system's, such as /srv/data"
+            yield Mistake(course.name, f"{path}.host_path", show("host_path", folder), expected)
 
 
 def _check_mounts(course: Host) -> Iterator[Mistake]:
@@ -386,8 +394,8 @@ def _check_mounts(course: Host) -> Iterator[Mistake]:
             mount = _folder(item.get(field)) or ""
             hidden = "the server's own files" if item.get(field) == "/" else _taken(mount) if mount else ""
             if hidden or mount in own:
-                got, wanted = show(field, item.get(field)), f"a path that does not hide {hidden or mount}"
-                yield Mistake(course.name, f"{path}.{field}", got, wanted)
+                found, expected = show(field, item.get(field)), f"a path that does not hide {hidden or mount}"
+                yield Mistake(course.name, f"{path}.{field}", found, expected)
 
 
 def _spawner_items(course: Host) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
@@ -429,12 +437,14 @@ def _check_sizes(course: Host) -> Iterator[Mistake]:
             if size is None or not re.fullmatch(r"[0-9]+[MG]i", str(value)) or not size:
                 yield Mistake(course.name, name, show(name, value), "a size in Mi or Gi, such as 100Mi")
         elif size is None or size < LEAST_HOME or not binary:
-            cure = "It is no whole number of bytes, which Kubernetes needs." if "." in str(value) else ""
-            yield Mistake(course.name, name, show(name, value), STORAGE_FORM, cure)
+            fix = (
+                "write it without a fraction, as Kubernetes needs a whole number of bytes" if "." in str(value) else ""
+            )
+            yield Mistake(course.name, name, show(name, value), STORAGE_FORM, fix)
     upload, exchange = sizes.get(MAX_UPLOAD), sizes.get(EXCHANGE_SIZE)
     if upload and exchange and upload >= exchange:
-        wanted = f"less than {EXCHANGE_SIZE} ({course.value(EXCHANGE_SIZE)})"
-        yield Mistake(course.name, MAX_UPLOAD, show(MAX_UPLOAD, course.value(MAX_UPLOAD)), wanted)
+        expected = f"less than {EXCHANGE_SIZE} ({course.value(EXCHANGE_SIZE)})"
+        yield Mistake(course.name, MAX_UPLOAD, show(MAX_UPLOAD, course.value(MAX_UPLOAD)), expected)
 
 
 def _check_cull(course: Host) -> Iterator[Mistake]:
@@ -450,8 +460,10 @@ def _check_cull(course: Host) -> Iterator[Mistake]:
                 yield Mistake(course.name, f"{CULL}.{name}", str(option), f"{least} to {MOST_SECONDS} seconds")
     every, timeout = seconds["every"], seconds["timeout"]
     if every > timeout > 0:
-        wanted = f"at most the timeout ({timeout})"
-        yield Mistake(course.name, f"{CULL}.every", str(every), wanted, "Idle servers would be found too late.")
+        expected = f"at most the timeout ({timeout})"
+        yield Mistake(
+            course.name, f"{CULL}.every", str(every), expected, "lower it, as idle servers would be found too late"
+        )
 
 
 def _http_url(value: object) -> SplitResult | None:
@@ -479,9 +491,9 @@ def _check_platforms(course: Host) -> Iterator[Mistake]:
         known, hints = (*PLATFORM_FIELDS, AUDIENCE), set()
         for name in fields:
             if name not in known:
-                wanted, hint = f"one of {', '.join(known)}", did_you_mean(str(name), known)
+                expected, hint = f"one of {', '.join(known)}", did_you_mean(str(name), known)
                 hints.add(hint)
-                yield Mistake(course.name, f"{path}.{name}", "unknown", wanted, hint)
+                yield Mistake(course.name, f"{path}.{name}", "an unknown option", expected, hint)
         for name in known if AUDIENCE in fields else PLATFORM_FIELDS:
             if name in fields or f"Did you mean {name}?" not in hints:
                 yield from _check_platform_field(course, f"{path}.{name}", name, fields.get(name))
@@ -489,7 +501,9 @@ def _check_platforms(course: Host) -> Iterator[Mistake]:
 
 def _check_platform_field(course: Host, path: str, name: str, value: object) -> Iterator[Mistake]:
     if value is None:
-        yield Mistake(course.name, path, "missing", "a URL", "The LMS shows it where the tool is set up.")
+        yield Mistake(
+            course.name, path, "nothing", "a URL", "copy it from the LMS, which shows it where the tool is set up"
+        )
         return
     parts = _http_url(value)
     if parts is None:
@@ -507,29 +521,29 @@ def _check_lti13(course: Host) -> Iterator[Mistake]:
         yield Mistake(course.name, MEMBERSHIPS, show(MEMBERSHIPS, memberships), "a URL with http:// or https://")
     contexts = course.value(CONTEXT)
     if memberships and isinstance(contexts, list) and len(contexts) > 1:
-        cure = "The members of the other courses would be put out; launches by lecturers tell the address of each."
-        yield Mistake(course.name, MEMBERSHIPS, "one", f"none, with {len(contexts)} in {CONTEXT}", cure)
+        fix = "remove it, as the members of the others would be removed; launches by lecturers tell the URL of each"
+        yield Mistake(course.name, MEMBERSHIPS, "a URL", f"none with {len(contexts)} courses in {CONTEXT}", fix)
     if not platform:
         for name, value in {**ids, MEMBERSHIPS: memberships}.items():
             if value:
-                cure = f"Set {PLATFORM}, or remove this to have an LTI 1.1 course."
-                yield Mistake(course.name, PLATFORM, "empty", f"the platform that {name} is of", cure)
+                fix = f"set it, or remove {name} to have an LTI 1.1 course"
+                yield Mistake(course.name, PLATFORM, "nothing", f"the platform that {name} is of", fix)
         return
     known = list(platforms) if isinstance(platforms, Mapping) else []
     if isinstance(platform, str) and platform not in known:
-        wanted = f"one of {PLATFORMS} ({', '.join(known) or 'there is none'})"
-        cure = did_you_mean(platform, known) or f"Define it in {PLATFORMS}."
-        yield Mistake(course.name, PLATFORM, show(PLATFORM, platform), wanted, cure)
+        expected = f"one of {PLATFORMS} ({', '.join(known) or 'there is none'})"
+        fix = did_you_mean(platform, known) or f"define it in {PLATFORMS}"
+        yield Mistake(course.name, PLATFORM, show(PLATFORM, platform), expected, fix)
     if not any(ids.values()):
         return  # the course waits for its registration
     for name, value in ids.items():
         if isinstance(value, str) and value != value.strip():
-            wanted = "the id as the LMS shows it, without blanks around it"
-            yield Mistake(course.name, name, show(name, value), wanted)
+            expected = "the id as the LMS shows it, without blanks around it"
+            yield Mistake(course.name, name, show(name, value), expected)
         if value in (None, ""):
             what, other = ("client id", DEPLOYMENT_ID) if name == CLIENT_ID else ("deployment id", CLIENT_ID)
-            cure = f"The LMS shows it beside {other}; without both, the course waits for its registration."
-            yield Mistake(course.name, name, "empty", f"the {what} that {platform} gave the course", cure)
+            fix = f"copy it from the LMS, which shows it beside {other}, or remove both until the course is registered"
+            yield Mistake(course.name, name, "nothing", f"the {what} that {platform} gave the course", fix)
 
 
 def _check_lms(course: Host) -> Iterator[Mistake]:
@@ -537,9 +551,9 @@ def _check_lms(course: Host) -> Iterator[Mistake]:
     for context in contexts if isinstance(contexts, list) else ():
         text = str(context)
         if not (0 < len(text) <= MOST_CONTEXT and text.isprintable() and text == text.strip()):
-            wanted = f"the id of a course of the LMS, 1 to {MOST_CONTEXT} characters"
-            cure = "Remove the blanks around it." if text.strip() not in ("", text) else ""
-            yield Mistake(course.name, CONTEXT, show(CONTEXT, context), wanted, cure)
+            expected = f"the id of a course of the LMS, 1 to {MOST_CONTEXT} characters"
+            fix = "remove the blanks around it" if text.strip() not in ("", text) else ""
+            yield Mistake(course.name, CONTEXT, show(CONTEXT, context), expected, fix)
     for role, meaning in (roles if isinstance(roles, Mapping) else {}).items():
         if meaning not in COURSE_ROLES:
             path, hint = f"{LTI_ROLES}.{role}", did_you_mean(str(meaning), COURSE_ROLES)
@@ -551,8 +565,8 @@ def _check_urls(course: Host) -> Iterator[Mistake]:
     if url:
         parts = _http_url(url)
         if parts is None or parts.query or parts.fragment or parts.path not in ("", "/"):
-            wanted = "the address of the hub alone, such as https://python.hubs.example.edu"
-            yield Mistake(course.name, URL, show(URL, url), wanted)
+            expected = "the address of the hub alone, such as https://python.hubs.example.edu"
+            yield Mistake(course.name, URL, show(URL, url), expected)
     if lms_url and _http_url(lms_url) is None:
         yield Mistake(course.name, LMS_URL, show(LMS_URL, lms_url), "a URL with http:// or https://")
 
@@ -564,20 +578,28 @@ def _check_address(inventory: Inventory, course: Host) -> Iterator[Mistake]:
     address = parse_address(value)
     if address is None:
         yield Mistake(
-            course.name, ADDRESS, show(ADDRESS, value), "an IP address", "Or remove it to get one of the pool."
+            course.name,
+            ADDRESS,
+            show(ADDRESS, value),
+            "an IP address",
+            "correct it, or remove it to get one of the pool",
         )
         return
     if course.value(SERVICE_TYPE) == "ClusterIP":
-        wanted = f"empty while {SERVICE_TYPE} is ClusterIP"
-        yield Mistake(course.name, ADDRESS, f'"{value}"', wanted, "Only a LoadBalancer has an address of its own.")
+        expected = f"nothing while {SERVICE_TYPE} is ClusterIP"
+        yield Mistake(
+            course.name, ADDRESS, f'"{value}"', expected, "remove it, as only a LoadBalancer has an address of its own"
+        )
     for host, variable, taken in node_addresses(inventory):
         if taken == address:
-            yield Mistake(course.name, ADDRESS, f'"{value}"', f"not a node's address ({host.name}, {variable})")
+            yield Mistake(
+                course.name, ADDRESS, f'"{value}"', f"another address than a node's ({host.name}, {variable})"
+            )
             return
     ranges = pool(inventory)
     if has_pool(inventory) and ranges and not any(address in part for part in ranges):
-        wanted = f"an address of load_balancer_addresses ({', '.join(part.text for part in ranges)})"
-        yield Mistake(course.name, ADDRESS, f'"{value}"', wanted)
+        expected = f"an address of load_balancer_addresses ({', '.join(part.text for part in ranges)})"
+        yield Mistake(course.name, ADDRESS, f'"{value}"', expected)
 
 
 def _check_networks(course: Host) -> Iterator[Mistake]:
@@ -588,8 +610,8 @@ def _check_networks(course: Host) -> Iterator[Mistake]:
             if isinstance(value, str) and network is None:
                 yield Mistake(course.name, name, show(name, value), NETWORK_FORM)
             elif network and name == CAMPUS_NETWORKS and not network.prefixlen:
-                cure = f"To close the internet set {INTERNET_PORTS} to []."
-                yield Mistake(course.name, name, show(name, value), "the campus's networks", cure)
+                fix = f"set {INTERNET_PORTS} to [] to close the internet"
+                yield Mistake(course.name, name, show(name, value), "the campus's networks", fix)
     ports = course.value(INTERNET_PORTS)
     for port in ports if isinstance(ports, list) else ():
         if not _may_be_port(port):
@@ -623,8 +645,8 @@ def _check_canary(inventory: Inventory, course: Host) -> Iterator[Mistake]:
             yield Mistake(course.name, path, show(path, name), "the id of a course", did_you_mean(str(name), names))
     first = courses[0].value(CANARY)
     if isinstance(first, (list, tuple)) and list(first) != list(canaries):
-        got = f"{show(CANARY, canaries)}, and {show(CANARY, first)} for {courses[0].name}"
-        yield Mistake(course.name, CANARY, got, "the same for all courses", "Set it once, as a variable of the group.")
+        found = f"{show(CANARY, canaries)}, and {show(CANARY, first)} for {courses[0].name}"
+        yield Mistake(course.name, CANARY, found, "the same for all courses", "set it once, as a variable of the group")
 
 
 def _check_shared(inventory: Inventory) -> Iterator[Mistake]:
@@ -635,17 +657,23 @@ def _check_shared(inventory: Inventory) -> Iterator[Mistake]:
     for course in courses:
         address, url = parse_address(course.value(ADDRESS)), course.value(URL)
         if address and addresses.setdefault(address, course) is not course:
-            got = f'"{address}", also that of {addresses[address].name}'
-            yield Mistake(course.name, ADDRESS, got, "an address of its own", "Change or remove one of the two.")
+            found = f'"{address}", also that of {addresses[address].name}'
+            yield Mistake(course.name, ADDRESS, found, "an address of its own", "change or remove one of the two")
         key = url.rstrip("/").lower() if isinstance(url, str) else ""
         if key and urls.setdefault(key, course) is not course:
-            got = f'"{url}", also that of {urls[key].name}'
-            yield Mistake(course.name, URL, got, "a URL of its own", "Each course has its own hub.")
+            found = f'"{url}", also that of {urls[key].name}'
+            yield Mistake(
+                course.name,
+                URL,
+                found,
+                "a URL of its own",
+                "change or remove one of the two, as each course has its own hub",
+            )
     ranges = pool(inventory)
     wanting = [course for course in courses if course.value(SERVICE_TYPE) != "ClusterIP"]
     there = sum(part.size() for part in ranges)
     if has_pool(inventory) and ranges and len(wanting) > there:
         head = inventory.first_control_plane()
-        wanted = f"an address for each of {len(wanting)} courses"
-        got = f"{there} addresses ({', '.join(part.text for part in ranges)})"
-        yield Mistake(head.name if head else "all", "load_balancer_addresses", got, wanted, "Add a range.")
+        expected = f"an address for each of {len(wanting)} courses"
+        found = f"{there} {'address' if there == 1 else 'addresses'} ({', '.join(part.text for part in ranges)})"
+        yield Mistake(head.name if head else "all", "load_balancer_addresses", found, expected, "add a range")

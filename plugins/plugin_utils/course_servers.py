@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
+from ansible_collections.campus.hubs.plugins.module_utils.refusals import refusal
 from ansible_collections.campus.hubs.plugins.plugin_utils.quantities import parse_memory
 
 KINDS = ("pip", "apt")
@@ -72,11 +73,9 @@ def server_values(
             return otherwise
         if key not in packaged and not missing:
             names = ", ".join(package for kind in KINDS for package in normalised(entry["packages"])[kind])
-            message = (
-                f"course_hub_packages: found no image with {names}, expected one that playbooks/images.yml has built"
-                " for this course. Fix: run it, or site.yml, with this course in --limit."
-            )
-            raise ValuesError(message)
+            expected = "one that playbooks/images.yml has built for this course"
+            fix = "run it, or site.yml, with this course in --limit"
+            raise ValuesError(refusal("course_hub_packages", f"no image with {names}", expected, fix))
         return packaged.get(key, missing)
 
     usual = image_of(course, image)

@@ -38,7 +38,7 @@ def write_report(
 
     Raises:
         ApiError: the API server refuses.
-        StateError: the folder can not be written.
+        StateError: the folder cannot be written.
     """
     certificates = cluster_certificates(api.connection.server, api.connection.certificate)
     certificates += course_certificates(api, tls_secrets(found, wanted))

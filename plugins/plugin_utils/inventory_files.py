@@ -24,7 +24,7 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import
 
 Spec = Mapping[str, Any]
 
-QUOTES = "Put it in quotes."
+QUOTES = "put it in quotes"
 # Their content is Kubernetes' or JupyterHub's, where 0644 is a file mode.
 FREE = frozenset({"course_hub_config", "course_hub_values", "kubeadm_kubelet_config", "kubeadm_kube_proxy_config"})
 _EXTENSIONS = ("", ".yml", ".yaml", ".json")
@@ -154,7 +154,7 @@ class _Reader:
             root = yaml.compose(file.text.encode(), Loader=_Loader)
         except UnicodeEncodeError as error:
             line = file.text.count("\n", 0, error.start) + 1
-            self._add(line, "the file", "no UTF-8", "text in UTF-8", "Save it in that encoding.")
+            self._add(line, "the file", "what is no UTF-8", "text in UTF-8", "save it in that encoding")
         except yaml.YAMLError as error:
             if file.is_yaml:
                 self._unreadable(error)
@@ -172,33 +172,33 @@ class _Reader:
                 for name, group in root.value:
                     self._group(name, group)
         elif root is not None and self._file.is_yaml:
-            wanted = "a dictionary of groups" if self._file.is_inventory else "a dictionary of variables"
-            self._add(_line(root), "the file", _kind(root), wanted)
+            expected = "a dictionary of groups" if self._file.is_inventory else "a dictionary of variables"
+            self._add(_line(root), "the file", _kind(root), expected)
         elif root is not None:
             self._read_ini()
 
-    def _add(self, line: int, variable: str, got: str, wanted: str, cure: str = "") -> None:
+    def _add(self, line: int, variable: str, found: str, expected: str, fix: str = "") -> None:
         where = f"{self._file.name}, line {line}" if self._file.name != "-e" else "-e"
-        self.findings.mistakes.append(Mistake(where, variable, got, wanted, cure))
+        self.findings.mistakes.append(Mistake(where, variable, found, expected, fix))
 
     def _unreadable(self, error: yaml.YAMLError) -> None:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
         found = self._file.text.splitlines()[line - 1 : line]
         tab = bool(found and re.match(r"\s*\t", found[0]))
-        cure = (
-            "YAML takes no tabs in front of a line: use spaces." if tab else "Look at this line and the one before it."
+        fix = (
+            "use spaces, as YAML takes no tabs in front of a line" if tab else "look at this line and the one before it"
         )
         problem = re.sub(r"\s+", " ", str(getattr(error, "problem", None) or getattr(error, "reason", error)))
-        self._add(line, "the file", f"no YAML ({problem})", "YAML", cure)
+        self._add(line, "the file", f"no YAML ({problem})", "YAML", fix)
 
     def _group(self, name: yaml.Node, group: yaml.Node) -> None:
         if not self._is_name(name, "a group's name"):
             return
         if not isinstance(group, yaml.MappingNode):
             if group.tag != f"{_TAG}null":
-                wanted = "a dictionary with hosts, children or vars"
-                self._add(_line(group), f"group {name.value}", _kind(group), wanted)
+                expected = "a dictionary with hosts, children or vars"
+                self._add(_line(group), f"group {name.value}", _kind(group), expected)
             return
         for section, part in group.value:
             if section.value in ("hosts", "children", "vars"):
@@ -238,8 +238,8 @@ class _Reader:
             for key, value in node.value:
                 if isinstance(key, yaml.ScalarNode) and key.tag != f"{_TAG}merge":
                     if key.value in lines:
-                        cure = f"It is in line {lines[key.value]} as well."
-                        self._add(_line(key), key.value, "written twice", "once", cure)
+                        fix = f"remove one of the two, as it is in line {lines[key.value]} as well"
+                        self._add(_line(key), key.value, "it twice", "it once", fix)
                     lines.setdefault(key.value, _line(key))
                 self._twice(value, seen)
         elif isinstance(node, yaml.SequenceNode):
@@ -268,10 +268,12 @@ class _Reader:
             for index, item in enumerate(node.value):
                 self._walk(f"{path}[{index}]", item, inner, free=free)
         elif (number := _changed(node, spec.get("type") or "str", free=free)) is not None:
-            got = "(hidden)" if is_secret(path) or spec.get("no_log") else f"{node.value}, which YAML reads as {number}"
-            wanted = "text" if spec.get("type") in (None, "str", "path") else "a number as people write it"
-            cure = QUOTES if wanted == "text" else "Write it without leading zeros, '_' and ':'."
-            self._add(_line(node), path, got, wanted, cure)
+            found = (
+                "(hidden)" if is_secret(path) or spec.get("no_log") else f"{node.value}, which YAML reads as {number}"
+            )
+            expected = "text" if spec.get("type") in (None, "str", "path") else "a number as people write it"
+            fix = QUOTES if expected == "text" else "write it without leading zeros, '_' and ':'"
+            self._add(_line(node), path, found, expected, fix)
 
     def _note(self, name: str, node: yaml.Node, seen: set[int]) -> None:
         if id(node) in seen:
@@ -297,8 +299,8 @@ class _Reader:
                 except (ValueError, SyntaxError):
                     continue  # text it is, then
                 if spec.get("type") in ("str", "path") and str(number) != text:
-                    got = f"{text}, which Ansible reads as {number}"
-                    self._add(index + 1, name, got, "text", """Put it into two pairs of quotes: "'...'".""")
+                    found = f"{text}, which Ansible reads as {number}"
+                    self._add(index + 1, name, found, "text", """put it into two pairs of quotes: "'...'\"""")
 
 
 def _line(node: yaml.Node) -> int:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.campus.hubs.plugins.module_utils.refusals import refusal
 from ansible_collections.campus.hubs.plugins.module_utils.secret_names import is_secret
 
 CLUSTER, CONTROL_PLANE, WORKERS = "cluster", "control_plane", "workers"
@@ -81,19 +82,17 @@ class Inventory:
 
 @dataclass(frozen=True)
 class Mistake:
-    """One thing that is wrong: where, what, and how to mend it."""
+    """One thing that is wrong: where, what, and how to fix it; see `refusal`."""
 
     host: str
     variable: str
-    got: str
-    wanted: str
-    cure: str = ""
+    found: str
+    expected: str
+    fix: str = ""
 
     def sentence(self) -> str:
         """Return everything but the host."""
-        got = f" is {self.got}" if self.got else ""
-        cure = f" {self.cure}" if self.cure else ""
-        return printable(f"{self.variable}{got}; wanted: {self.wanted}.{cure}")
+        return printable(refusal(self.variable, self.found, self.expected, self.fix))
 
 
 def printable(text: str) -> str:

@@ -92,7 +92,9 @@ class InventoryReader:
         groups = frozenset(groups)
         for var in [var for var in raw if not isinstance(var, str)]:
             self.mistakes.append(
-                Mistake(name, f"variable {var}", "no text", "a name that begins with a letter", QUOTED_NAME)
+                Mistake(
+                    name, f"variable {var}", "a name that is no text", "a name that begins with a letter", QUOTED_NAME
+                )
             )
         raw = {var: value for var, value in raw.items() if isinstance(var, str)}
         names = frozenset(var for var in raw if self._ours.fullmatch(var))
@@ -122,8 +124,8 @@ class InventoryReader:
         for other in sorted(self._changed.keys() & _reached(raw[name], raw)):
             changed = self._changed[other]
             if _has_number(value, str(changed.number)):
-                got = f"that of {other}, {changed}"
-                self.mistakes.append(Mistake(host, name, got, "what is written there", QUOTES))
+                found = f"the value of {other}, {changed}"
+                self.mistakes.append(Mistake(host, name, found, "what is written there", f"{QUOTES} there"))
 
     def _compute(
         self, templar: Templar, name: str, raw: object, variables: Mapping[str, Any], host: str | None
@@ -133,8 +135,8 @@ class InventoryReader:
         except AnsibleError as error:
             if host is not None and not needs_facts(raw, variables):
                 why = re.sub(r"\s+", " ", str(error.message)).rstrip(".")
-                cure = f"Mend the expression ({why})."
-                self.mistakes.append(Mistake(host, name, "an expression that fails", "a value", cure))
+                fix = f"correct the expression ({why})"
+                self.mistakes.append(Mistake(host, name, "an expression that fails", "a value", fix))
             return False, None
 
 
@@ -174,7 +176,7 @@ def _has_number(value: object, changed: str) -> bool:
 
 
 def _in_text(value: Any, spec: Mapping[str, Any]) -> Any:  # noqa: ANN401 (whatever people write)
-    """Write numbers as text where a text is wanted, as they will be used: one rule is for both."""
+    """Write numbers as text where a text is expected, as they will be used: one rule is for both."""
     kind, options = spec.get("type") or "str", spec.get("options")
     if kind in ("str", "path") and isinstance(value, (int, float)) and not isinstance(value, bool):
         return Unquoted(value) if isinstance(value, int) or math.isfinite(value) else value

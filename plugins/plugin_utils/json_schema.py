@@ -38,19 +38,19 @@ _KNOWN = frozenset(
 
 
 class Violation(NamedTuple):
-    """Where a value is not as its schema wants it.
+    """Where a value is not as its schema has it.
 
     Attributes:
         path: keys and indexes from the root.
-        got: the value there, or a word for what is wrong with it.
-        wanted: in words.
-        cure: a hint; may be empty.
+        found: the value there, or a word for what is wrong with it.
+        expected: in words.
+        fix: see `refusal`.
     """
 
     path: tuple[str | int, ...]
-    got: object
-    wanted: str
-    cure: str = ""
+    found: object
+    expected: str
+    fix: str = ""
 
 
 class Word(str):
@@ -84,8 +84,8 @@ def violations(value: object, schema: Schema, root: Schema, path: tuple[str | in
         yield Violation(path, value, in_words(schema, root))
         return
     if "enum" in schema and not _is_one_of(value, schema["enum"]):
-        wanted = f"one of {', '.join(str(option) for option in schema['enum'])}"
-        yield Violation(path, value, wanted, did_you_mean(str(value), [str(option) for option in schema["enum"]]))
+        expected = f"one of {', '.join(str(option) for option in schema['enum'])}"
+        yield Violation(path, value, expected, did_you_mean(str(value), [str(option) for option in schema["enum"]]))
     elif isinstance(value, str):
         yield from _check_text(value, schema, path)
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -165,14 +165,14 @@ def _check_object(
             yield from violations(part, known[name], root, (*path, name))
         elif others is False:
             hints.add(hint := did_you_mean(str(name), known))
-            yield Violation((*path, name), Word("unknown"), _names(known), hint)
+            yield Violation((*path, name), Word("an unknown name"), _names(known), hint)
         elif isinstance(others, Mapping):
             yield from violations(part, others, root, (*path, name))
         for wrong in violations(str(name), schema.get("propertyNames") or {}, root):
-            yield Violation((*path, name), Word("no name that can be there"), wrong.wanted)
+            yield Violation((*path, name), Word("a name that cannot be there"), wrong.expected)
     for name in schema.get("required") or ():
         if name not in value and f"Did you mean {name}?" not in hints:
-            yield Violation((*path, name), Word("missing"), in_words(known.get(name) or {}, root))
+            yield Violation((*path, name), Word("nothing"), in_words(known.get(name) or {}, root))
 
 
 def _names(known: Mapping[str, object]) -> str:

@@ -18,6 +18,7 @@ import yaml
 from ansible.module_utils.common.text.formatters import human_to_bytes
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.utils.vars import merge_hash
+from ansible_collections.campus.hubs.plugins.module_utils.refusals import refusal
 from ansible_collections.campus.hubs.plugins.plugin_utils.course_servers import ValuesError, server_values
 
 __all__ = ["Cluster", "Live", "Options", "ValuesError", "chart_checksum", "public_url", "release_values"]
@@ -199,7 +200,8 @@ def release_values(course: str, options: Options, cluster: Cluster, live: Live, 
         found: Values = merge_hash(values, dict(options.mapping("values")))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         # What check_inventory would have refused.
-        message = f"variables of {course}: found one of another form than its argument spec has ({error!r})"
+        other = f"one of another form than its argument spec has ({error!r})"
+        message = refusal(f"variables of {course}", other, "those that playbooks/check_inventory.yml accepts")
         raise ValuesError(message) from error
     return found
 
@@ -227,11 +229,8 @@ def chart_checksum(chart: Path) -> str:
 
 def _images(cluster: Cluster) -> Mapping[str, str]:
     if not cluster.images and not cluster.missing:
-        message = (
-            "ConfigMap course-images in namespace campus-hubs: found none, expected what playbooks/images.yml writes."
-            " Fix: run it, or site.yml."
-        )
-        raise ValuesError(message)
+        name = "ConfigMap course-images in namespace campus-hubs"
+        raise ValuesError(refusal(name, "none", "what playbooks/images.yml writes", "run it, or site.yml"))
     return cluster.images or dict.fromkeys(PROGRAMS, cluster.missing)
 
 
@@ -392,4 +391,4 @@ def _unique(items: Iterable[Any]) -> list[Any]:
 
 def _wrong(name: str, found: object, expected: str) -> ValuesError:
     shown = found if isinstance(found, (str, int, float)) and name not in {"environment", "config", "values"} else ""
-    return ValuesError(f"{PREFIX}{name}: found {shown or type(found).__name__}, expected {expected}")
+    return ValuesError(refusal(f"{PREFIX}{name}", shown or type(found).__name__, expected))

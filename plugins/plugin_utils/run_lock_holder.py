@@ -92,7 +92,7 @@ def lock_file(request: Request) -> Request | None:
     Raises:
         BusyError: another process has locked it.
         HeldError: this very run has locked it.
-        OSError: the file can not be written or locked.
+        OSError: the file cannot be written or locked.
     """
     path = Path(request.file)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -161,7 +161,7 @@ class Lease:
         raise OSError(message)
 
     def release(self) -> None:
-        """Delete it, if it is still ours. What can not be deleted expires."""
+        """Delete it, if it is still ours. What cannot be deleted expires."""
         if self._version:
             with contextlib.suppress(OSError):
                 self._ask("DELETE", {"preconditions": {"resourceVersion": self._version}})
@@ -205,7 +205,7 @@ class Lease:
         }
 
     def _ask(self, method: str, body: object = None) -> tuple[int, dict[str, Any]]:
-        """Make one request with the kubeconfig as it is now: the run may write it anew."""
+        """Make one request with the kubeconfig as it is now: the run may write it again."""
         access = read_kubeconfig(Path(self._request.kubeconfig))
         url = access.server + _LEASES + ("" if method == "POST" else f"/{LEASE}")
         data = None if body is None else json.dumps(body).encode()

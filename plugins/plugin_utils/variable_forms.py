@@ -122,10 +122,10 @@ def check_forms(inventory: Inventory) -> Iterator[Mistake]:
     for host in inventory.hosts:
         for name, value in host.given.items():
             if name in FORMS and isinstance(value, (str, int, float)):
-                form, wanted = FORMS[name]
+                form, expected = FORMS[name]
                 if not re.fullmatch(form, str(value)):
-                    quotes = "Put it in quotes." if isinstance(value, Unquoted) else ""
-                    yield Mistake(host.name, name, show(name, value), wanted, quotes)
+                    quotes = QUOTES if isinstance(value, Unquoted) else ""
+                    yield Mistake(host.name, name, show(name, value), expected, quotes)
             elif name in RANGES or name == MTU:
                 yield from _check_number(host, name, value)
             elif FINGERPRINTS.fullmatch(name) and isinstance(value, list):
@@ -141,12 +141,12 @@ def check_forms(inventory: Inventory) -> Iterator[Mistake]:
 
 
 def _check_fingerprints(host: Host, name: str, values: list[object]) -> Iterator[Mistake]:
-    wanted = "a fingerprint of 40 hexadecimal digits, in quotes, as gpg --show-keys prints it"
+    expected = "a fingerprint of 40 hexadecimal digits, in quotes, as gpg --show-keys prints it"
     if not values:
-        yield Mistake(host.name, name, "empty", wanted, "Without one, no key is trusted.")
+        yield Mistake(host.name, name, "no fingerprint", expected, "add one, as no key is trusted without")
     for index, value in enumerate(values):
         if not isinstance(value, str) or not re.fullmatch(_FINGERPRINT, "".join(value.split())):
-            yield Mistake(host.name, f"{name}[{index}]", show(name.replace("key", ""), value), wanted)
+            yield Mistake(host.name, f"{name}[{index}]", show(name.replace("key", ""), value), expected)
 
 
 def _check_number(host: Host, name: str, value: object) -> Iterator[Mistake]:
@@ -169,20 +169,20 @@ def _check_mirrors(host: Host) -> Iterator[Mistake]:
     for registry, mirror in mirrors.items():
         path = f"{MIRRORS}.{registry}"
         if not re.fullmatch(r"[A-Za-z0-9][-A-Za-z0-9.]*(:[0-9]{1,5})?|_default", str(registry)):
-            wanted = "a registry as in the names of images, such as docker.io or 10.0.0.5:5000"
-            yield Mistake(host.name, path, "no registry", wanted, "It has no scheme and no path.")
+            expected = "a registry as in the names of images, such as docker.io or 10.0.0.5:5000"
+            yield Mistake(host.name, path, "a name that is no registry", expected, "write it without scheme and path")
         if not isinstance(mirror, Mapping):
             yield Mistake(host.name, path, show(path, mirror), f"a dictionary with {', '.join(MIRROR_FIELDS)}")
             continue
         for name in sorted(set(mirror) - set(MIRROR_FIELDS)):
-            wanted = f"one of {', '.join(MIRROR_FIELDS)}"
-            yield Mistake(host.name, f"{path}.{name}", "unknown", wanted, did_you_mean(name, MIRROR_FIELDS))
+            expected = f"one of {', '.join(MIRROR_FIELDS)}"
+            yield Mistake(host.name, f"{path}.{name}", "an unknown option", expected, did_you_mean(name, MIRROR_FIELDS))
         for name in {"override_path", "fallback"} & set(mirror):
             if str(mirror[name]).lower() not in SWITCHES:
                 yield Mistake(host.name, f"{path}.{name}", show(name, mirror[name]), "true or false")
         if not re.fullmatch(_URL, str(mirror.get("url", ""))):
-            got = show("url", mirror["url"]) if "url" in mirror else "missing"
-            yield Mistake(host.name, f"{path}.url", got, "a URL with http:// or https://")
+            found = show("url", mirror["url"]) if "url" in mirror else "nothing"
+            yield Mistake(host.name, f"{path}.url", found, "a URL with http:// or https://")
 
 
 def _check_proxy(host: Host) -> Iterator[Mistake]:
@@ -191,11 +191,11 @@ def _check_proxy(host: Host) -> Iterator[Mistake]:
         return
     urls = {kind: str(proxy[kind]) for kind in ("http", "https") if proxy.get(kind)}
     if not urls:
-        yield Mistake(host.name, PROXY, "without a URL", "http or https, such as http://proxy.example.edu:3128")
+        yield Mistake(host.name, PROXY, "no URL", "http or https, such as http://proxy.example.edu:3128")
     for kind, url in urls.items():
         if "@" in url:
-            cure = "What a proxy asks for would be readable on the nodes; let it know them by their addresses."
-            yield Mistake(host.name, f"{PROXY}.{kind}", "a URL with a password", "one without", cure)
+            fix = "let the proxy know the nodes by their addresses, as a password would be readable on them"
+            yield Mistake(host.name, f"{PROXY}.{kind}", "a URL with a password", "one without", fix)
         elif not re.fullmatch(_URL, url):
             yield Mistake(host.name, f"{PROXY}.{kind}", show(PROXY, url), "a URL such as http://proxy.example.edu:3128")
     exceptions = proxy.get("no_proxy")
@@ -226,10 +226,9 @@ def _check_certificates(host: Host, name: str) -> Iterator[Mistake]:
     certificates = host.given.get(name)
     for index, text in enumerate(certificates if isinstance(certificates, list) else ()):
         if isinstance(text, str) and not _is_certificate(text):
-            cure = "It begins with -----BEGIN CERTIFICATE-----; a private key has no place here."
-            yield Mistake(
-                host.name, f"{name}[{index}]", "something else", "certificates in PEM, and nothing else", cure
-            )
+            fix = "give what begins with -----BEGIN CERTIFICATE-----, without any private key"
+            found = "text that is not only certificates"
+            yield Mistake(host.name, f"{name}[{index}]", found, "certificates in PEM", fix)
 
 
 def _is_certificate(text: str) -> bool:
@@ -246,10 +245,10 @@ def _is_certificate(text: str) -> bool:
 def _check_paths(host: Host) -> Iterator[Mistake]:
     paths = host.given.get(BY_NODE)
     if isinstance(paths, Mapping):
-        form, wanted = FORMS["storage_local_path"]
+        form, expected = FORMS["storage_local_path"]
         for node, path in paths.items():
             if not re.fullmatch(form, str(path)):
-                yield Mistake(host.name, f"{BY_NODE}.{node}", show(BY_NODE, path), wanted)
+                yield Mistake(host.name, f"{BY_NODE}.{node}", show(BY_NODE, path), expected)
 
 
 def _check_push_credentials(host: Host) -> Iterator[Mistake]:
@@ -257,8 +256,8 @@ def _check_push_credentials(host: Host) -> Iterator[Mistake]:
     if not isinstance(credentials, Mapping) or not credentials:
         return
     if not host.given.get(REGISTRY):
-        cure = f"The own registry makes an account for each push; set {REGISTRY}, or remove it."
-        yield Mistake(host.name, PUSH_CREDENTIALS, "set without a registry", f"{REGISTRY} too", cure)
+        fix = f"set {REGISTRY}, or remove them, as the collection's own registry makes an account for each push"
+        yield Mistake(host.name, PUSH_CREDENTIALS, "credentials without a registry", f"{REGISTRY} too", fix)
     # RFC 7617, section 2.
     if ":" in str(credentials.get("username", "")):
         yield Mistake(host.name, f"{PUSH_CREDENTIALS}.username", "a name with a colon", "a name without one")
@@ -268,25 +267,30 @@ def _check_images(host: Host) -> Iterator[Mistake]:
     images, files = host.given.get(IMAGES), host.given.get(BUILD_SECRETS)
     for name, image in (images if isinstance(images, Mapping) else {}).items():
         if isinstance(image, str) and not re.fullmatch(_IMAGE, image):
-            wanted = "a reference with digest, such as registry.example.edu/hub@sha256:DIGEST"
-            yield Mistake(host.name, f"{IMAGES}.{name}", show(name, image), wanted)
+            expected = "a reference with digest, such as registry.example.edu/hub@sha256:DIGEST"
+            yield Mistake(host.name, f"{IMAGES}.{name}", show(name, image), expected)
     environment = host.given.get(BUILD_ENVIRONMENT)
     for name, value in (environment if isinstance(environment, Mapping) else {}).items():
         path = f"{BUILD_ENVIRONMENT}.{name}"
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", str(name)):
-            yield Mistake(host.name, path, "no name", "a name of A-Z, a-z, 0-9 and '_', not beginning with a digit")
+            yield Mistake(
+                host.name,
+                path,
+                "a name that no variable can have",
+                "a name of A-Z, a-z, 0-9 and '_', not beginning with a digit",
+            )
         elif isinstance(value, bool) or not isinstance(value, (str, int, float)):
             yield Mistake(host.name, path, show(path, value), "text or a number", QUOTES)
     digests = host.given.get(DIGESTS)
     for name, digest in (digests if isinstance(digests, Mapping) else {}).items():
         if digest not in (None, "") and not re.fullmatch(_DIGEST, str(digest)):
-            wanted = "sha256: and 64 hexadecimal digits"
-            yield Mistake(host.name, f"{DIGESTS}.{name}", show(str(name), digest), wanted)
+            expected = "sha256: and 64 hexadecimal digits"
+            yield Mistake(host.name, f"{DIGESTS}.{name}", show(str(name), digest), expected)
     for name, path in (files if isinstance(files, Mapping) else {}).items():
         if name in SECRET_FILES and not (isinstance(path, str) and path):
             yield Mistake(host.name, f"{BUILD_SECRETS}.{name}", show("path", path), "the path of a file on the builder")
         elif name not in SECRET_FILES:
-            wanted = f"one of {', '.join(SECRET_FILES)}"
+            expected = f"one of {', '.join(SECRET_FILES)}"
             yield Mistake(
-                host.name, f"{BUILD_SECRETS}.{name}", "unknown", wanted, did_you_mean(str(name), SECRET_FILES)
+                host.name, f"{BUILD_SECRETS}.{name}", "an unknown name", expected, did_you_mean(str(name), SECRET_FILES)
             )

@@ -80,7 +80,7 @@ _LINES = (
     *("course_hub_ca_certificates", "node_ca_certificates"),
     *("scheduled_run_allowed_signers", "scheduled_run_known_hosts"),
 )
-QUOTED_NAME = "To YAML on, yes, null, numbers and dates are no names, unless they are in quotes."
+QUOTED_NAME = "use another name, or quotes: on, yes, null, numbers and dates are no names to YAML without them"
 
 
 @dataclass(frozen=True)
@@ -120,21 +120,24 @@ def check_variables(inventory: Inventory, roles: Iterable[RoleSpec]) -> Iterator
             yield from odd or _check_variable(host, name, specs)
         for name in sorted(host.others):
             if hints[name]:
-                yield Mistake(host.name, name, "unknown", "a variable of this collection", hints[name])
+                yield Mistake(host.name, name, "an unknown variable", "a variable of this collection", hints[name])
         for role in specs:
             if host.groups & ROLE_GROUPS.get(role.name, frozenset()):
                 for name in sorted(role.required - host.names - set(host.defaults)):
-                    wanted = _wanted(role.options[name])
-                    yield Mistake(host.name, name, "not set", wanted, f"Role {role.name} cannot do without.")
+                    expected = _expected(role.options[name])
+                    yield Mistake(
+                        host.name, name, "nothing", expected, f"set it, as role {role.name} cannot do without"
+                    )
 
 
 def _check_variable(host: Host, name: str, specs: list[RoleSpec]) -> Iterator[Mistake]:
     if name in RENAMED:
-        yield Mistake(host.name, name, "an old name", RENAMED[name], "Rename it.")
+        yield Mistake(host.name, name, "an old name", RENAMED[name], "rename it")
         return
     if name in COMMAND_LINE_ONLY and name not in host.extra and host.given.get(name) not in (False, None, ""):
         why = COMMAND_LINE_ONLY[name]
-        yield Mistake(host.name, name, "set in the inventory", f"-e {name}=... on the command line, because {why}")
+        fix = f"remove it from the inventory, as {why}"
+        yield Mistake(host.name, name, "a value in the inventory", f"-e {name}=... on the command line", fix)
     for role in specs:
         if name in role.options:
             if name in host.given:
@@ -142,13 +145,13 @@ def _check_variable(host: Host, name: str, specs: list[RoleSpec]) -> Iterator[Mi
             return
     for role in specs:
         if name.startswith(f"_{role.name}_"):
-            yield Mistake(host.name, name, "set", "not set", f"It is internal to role {role.name}.")
+            yield Mistake(host.name, name, "a value", "none", f"remove it, as it is internal to role {role.name}")
             return
         if name.startswith(f"{role.name}_"):
             hint = did_you_mean(name, role.options)
             if hint or role.name not in COMMON_WORDS:
-                cure = hint or f"See the variables of role {role.name} (ansible-doc -t role campus.hubs.{role.name})."
-                yield Mistake(host.name, name, "unknown", f"a variable of role {role.name}", cure)
+                fix = hint or f"look it up (ansible-doc -t role campus.hubs.{role.name})"
+                yield Mistake(host.name, name, "an unknown variable", f"a variable of role {role.name}", fix)
             return
 
 
@@ -157,7 +160,7 @@ def _check_parts(host: str, path: str, value: object) -> Iterator[Mistake]:
     if isinstance(value, Mapping):
         for name, part in value.items():
             if not isinstance(name, str):
-                yield Mistake(host, f"{path}.{name}", "no text as a name", "text", QUOTED_NAME)
+                yield Mistake(host, f"{path}.{name}", "a name that is no text", "text", QUOTED_NAME)
             yield from _check_parts(host, f"{path}.{name}", name if isinstance(name, str) else "")
             yield from _check_parts(host, f"{path}.{name}", part)
     elif isinstance(value, (list, tuple)):
@@ -192,27 +195,28 @@ def _check_value(host: str, path: str, value: object, spec: Spec) -> Iterator[Mi
     # What the walk does not know (mutually_exclusive, required_if and the like) is left to Ansible's own validator.
     result = ArgumentSpecValidator({path: dict(spec)}).validate({path: value}, validate_role_argument_spec=True)
     for message in result.error_messages:
-        yield Mistake(host, path, "refused by Ansible", str(message).rstrip("."))
+        words = str(message).rstrip(".")
+        yield Mistake(host, path, f"what Ansible refuses ({words})", "what the role's argument spec allows")
 
 
 def _walk(host: str, path: str, value: object, spec: Spec) -> Iterator[Mistake]:
     kind = spec.get("type") or "str"
     if value is None:
-        yield Mistake(host, path, "empty", _wanted(spec), "Give it a value or remove the line.")
+        yield Mistake(host, path, "nothing", _expected(spec), "give it a value or remove the line")
         return
     shown = "(hidden)" if spec.get("no_log") else show(path, value)
     if not _is_of_type(kind, value):
         scalar = kind in ("str", "path") and not isinstance(value, (list, tuple, set, Mapping))
-        yield Mistake(host, path, shown, _wanted(spec), QUOTES if scalar else "")
+        yield Mistake(host, path, shown, _expected(spec), QUOTES if scalar else "")
         return
     if kind == "str" and isinstance(value, str) and re.search(r"[\r\n]", value) and not _has_lines(path, spec):
-        cure = "A text after > ends with one: write >- for it." if value.count("\n") == 1 and value[-1] == "\n" else ""
-        yield Mistake(host, path, "a text with a line break", "one line", cure)
+        fix = "write >- instead of >, which ends with one" if value.count("\n") == 1 and value[-1] == "\n" else ""
+        yield Mistake(host, path, "a text with a line break", "one line", fix)
         return
     choices = spec.get("choices")
     if choices and not _is_choice(kind, value, choices):
         hint = did_you_mean(str(value), [str(choice) for choice in choices])
-        yield Mistake(host, path, shown, _wanted(spec), hint)
+        yield Mistake(host, path, shown, _expected(spec), hint)
         return
     options = spec.get("options")
     if kind == "dict" and options and isinstance(value, Mapping):
@@ -235,13 +239,13 @@ def _walk_options(host: str, path: str, value: Mapping[str, Any], options: Mappi
         if name not in known:
             hint = did_you_mean(str(name), known)
             hints.add(hint)
-            yield Mistake(host, f"{path}.{name}", "unknown", f"one of {', '.join(sorted(options))}", hint)
+            yield Mistake(host, f"{path}.{name}", "an unknown option", f"one of {', '.join(sorted(options))}", hint)
     for name, option in options.items():
         given = [alias for alias in (name, *(option.get("aliases") or ())) if alias in value]
         if given:
             yield from _walk(host, f"{path}.{given[0]}", value[given[0]], option)
         elif option.get("required") and f"Did you mean {name}?" not in hints:
-            yield Mistake(host, f"{path}.{name}", "missing", _wanted(option), _description(option))
+            yield Mistake(host, f"{path}.{name}", "nothing", _in_words(option))
 
 
 def _is_of_type(kind: str, value: object) -> bool:
@@ -266,14 +270,17 @@ def _is_choice(kind: str, value: object, choices: Iterable[object]) -> bool:
     return DEFAULT_TYPE_VALIDATORS[kind](value) in list(choices)
 
 
-def _description(spec: Spec) -> str:
-    """Return the first sentence of an option's description, without markup."""
+def _in_words(spec: Spec) -> str:
+    """Return what an option takes, with the first sentence of its description, without markup."""
     text = spec.get("description") or ""
     first = text if isinstance(text, str) else next(iter(text), "")
-    return re.sub(r"\b[A-Z]\(([^)]*)\)", r"\1", re.split(r"(?<=[.;]) ", first)[0]).replace(";", ".")
+    words = re.sub(r"\b[A-Z]\(([^)]*)\)", r"\1", re.split(r"(?<=[.;]) ", first)[0]).rstrip(".;")
+    if re.match(r"[A-Z][a-z]|A ", words):
+        words = words[0].lower() + words[1:]
+    return f"{_expected(spec)}: {words}" if words else _expected(spec)
 
 
-def _wanted(spec: Spec) -> str:
+def _expected(spec: Spec) -> str:
     if spec.get("choices"):
         return f"one of {', '.join(str(choice) for choice in spec['choices'])}"
     kind = spec.get("type") or "str"

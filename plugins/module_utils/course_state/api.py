@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import StateError
+from ansible_collections.campus.hubs.plugins.module_utils.refusals import refusal
 
 Manifest = dict[str, Any]
 _PAGE = 500
@@ -32,7 +33,7 @@ _APPLY, _JSON_PATCH, _MERGE = (
     "application/merge-patch+json",
 )
 _JSON = "application/json"
-# Of lists; an API server that can not do that sends the whole objects.
+# Of lists; an API server that cannot do that sends the whole objects.
 _METADATA = f"{_JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,{_JSON}"
 
 
@@ -190,7 +191,7 @@ class Api:
                         if "list" in kind.verbs:
                             found.setdefault((name, kind.plural), kind)
         if not found:
-            message = "The API server answers no aggregated discovery; wanted: Kubernetes 1.30 or newer."
+            message = refusal("API server", "no aggregated discovery", "one of Kubernetes 1.30 or newer")
             raise StateError(message)
         return list(found.values())
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.compare import Difference
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.ownership import ABSENT, Path, Writer, json_path
+from ansible_collections.campus.hubs.plugins.module_utils.refusals import difference
 from ansible_collections.campus.hubs.plugins.module_utils.secret_names import is_secret
 
 HIDDEN = "(hidden)"
@@ -30,7 +31,7 @@ class Finding:
         wanted: the wanted value, shown; empty if there is none.
         found: the value that is there, shown; empty if there is none.
         writer: who wrote it last, None if nobody owns it (what was removed).
-        obstacle: why it can not be repaired; empty if it can.
+        obstacle: why it cannot be repaired; empty if it can.
     """
 
     kind: str
@@ -64,7 +65,7 @@ class Finding:
         why = f"; {self.obstacle}" if self.obstacle else ""
         thing = f"{self.kind} {self.name}"
         if self.what == "changed":
-            return f"{thing}: {self.path} is {_word(self.found)}; wanted: {_word(self.wanted)}{who}{why}"
+            return f"{difference(f'{thing}: {self.path}', _word(self.found), _word(self.wanted))}{who}{why}"
         words = {
             "missing": "is missing",
             "additional": "is nothing of the course's",
@@ -114,7 +115,7 @@ class CourseState:
         return self.state in ("absent", "stuck", "outdated")
 
     def repairable(self) -> list[Finding]:
-        """Return the findings that a repair can put right."""
+        """Return the findings that a repair can fix."""
         return [finding for finding in self.findings if finding.what in ("changed", "missing") and not finding.obstacle]
 
     def document(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import StateError
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.state import Survey, Wanted
+from ansible_collections.campus.hubs.plugins.module_utils.refusals import refusal
 
 
 def read_wanted(courses: Mapping[str, Any]) -> dict[str, Wanted]:
@@ -24,8 +25,7 @@ def read_wanted(courses: Mapping[str, Any]) -> dict[str, Wanted]:
         given = options or {}
         unknown = set(given) - {"namespace", "values"}
         if unknown:
-            message = f"courses.{name}: got {', '.join(sorted(unknown))}; wanted: namespace, values"
-            raise StateError(message)
+            raise StateError(refusal(f"courses.{name}", ", ".join(sorted(unknown)), "namespace and values alone"))
         wanted[name] = Wanted(given.get("namespace") or f"course-{name}", given.get("values"))
     return wanted
 

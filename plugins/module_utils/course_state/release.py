@@ -121,7 +121,7 @@ class Parser:
         Raises:
             yaml.YAMLError: it is none.
         """
-        # A name that is a number, or YAML's yes or no, can not be taken out: it changes what its place means.
+        # A name that is a number, or YAML's yes or no, cannot be taken out: it changes what its place means.
         if "the-part-" in text or not re.search("[a-z]", name) or not isinstance(_parse(name), str):
             return parse_manifest(text)
         names = re.compile(rf"{re.escape(name)}(?!\w)")

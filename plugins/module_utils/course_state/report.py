@@ -167,7 +167,7 @@ def page(document: Mapping[str, Any]) -> str:
 def _section(course: Mapping[str, Any]) -> str:
     head = "".join(f'<th scope="col">{name}</th>' for name in _COLUMNS)
     rows = "".join(_row(entry) for entry in course["entries"])
-    actions = {"deploy": "It is deployed.", "repair": "It is put right.", "none": ""}
+    actions = {"deploy": "It is deployed.", "repair": "It is repaired.", "none": ""}
     notes = "".join(f"<p>{_text(text)}</p>" for text in [*course["consequences"], actions[course["action"]]] if text)
     return (
         f'<section><h2>{_text(course["course"])} <span class="state">{_text(course["state"])}</span></h2>{notes}'

@@ -51,12 +51,13 @@ from ansible_collections.campus.hubs.plugins.module_utils.course_state.release i
     parse_manifest,
     value_differences,
 )
+from ansible_collections.campus.hubs.plugins.module_utils.refusals import difference
 
 COURSE = "campus.hubs/course"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 # What happened, not what there is.
 _RECORDS = frozenset({"events"})
-# An object of these kinds holds people's data, or other objects that do: it is never made anew to repair it.
+# An object of these kinds holds people's data, or other objects that do: it is never recreated to repair it.
 _DATA = frozenset({"PersistentVolumeClaim", "Namespace", "Secret"})
 _WORKLOADS = frozenset({"Deployment", "DaemonSet", "StatefulSet"})
 _RELEASE = "meta.helm.sh/release-name"
@@ -99,7 +100,7 @@ class Snapshot:
     Attributes:
         kinds: by group and kind.
         releases: the newest revision of each, by namespace and name.
-        broken: releases that can not be read, and why.
+        broken: releases that cannot be read, and why.
         objects: whole objects that carry Helm's label, by namespace and key.
         others: metadata of all other objects, by namespace and key.
         namespaces: metadata by name.
@@ -152,7 +153,7 @@ class Survey:
 
         Raises:
             ApiError: the API server refuses.
-            StateError: a release's manifest can not be read.
+            StateError: a release's manifest cannot be read.
         """
         kinds = self.api.kinds()
         snapshot, self._manifests = Snapshot(), {}
@@ -182,7 +183,7 @@ class Survey:
     def _read(
         self, place: tuple[str, str], secret: Mapping[str, Any], decoder: Decoder, parser: Parser
     ) -> list[Manifest]:
-        """Read one release; return what it consists of, nothing if it can not be read or is another chart's."""
+        """Read one release; return what it consists of, nothing if it cannot be read or is another chart's."""
         try:
             release = decode(secret, decoder)
         except StateError as error:
@@ -287,7 +288,7 @@ class Survey:
             return "the chart is not the deployed one"
         if value["path"] == _SECRETS:
             return "its Secrets have changed" + self._secret_writers(release)
-        return f"value {value['path']} is {value['found']!r}; wanted: {value['wanted']!r}"
+        return difference(f"value {value['path']}", repr(value["found"]), repr(value["wanted"]))
 
     def _secret_writers(self, release: Release) -> str:
         """Say which Secrets of the course were written since it was deployed by somebody else, and who that was."""
@@ -339,7 +340,7 @@ class Survey:
             return [Finding(kind_name, name, "missing")]
         if found["metadata"].get("deletionTimestamp"):
             writer = Writer("", "Delete", "", found["metadata"]["deletionTimestamp"])
-            return [Finding(kind_name, name, "leaving", writer=writer, obstacle="that can not be called back")]
+            return [Finding(kind_name, name, "leaving", writer=writer, obstacle="that cannot be called back")]
         suspected = suspicions(manifest, found, self.snapshot.managers)
         if not suspected:
             return []
@@ -348,9 +349,9 @@ class Survey:
         except ApiError as error:
             if error.status == 404:
                 return [Finding(kind_name, name, "missing")]
-            # What can not be changed in place is made anew, unless it holds data.
+            # What cannot be changed in place is recreated, unless it holds data.
             hopeless = kind_name in _DATA or error.status not in (409, 422)
-            obstacle = f"it can not be changed: {error}" if hopeless else ""
+            obstacle = f"it cannot be changed: {error}" if hopeless else ""
             return [finding_of(kind_name, name, difference, obstacle) for difference in suspected]
         return [finding_of(kind_name, name, difference) for difference in confirmed(suspected, after)]
 
@@ -475,7 +476,7 @@ class Survey:
                     raise
                 api.delete(kind, namespace, name, found["metadata"]["uid"])
                 api.apply(kind, namespace, manifest)
-                return f"made {kind.kind} {name} anew, since it can not be changed"
+                return f"recreated {kind.kind} {name}, since it cannot be changed"
         # The fields are helm's again, and not ours: it removes what a later chart does not have any more.
         after = api.apply(kind, namespace, manifest)
         entries = after["metadata"].get("managedFields") or []

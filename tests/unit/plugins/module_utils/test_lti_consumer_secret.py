@@ -57,7 +57,7 @@ def test_secret_is_returned_on_request_only(store: MemoryStore) -> None:
 def test_another_key_keeps_the_secret(store: MemoryStore) -> None:
     store.put({"consumer_key": b"old", "shared_secret": b"s3cr3t"})
     outcome = present(store, "new")
-    assert outcome.reasons == ["the consumer key is old, wanted is new"]
+    assert outcome.reasons == ["consumer_key: found old, expected new"]
     assert store.data == {"consumer_key": b"new", "shared_secret": b"s3cr3t"}
     assert outcome.before == {"consumer_key": "old", "shared_secret": "(set)"}
     assert outcome.after == {"consumer_key": "new", "shared_secret": "(set)"}
@@ -82,12 +82,12 @@ def test_what_another_run_renewed_meanwhile_is_not_renewed_again(store: MemorySt
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        ({"consumer_key": b"old"}, "shared_secret is missing (there: consumer_key)"),
-        ({"shared_secret": b"s3cr3t"}, "consumer_key is missing"),
-        ({"something": b"else"}, "consumer_key is missing (there: something)"),
-        ({"consumer_key": b"old", "shared_secret": b""}, "shared_secret is empty"),
+        ({"consumer_key": b"old"}, "shared_secret: found nothing (there: consumer_key)"),
+        ({"shared_secret": b"s3cr3t"}, "consumer_key: found nothing"),
+        ({"something": b"else"}, "consumer_key: found nothing (there: something)"),
+        ({"consumer_key": b"old", "shared_secret": b""}, "shared_secret: found an empty text"),
         ({"consumer_key": b"old", "shared_secret": b"s3cr3t\n"}, "line break"),
-        ({"consumer_key": b"o ld", "shared_secret": b"s3cr3t"}, "consumer_key holds blanks"),
+        ({"consumer_key": b"o ld", "shared_secret": b"s3cr3t"}, "consumer_key: found a blank"),
     ],
 )
 def test_something_else_is_refused_and_kept(store: MemoryStore, data: dict[str, bytes], words: str) -> None:

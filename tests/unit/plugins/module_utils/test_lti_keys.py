@@ -185,21 +185,24 @@ def test_something_else_is_refused_and_kept(store: MemoryStore, private: bytes) 
     weak = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505 (to be refused)
     good = public_jwk(private)
     cases: list[tuple[dict[str, bytes], str]] = [
-        ({"tls.key": b"x", "tls.crt": b"y"}, "private.pem is missing (there: tls.crt, tls.key)"),
+        ({"tls.key": b"x", "tls.crt": b"y"}, "private.pem: found nothing (there: tls.crt, tls.key)"),
         (broken(b"not a key"), "no readable private key"),
         (broken(private[:-200]), "no readable private key"),
         (broken(pem(serialization.load_pem_private_key(private, None), b"pw")), "encrypted key"),
         (broken(pem(ec.generate_private_key(ec.SECP256R1()))), "not RSA"),
         (broken(pem(weak)), "1024 bits"),
-        (broken(private, jwks_json=b"{"), "jwks.json is no set of public RSA keys"),
+        (broken(private, jwks_json=b"{"), "jwks.json: found no set of public RSA keys"),
         (
             broken(private, jwks_json=b'{"keys": [{"kid": "a", "kty": "RSA"}]}'),
-            "jwks.json is no set of public RSA keys",
+            "jwks.json: found no set of public RSA keys",
         ),
-        (broken(private, jwks_json=b'{"keys": 1}'), "jwks.json is no set of public RSA keys"),
+        (broken(private, jwks_json=b'{"keys": 1}'), "jwks.json: found no set of public RSA keys"),
         (broken(private, jwks_json=json.dumps({"keys": [{**good, "d": "AQAB"}]}).encode()), "private numbers"),
-        (broken(private, rotation_json=b"[]"), "rotation.json is not readable"),
-        (broken(private, rotation_json=b'{"created": "yesterday", "retired": {}}'), "rotation.json is not readable"),
+        (broken(private, rotation_json=b"[]"), "rotation.json: found nothing that can be read"),
+        (
+            broken(private, rotation_json=b'{"created": "yesterday", "retired": {}}'),
+            "rotation.json: found nothing that can be read",
+        ),
     ]
     for data, words in cases:
         store.put(data)

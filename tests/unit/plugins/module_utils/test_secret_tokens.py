@@ -88,14 +88,14 @@ def test_complete_secret_of_somebody_else_is_used_as_it_is(store: MemoryStore) -
 @pytest.mark.parametrize(
     ("data", "other", "words"),
     [
-        ({"one": A}, {"type": "kubernetes.io/tls"}, "type kubernetes.io/tls, wanted is Opaque"),
-        ({"one": A}, {"labels": {MANAGED_BY: "Helm"}}, "Helm owns it"),
-        ({"one": A}, {"immutable": True}, "it is immutable"),
-        ({"one": b""}, {}, "one is empty"),
+        ({"one": A}, {"type": "kubernetes.io/tls"}, "type: found kubernetes.io/tls, expected Opaque"),
+        ({"one": A}, {"labels": {MANAGED_BY: "Helm"}}, "managed-by: found Helm, expected campus.hubs"),
+        ({"one": A}, {"immutable": True}, "immutable: found true, expected false"),
+        ({"one": b""}, {}, "one: found an empty text"),
         ({"one": A + b"\n"}, {}, "line break"),
         ({"one": b"\xff" * 64}, {}, "not printable ASCII"),
         ({"one": b"g" * 64}, {}, "64 hexadecimal digits"),
-        ({"one": b"hunter2"}, {}, "one (7 characters) is not what is wanted"),
+        ({"one": b"hunter2"}, {}, "one: found a text of 7 characters, expected 64"),
     ],
 )
 @pytest.mark.parametrize("check_mode", [False, True])
@@ -187,18 +187,18 @@ def test_keys(keys: object, sizes: dict[str, int]) -> None:
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        ("one", "wanted a list of names"),
-        (None, "wanted a list of names"),
+        ("one", "expected a list of names"),
+        (None, "expected a list of names"),
         ([], "at least one name"),
         ({}, "at least one name"),
         ([1], "the name 1"),
         (["a b"], "the name 'a b'"),
         (["one", "one"], "twice"),
-        ({"one": 32}, "wanted nothing or"),
-        ({"one": {"size": 32}}, "wanted nothing or"),
-        ({"one": {"bytes": 8}}, "bytes 8, wanted 16 to 512"),
-        ({"one": {"bytes": True}}, "bytes True"),
-        ({"one": {"bytes": "many"}}, "bytes 'many'"),
+        ({"one": 32}, "keys.one: found"),
+        ({"one": {"size": 32}}, "keys.one: found"),
+        ({"one": {"bytes": 8}}, "keys.one.bytes: found 8, expected 16 to 512"),
+        ({"one": {"bytes": True}}, "bytes: found True"),
+        ({"one": {"bytes": "many"}}, "bytes: found 'many'"),
     ],
 )
 def test_wrong_keys(keys: object, words: str) -> None:

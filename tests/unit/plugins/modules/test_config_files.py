@@ -85,7 +85,7 @@ def test_a_check_writes_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Pa
 def test_what_is_no_file_is_refused(capsys: pytest.CaptureFixture[str], files: dict[str, Any]) -> None:
     result = run(capsys, files)
     assert result["failed"]
-    assert "want text, or null, by absolute path" in result["msg"]
+    assert "expected text, or null, by absolute path" in result["msg"]
 
 
 def test_what_can_not_be_written_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_a_course_with_lti_11_is_launched_with_its_consumer() -> None:
 
 
 def test_without_a_token_it_says_where_that_comes_from() -> None:
-    with pytest.raises(ProbeError, match="probe-token; the role course_hub makes it"):
+    with pytest.raises(ProbeError, match="found no probe-token, expected the one that the role course_hub makes"):
         course_probe.read_course(api({}, {"course-secrets": {}}), "course-x")
 
 

@@ -48,54 +48,69 @@ def test_what_yaml_leaves_as_it_is_is_text(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("0123", "0123, which YAML reads as 83; wanted: text. Put it in quotes."),
-        ("1:30", "1:30, which YAML reads as 90; wanted: text. Put it in quotes."),
-        ("1:30.5", "1:30.5, which YAML reads as 90.5; wanted: text. Put it in quotes."),
-        ("1_000", "1_000, which YAML reads as 1000; wanted: text. Put it in quotes."),
-        ("0x1F", "0x1F, which YAML reads as 31; wanted: text. Put it in quotes."),
-        ("0b11", "0b11, which YAML reads as 3; wanted: text. Put it in quotes."),
-        ("+5", "+5, which YAML reads as 5; wanted: text. Put it in quotes."),
-        ("2026.10", "2026.10, which YAML reads as 2026.1; wanted: text. Put it in quotes."),
-        ("1.0e+3", "1.0e+3, which YAML reads as 1000.0; wanted: text. Put it in quotes."),
-        ("yes", "true; wanted: text. Put it in quotes."),
-        ("off", "false; wanted: text. Put it in quotes."),
-        ("~", "empty; wanted: text. Give it a value or remove the line."),
-        (".inf", "inf; wanted: a number, or text in quotes."),
-        ("2026-10-01", "a date; wanted: text,"),
-        ("2026-10-01T10:00:00Z", "a date; wanted: text,"),
-        ("!!binary aGVsbG8=", "binary; wanted: text,"),
-        ("[a]", '["a"]; wanted: text.'),
-        ("{a: b}", "a dictionary with a; wanted: text."),
-        ('"a\\0b"', "a text with U+0000; wanted: text without control characters."),
+        ("0123", "0123, which YAML reads as 83, expected text. Fix: put it in quotes."),
+        ("1:30", "1:30, which YAML reads as 90, expected text. Fix: put it in quotes."),
+        ("1:30.5", "1:30.5, which YAML reads as 90.5, expected text. Fix: put it in quotes."),
+        ("1_000", "1_000, which YAML reads as 1000, expected text. Fix: put it in quotes."),
+        ("0x1F", "0x1F, which YAML reads as 31, expected text. Fix: put it in quotes."),
+        ("0b11", "0b11, which YAML reads as 3, expected text. Fix: put it in quotes."),
+        ("+5", "+5, which YAML reads as 5, expected text. Fix: put it in quotes."),
+        ("2026.10", "2026.10, which YAML reads as 2026.1, expected text. Fix: put it in quotes."),
+        ("1.0e+3", "1.0e+3, which YAML reads as 1000.0, expected text. Fix: put it in quotes."),
+        ("yes", "true, expected text. Fix: put it in quotes."),
+        ("off", "false, expected text. Fix: put it in quotes."),
+        ("~", "nothing, expected text. Fix: give it a value or remove the line."),
+        (".inf", "inf, expected a number, or text in quotes."),
+        ("2026-10-01", "a date, expected text,"),
+        ("2026-10-01T10:00:00Z", "a date, expected text,"),
+        ("!!binary aGVsbG8=", "binary, expected text,"),
+        ("[a]", '["a"], expected text.'),
+        ("{a: b}", "a dictionary with a, expected text."),
+        ('"a\\0b"', "a text with U+0000, expected text without control characters."),
     ],
 )
 def test_what_yaml_changes_is_refused(tmp_path: Path, text: str, words: str) -> None:
     found = sentences(tmp_path, f"course_hub_title: {text}")
     assert "1 mistake:" in found
-    assert f"course_hub_title is {words}" in found
+    assert f"course_hub_title: found {words}" in found
 
 
 @pytest.mark.parametrize(
     ("course", "words"),
     [
-        ("course_hub_environment: {CODE: 0123}", "course_hub_environment.CODE is 0123, which YAML reads as 83"),
-        ("course_hub_packages: {pip: [a, 1:30]}", "course_hub_packages.pip[1] is 1:30, which YAML reads as 90"),
-        ("course_hub_profiles: [{title: 0123}]", "course_hub_profiles[0].title is 0123, which YAML reads as 83"),
-        ("course_hub_wait_seconds: 5:00", "course_hub_wait_seconds is 5:00, which YAML reads as 300; wanted: a number"),
-        ("course_hub_gpu: 010", "course_hub_gpu is 010, which YAML reads as 8; wanted: a number as people write it."),
-        ("course_hub_values: {cull: {every: 1:30}}", "course_hub_values.cull.every is 1:30, which YAML reads as 90"),
-        ('course_hub_title: "{{ campus_x }}"', "course_hub_title is that of campus_x, 0123, which YAML reads as 83"),
-        ('course_hub_title: "No. {{ campus_x }}"', "course_hub_title is that of campus_x, 0123, which YAML reads"),
-        ("course_hub_lms_context: [57, -0]", "course_hub_lms_context[1] is -0, which YAML reads as 0"),
-        ("course_hub_concurrent_starts: 08", 'course_hub_concurrent_starts is "08"; wanted: a whole number'),
-        ('course_hub_gpu: "010"', 'course_hub_gpu is "010"; wanted: a whole number'),
-        ('course_hub_cpu: {guarantee: "00.1", limit: 1}', 'course_hub_cpu.guarantee is "00.1"; wanted: a number'),
-        ("course_hub_environment: {on: a}", "course_hub_environment.True is no text as a name"),
-        ("course_hub_lti_platforms: {5: {}}", "course_hub_lti_platforms.5 is no text as a name"),
-        ("5: x", "variable 5 is no text; wanted: a name that begins with a letter"),
-        ("on: x", "variable True is no text; wanted: a name that begins with a letter"),
-        ("course_hub_title: a\n          course_hub_title: b", "course_hub_title is written twice; wanted: once."),
-        ("course_hub_cpu: {limit: 1, limit: 2, guarantee: 1}", "limit is written twice"),
+        ("course_hub_environment: {CODE: 0123}", "course_hub_environment.CODE: found 0123, which YAML reads as 83"),
+        ("course_hub_packages: {pip: [a, 1:30]}", "course_hub_packages.pip[1]: found 1:30, which YAML reads as 90"),
+        ("course_hub_profiles: [{title: 0123}]", "course_hub_profiles[0].title: found 0123, which YAML reads as 83"),
+        (
+            "course_hub_wait_seconds: 5:00",
+            "course_hub_wait_seconds: found 5:00, which YAML reads as 300, expected a number",
+        ),
+        (
+            "course_hub_gpu: 010",
+            "course_hub_gpu: found 010, which YAML reads as 8, expected a number as people write it.",
+        ),
+        (
+            "course_hub_values: {cull: {every: 1:30}}",
+            "course_hub_values.cull.every: found 1:30, which YAML reads as 90",
+        ),
+        (
+            'course_hub_title: "{{ campus_x }}"',
+            "course_hub_title: found the value of campus_x, 0123, which YAML reads as 83",
+        ),
+        (
+            'course_hub_title: "No. {{ campus_x }}"',
+            "course_hub_title: found the value of campus_x, 0123, which YAML reads",
+        ),
+        ("course_hub_lms_context: [57, -0]", "course_hub_lms_context[1]: found -0, which YAML reads as 0"),
+        ("course_hub_concurrent_starts: 08", 'course_hub_concurrent_starts: found "08", expected a whole number'),
+        ('course_hub_gpu: "010"', 'course_hub_gpu: found "010", expected a whole number'),
+        ('course_hub_cpu: {guarantee: "00.1", limit: 1}', 'course_hub_cpu.guarantee: found "00.1", expected a number'),
+        ("course_hub_environment: {on: a}", "course_hub_environment.True: found a name that is no text"),
+        ("course_hub_lti_platforms: {5: {}}", "course_hub_lti_platforms.5: found a name that is no text"),
+        ("5: x", "variable 5: found a name that is no text, expected a name that begins with a letter"),
+        ("on: x", "variable True: found a name that is no text, expected a name that begins with a letter"),
+        ("course_hub_title: a\n          course_hub_title: b", "course_hub_title: found it twice, expected it once."),
+        ("course_hub_cpu: {limit: 1, limit: 2, guarantee: 1}", "limit: found it twice"),
     ],
 )
 def test_numbers_and_names_at_any_depth(tmp_path: Path, course: str, words: str) -> None:
@@ -111,30 +126,39 @@ PLATFORM = (
 @pytest.mark.parametrize(
     ("course", "words"),
     [
-        ("{course_hub_lti13_platform: 5}", "course_hub_lti13_platform is 5; wanted: one of course_hub_lti_platforms"),
-        ("{course_hub_lti13_platform: 0}", "course_hub_lti13_platform is 0; wanted: one of course_hub_lti_platforms"),
+        (
+            "{course_hub_lti13_platform: 5}",
+            "course_hub_lti13_platform: found 5, expected one of course_hub_lti_platforms",
+        ),
+        (
+            "{course_hub_lti13_platform: 0}",
+            "course_hub_lti13_platform: found 0, expected one of course_hub_lti_platforms",
+        ),
         (
             "{course_hub_lti13_platform: moodle, course_hub_lti13_client_id: 0}",
-            "course_hub_lti13_deployment_id is empty; wanted: the deployment id that moodle gave the course",
+            "course_hub_lti13_deployment_id: found nothing, expected the deployment id that moodle gave the course",
         ),
         (
             '{course_hub_lti13_platform: moodle, course_hub_lti13_client_id: a, course_hub_lti13_deployment_id: " "}',
-            'course_hub_lti13_deployment_id is " "; wanted: the id as the LMS shows it',
+            'course_hub_lti13_deployment_id: found " ", expected the id as the LMS shows it',
         ),
         (
             '{course_hub_lti13_platform: moodle, course_hub_lti13_client_id: "a ", course_hub_lti13_deployment_id: 1}',
-            'course_hub_lti13_client_id is "a "; wanted: the id as the LMS shows it',
+            'course_hub_lti13_client_id: found "a ", expected the id as the LMS shows it',
         ),
         (
             "{course_hub_lti13_platform: moodle, course_hub_lms_context: [57, 58],"
             " course_hub_lti13_memberships_url: https://m/57}",
-            "course_hub_lti13_memberships_url is one; wanted: none, with 2 in course_hub_lms_context",
+            "course_hub_lti13_memberships_url: found a URL, expected none with 2 courses in course_hub_lms_context",
         ),
-        ("course_hub_material: {git: 5}", "course_hub_material.git is 5; wanted: a URL"),
-        ("course_hub_packages: {apt: [5]}", "course_hub_packages.apt[0] is 5; wanted: the name of a Debian package"),
-        ("course_hub_image: 5", "course_hub_image is 5; wanted: a full reference"),
-        ("course_hub_lms_networks: [10]", "course_hub_lms_networks is 10; wanted: a network"),
-        ("course_hub_user_networks: [{cidr: 10, ports: [22]}]", "course_hub_user_networks[0].cidr is 10; wanted"),
+        ("course_hub_material: {git: 5}", "course_hub_material.git: found 5, expected a URL"),
+        (
+            "course_hub_packages: {apt: [5]}",
+            "course_hub_packages.apt[0]: found 5, expected the name of a Debian package",
+        ),
+        ("course_hub_image: 5", "course_hub_image: found 5, expected a full reference"),
+        ("course_hub_lms_networks: [10]", "course_hub_lms_networks: found 10, expected a network"),
+        ("course_hub_user_networks: [{cidr: 10, ports: [22]}]", "course_hub_user_networks[0].cidr: found 10, expected"),
     ],
 )
 def test_a_number_is_the_text_that_it_is_and_no_more(tmp_path: Path, course: str, words: str) -> None:
@@ -155,33 +179,61 @@ def test_file_modes_and_what_is_others_pass(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("hosts.yml", b"all:\n\thosts:\n", "hosts.yml, line 2: the file is no YAML"),
-        ("hosts.yml", b"all:\n\thosts:\n", "YAML takes no tabs in front of a line: use spaces."),
+        ("hosts.yml", b"all:\n\thosts:\n", "hosts.yml, line 2: the file: found no YAML"),
+        ("hosts.yml", b"all:\n\thosts:\n", "Fix: use spaces, as YAML takes no tabs in front of a line."),
         (
             "hosts.yml",
             b"all: {vars: {x: caf\xe9}}\n",
-            "hosts.yml, line 1: the file is no UTF-8; wanted: text in UTF-8.",
+            "hosts.yml, line 1: the file: found what is no UTF-8, expected text in UTF-8.",
         ),
-        ("hosts.yml", b"[a, b]\n", "the file is a list; wanted: a dictionary of groups."),
-        ("hosts.yml", b"all: {hosts: yes}\n", "all.hosts is yes, which is true or false to YAML; wanted: a dictionary"),
+        ("hosts.yml", b"[a, b]\n", "the file: found a list, expected a dictionary of groups."),
+        (
+            "hosts.yml",
+            b"all: {hosts: yes}\n",
+            "all.hosts: found yes, which is true or false to YAML, expected a dictionary",
+        ),
         (
             "hosts.yml",
             b"all: {hosts: [a]}\n",
-            "all.hosts is a list; wanted: a dictionary, with a colon behind each name",
+            "all.hosts: found a list, expected a dictionary, with a colon behind each name",
         ),
-        ("hosts.yml", b"all: {hosts: {2026: {}}}\n", "a host's name is 2026, which is a number to YAML; wanted: text."),
-        ("hosts.yml", b"all: {hosts: {2026-01-01: {}}}\n", "a host's name is 2026-01-01, which is a date to YAML"),
-        ("hosts.yml", b"all: {hosts: {a: text}}\n", "host a is text; wanted: its variables, or nothing."),
-        ("hosts.yml", b"all: {children: {no: {}}}\n", "a group's name is no, which is true or false to YAML"),
-        ("hosts.yml", b"all: {children: {a: [b]}}\n", "group a is a list; wanted: a dictionary with hosts, children"),
-        ("hosts", b"[courses]\na course_hub_title=1_000\n", "course_hub_title is 1_000, which Ansible reads as 1000"),
-        ("hosts", b"[all:vars]\ncourse_hub_title = 2026.10\n", "2026.10, which Ansible reads as 2026.1; wanted: text."),
-        ("hosts.ini", b"[courses]\na course_hub_title=1_000\n", "hosts.ini, line 2: course_hub_title is 1_000, which"),
-        ("ws26/a/hosts.yml", b"all: {vars: {course_hub_title: 0123}}\n", "hosts.yml, line 1: course_hub_title is"),
-        ("group_vars/all.yml", b"course_hub_title: 0123\n", "all.yml, line 1: course_hub_title is 0123, which YAML"),
-        ("host_vars/a/vars.yml", b"kubeadm_pod_subnet: 1:30\n", "vars.yml, line 1: kubeadm_pod_subnet is 1:30"),
-        ("group_vars/all", b"a: b: c\n", "all, line 1: the file is no YAML"),
-        ("group_vars/all.yml", b"- a\n", "the file is a list; wanted: a dictionary of variables."),
+        (
+            "hosts.yml",
+            b"all: {hosts: {2026: {}}}\n",
+            "a host's name: found 2026, which is a number to YAML, expected text.",
+        ),
+        ("hosts.yml", b"all: {hosts: {2026-01-01: {}}}\n", "a host's name: found 2026-01-01, which is a date to YAML"),
+        ("hosts.yml", b"all: {hosts: {a: text}}\n", "host a: found text, expected its variables, or nothing."),
+        ("hosts.yml", b"all: {children: {no: {}}}\n", "a group's name: found no, which is true or false to YAML"),
+        (
+            "hosts.yml",
+            b"all: {children: {a: [b]}}\n",
+            "group a: found a list, expected a dictionary with hosts, children",
+        ),
+        (
+            "hosts",
+            b"[courses]\na course_hub_title=1_000\n",
+            "course_hub_title: found 1_000, which Ansible reads as 1000",
+        ),
+        (
+            "hosts",
+            b"[all:vars]\ncourse_hub_title = 2026.10\n",
+            "2026.10, which Ansible reads as 2026.1, expected text.",
+        ),
+        (
+            "hosts.ini",
+            b"[courses]\na course_hub_title=1_000\n",
+            "hosts.ini, line 2: course_hub_title: found 1_000, which",
+        ),
+        ("ws26/a/hosts.yml", b"all: {vars: {course_hub_title: 0123}}\n", "hosts.yml, line 1: course_hub_title: found"),
+        (
+            "group_vars/all.yml",
+            b"course_hub_title: 0123\n",
+            "all.yml, line 1: course_hub_title: found 0123, which YAML",
+        ),
+        ("host_vars/a/vars.yml", b"kubeadm_pod_subnet: 1:30\n", "vars.yml, line 1: kubeadm_pod_subnet: found 1:30"),
+        ("group_vars/all", b"a: b: c\n", "all, line 1: the file: found no YAML"),
+        ("group_vars/all.yml", b"- a\n", "the file: found a list, expected a dictionary of variables."),
     ],
 )
 def test_files(tmp_path: Path, name: str, content: bytes, words: str) -> None:
@@ -195,7 +247,7 @@ def test_files(tmp_path: Path, name: str, content: bytes, words: str) -> None:
 def test_an_inventory_may_have_any_name(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("[all:vars]\ncourse_hub_title=2026.10\n")
     found = check_files(find_files([str(tmp_path / name)], "", [], DataLoader()), OPTIONS).mistakes
-    assert f"- {name}, line 2: course_hub_title is 2026.10, which Ansible reads as 2026.1" in report(found)
+    assert f"- {name}, line 2: course_hub_title: found 2026.10, which Ansible reads as 2026.1" in report(found)
 
 
 def test_right_files_have_no_mistakes(tmp_path: Path) -> None:
@@ -214,6 +266,6 @@ def test_right_files_have_no_mistakes(tmp_path: Path) -> None:
 def test_command_line(tmp_path: Path) -> None:
     (tmp_path / "more.yml").write_text("course_hub_title: 0123\n")
     text = of_files(tmp_path / "none", ["{course_hub_title: 1:30}", f"@{tmp_path}/more.yml", "course_hub_title=0123"])
-    assert "- -e: course_hub_title is 1:30, which YAML reads as 90" in text
-    assert "- more.yml, line 1: course_hub_title is 0123" in text
+    assert "- -e: course_hub_title: found 1:30, which YAML reads as 90" in text
+    assert "- more.yml, line 1: course_hub_title: found 0123" in text
     assert "2 mistakes" in text

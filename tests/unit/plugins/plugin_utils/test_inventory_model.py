@@ -63,10 +63,10 @@ def test_hint() -> None:
 
 def test_report_says_the_same_mistake_of_many_hosts_once() -> None:
     same = [Mistake(f"w{number}", "node_min_disk_gb", '"x"', "a whole number") for number in range(1, 6)]
-    other = Mistake("cp1", "calico_mtu", "9", "0 or more", "Take 0.")
+    other = Mistake("cp1", "calico_mtu", "9", "0 or more", "take 0")
     assert report([*same, other]).splitlines() == [
         "The inventory has 2 mistakes:",
-        '- w1, w2 and 3 more: node_min_disk_gb is "x"; wanted: a whole number.',
-        "- cp1: calico_mtu is 9; wanted: 0 or more. Take 0.",
+        '- w1, w2 and 3 more: node_min_disk_gb: found "x", expected a whole number.',
+        "- cp1: calico_mtu: found 9, expected 0 or more. Fix: take 0.",
         "Nothing was changed.",
     ]

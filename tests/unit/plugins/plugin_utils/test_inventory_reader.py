@@ -60,31 +60,31 @@ def test_what_depends_on_facts_is_left_to_the_roles(tmp_path: Path, line: str) -
 
 def test_templates_are_computed(tmp_path: Path) -> None:
     line = 'campus_net: "192.0.2"\nkubeadm_node_ip: "{{ campus_net }}.9"'
-    assert "not the address of a node (one, kubeadm_node_ip 192.0.2.9)" in sentences(tmp_path, cluster=line)
+    assert "without that of a node (one, kubeadm_node_ip 192.0.2.9)" in sentences(tmp_path, cluster=line)
 
 
 def test_template_of_another_host_is_computed(tmp_path: Path) -> None:
     line = "course_hub_cpu: {guarantee: 1, limit: \"{{ hostvars['one'].ansible_host | length - 8.5 }}\"}"
-    assert "course_hub_cpu.limit is 0.5" in sentences(tmp_path, course=line)
+    assert "course_hub_cpu.limit: found 0.5" in sentences(tmp_path, course=line)
 
 
 def test_expression_with_a_typing_error_is_refused(tmp_path: Path) -> None:
     text = sentences(tmp_path, cluster='kubeadm_cluster_name: "{{ campus_nmae }}"')
-    assert "kubeadm_cluster_name is an expression that fails" in text
+    assert "kubeadm_cluster_name: found an expression that fails" in text
     assert "campus_nmae" in text
 
 
 @pytest.mark.parametrize("name", sorted(variable_specs.COMMAND_LINE_ONLY))
 def test_decisions_belong_on_the_command_line(tmp_path: Path, name: str) -> None:
     value = "python-ws26" if name == "course_hub_delete_data" else "true"
-    assert f"{name} is set in the inventory" in sentences(tmp_path, course=f"{name}: {value}")
+    assert f"{name}: found a value in the inventory" in sentences(tmp_path, course=f"{name}: {value}")
     assert sentences(tmp_path, extra={name: value}) == ""
 
 
 def test_renamed_variable_gets_its_new_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(variable_specs.RENAMED, "course_hub_ram", "course_hub_memory")
     text = sentences(tmp_path, course="course_hub_ram: {limit: 2G}")
-    assert "python-ws26: course_hub_ram is an old name; wanted: course_hub_memory. Rename it." in text
+    assert "python-ws26: course_hub_ram: found an old name, expected course_hub_memory. Fix: rename it." in text
     assert "1 mistake:" in text
 
 

@@ -106,14 +106,16 @@ def of_cluster(**given: object) -> list[str]:
 )
 def test_ipv6_is_refused_where_the_cluster_has_none(name: str, value: object) -> None:
     (found,) = of_cluster(**{name: value})
-    assert found.startswith(f"{name} is ")
-    assert found.endswith("Nodes, pods and Services have IPv4 addresses.")
+    assert found.startswith(f"{name}: found ")
+    assert found.endswith("Fix: take IPv4, which nodes, pods and Services have.")
 
 
 @pytest.mark.parametrize("host", ["API.example.edu", "api.Example.edu", "api.example.edu."])
 def test_endpoints_that_kubeadm_refuses(host: str) -> None:
     (found,) = of_cluster(kubeadm_control_plane_endpoint=f"{host}:6443")
-    assert found.endswith("wanted: a name in small letters, without a dot at the end. kubeadm takes no other.")
+    assert found.endswith(
+        "expected a name in small letters, without a dot at the end. Fix: change it, as kubeadm takes no other."
+    )
     assert of_cluster(kubeadm_control_plane_endpoint="[2001:DB8::1]:6443") == []
 
 
@@ -123,33 +125,45 @@ def test_endpoints_that_kubeadm_refuses(host: str) -> None:
         (
             "containerd_mirrors",
             {"https://docker.io": {"url": "https://m"}},
-            "containerd_mirrors.https://docker.io is no",
+            "containerd_mirrors.https://docker.io: found a name that is no",
         ),
         (
             "containerd_mirrors",
             {"docker.io/library": {"url": "https://m"}},
-            "wanted: a registry as in the names of images",
+            "expected a registry as in the names of images",
         ),
         (
             "containerd_mirrors",
             {"a": {"url": "https://m", "fallback": "maybe"}},
-            'a.fallback is "maybe"; wanted: true or',
+            'a.fallback: found "maybe", expected true or',
         ),
-        ("course_images_build_environment", {"A-B": "x"}, "course_images_build_environment.A-B is no name"),
+        (
+            "course_images_build_environment",
+            {"A-B": "x"},
+            "course_images_build_environment.A-B: found a name that no variable",
+        ),
         (
             "course_images_build_environment",
             {"A": None},
-            "course_images_build_environment.A is null; wanted: text or a",
+            "course_images_build_environment.A: found null, expected text or a",
         ),
         (
             "course_images_build_secrets",
             {"pip.conf": None},
-            "pip.conf is null; wanted: the path of a file on the builder",
+            "pip.conf: found null, expected the path of a file on the builder",
         ),
-        ("course_images_build_secrets", {"npmrc": ["a"]}, 'npmrc is ["a"]; wanted: the path of a file on the builder'),
-        ("course_hub_helm_checksum", "0" * 64, "wanted: an algorithm, a colon, and a digest or the URL of one"),
-        ("course_hub_helm_checksum", "sha256:xyz", 'course_hub_helm_checksum is "sha256:xyz"; wanted: an algorithm'),
-        ("course_hub_helm_cache", "cache", 'course_hub_helm_cache is "cache"; wanted: an absolute path'),
+        (
+            "course_images_build_secrets",
+            {"npmrc": ["a"]},
+            'npmrc: found ["a"], expected the path of a file on the builder',
+        ),
+        ("course_hub_helm_checksum", "0" * 64, "expected an algorithm, a colon, and a digest or the URL of one"),
+        (
+            "course_hub_helm_checksum",
+            "sha256:xyz",
+            'course_hub_helm_checksum: found "sha256:xyz", expected an algorithm',
+        ),
+        ("course_hub_helm_cache", "cache", 'course_hub_helm_cache: found "cache", expected an absolute path'),
     ],
 )
 def test_forms_that_would_fail_in_the_middle_of_a_run(name: str, value: object, words: str) -> None:
@@ -180,7 +194,7 @@ def test_forms_that_are_right(name: str, value: object) -> None:
 def test_ids_of_contexts_have_no_blanks_around_them() -> None:
     host = Host("a", frozenset({"courses"}), {"course_hub_lms_context": ["57 "]}, frozenset({"course_hub_lms_context"}))
     (found,) = [mistake.sentence() for mistake in course_rules.check_courses(Inventory((host,)))]
-    assert found.endswith("characters. Remove the blanks around it.")
+    assert found.endswith("characters. Fix: remove the blanks around it.")
 
 
 def test_the_home_in_the_path_of_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,47 +212,67 @@ def one(name: str, value: object, spec: dict[str, Any]) -> list[str]:
 @pytest.mark.parametrize(
     ("value", "spec", "words"),
     [
-        ("x", {"type": "int"}, 'course_hub_x is "x"; wanted: a whole number.'),
-        (True, {"type": "int"}, "course_hub_x is true; wanted: a whole number."),
-        ("x", {"type": "bool"}, 'course_hub_x is "x"; wanted: true or false.'),
+        ("x", {"type": "int"}, 'course_hub_x: found "x", expected a whole number.'),
+        (True, {"type": "int"}, "course_hub_x: found true, expected a whole number."),
+        ("x", {"type": "bool"}, 'course_hub_x: found "x", expected true or false.'),
         # Ansible's modules take it for true, Jinja's filter for false.
-        ("y", {"type": "bool"}, 'course_hub_x is "y"; wanted: true or false.'),
-        (1e308, {"type": "int"}, "course_hub_x is 1e+308; wanted: a whole number."),
-        ("1_000", {"type": "int"}, 'course_hub_x is "1_000"; wanted: a whole number.'),
-        ("nan", {"type": "float"}, 'course_hub_x is "nan"; wanted: a number.'),
-        (float("inf"), {"type": "float"}, "course_hub_x is inf; wanted: a number, or text in quotes."),
-        (True, {"type": "str"}, "course_hub_x is true; wanted: text. Put it in quotes."),
-        (None, {"type": "str"}, "course_hub_x is empty; wanted: text. Give it a value or remove the line."),
-        ({"a": None}, {"type": "dict", "options": {"a": {"type": "int"}}}, "course_hub_x.a is empty; wanted: a whole"),
-        (datetime.date(2026, 1, 1), {"type": "str"}, "course_hub_x is a date; wanted: text, a number,"),
-        ({"a": [datetime.date(2026, 1, 1)]}, {"type": "dict"}, "course_hub_x.a[0] is a date; wanted: text, a number,"),
-        (b"x", {"type": "str"}, "course_hub_x is binary; wanted: text, a number,"),
-        ({5: "x"}, {"type": "dict"}, "course_hub_x.5 is no text as a name; wanted: text."),
-        ("a\x1bb", {"type": "str"}, "course_hub_x is a text with U+001B; wanted: text without control characters."),
-        ("a\ud800", {"type": "str"}, "course_hub_x is a text with U+D800; wanted: text without control characters."),
-        ("a\ufffe", {"type": "str"}, "course_hub_x is a text with U+FFFE; wanted: text without control characters."),
+        ("y", {"type": "bool"}, 'course_hub_x: found "y", expected true or false.'),
+        (1e308, {"type": "int"}, "course_hub_x: found 1e+308, expected a whole number."),
+        ("1_000", {"type": "int"}, 'course_hub_x: found "1_000", expected a whole number.'),
+        ("nan", {"type": "float"}, 'course_hub_x: found "nan", expected a number.'),
+        (float("inf"), {"type": "float"}, "course_hub_x: found inf, expected a number, or text in quotes."),
+        (True, {"type": "str"}, "course_hub_x: found true, expected text. Fix: put it in quotes."),
+        (None, {"type": "str"}, "course_hub_x: found nothing, expected text. Fix: give it a value or remove the line."),
+        (
+            {"a": None},
+            {"type": "dict", "options": {"a": {"type": "int"}}},
+            "course_hub_x.a: found nothing, expected a whole",
+        ),
+        (datetime.date(2026, 1, 1), {"type": "str"}, "course_hub_x: found a date, expected text, a number,"),
+        (
+            {"a": [datetime.date(2026, 1, 1)]},
+            {"type": "dict"},
+            "course_hub_x.a[0]: found a date, expected text, a number,",
+        ),
+        (b"x", {"type": "str"}, "course_hub_x: found binary, expected text, a number,"),
+        ({5: "x"}, {"type": "dict"}, "course_hub_x.5: found a name that is no text, expected text."),
+        (
+            "a\x1bb",
+            {"type": "str"},
+            "course_hub_x: found a text with U+001B, expected text without control characters.",
+        ),
+        (
+            "a\ud800",
+            {"type": "str"},
+            "course_hub_x: found a text with U+D800, expected text without control characters.",
+        ),
+        (
+            "a\ufffe",
+            {"type": "str"},
+            "course_hub_x: found a text with U+FFFE, expected text without control characters.",
+        ),
         (
             "a\n",
             {"type": "str"},
-            "course_hub_x is a text with a line break; wanted: one line. A text after > ends with",
+            "course_hub_x: found a text with a line break, expected one line. Fix: write >- instead of >",
         ),
-        ("a" * 200_000, {"type": "str"}, "course_hub_x is a text of 200000 characters; wanted: at most 100000."),
-        ("x", {"type": "float"}, 'course_hub_x is "x"; wanted: a number.'),
-        (["x"], {"type": "str"}, 'course_hub_x is ["x"]; wanted: text.'),
-        ({"a": 1}, {"type": "str"}, "course_hub_x is a dictionary with a; wanted: text."),
-        ("a,b", {"type": "list"}, 'course_hub_x is "a,b"; wanted: a list.'),
-        (["a", []], {"type": "list", "elements": "str"}, "course_hub_x[1] is []; wanted: text."),
-        ("a=b", {"type": "dict"}, 'course_hub_x is "a=b"; wanted: a dictionary.'),
-        ("b", {"choices": ["a", "c"]}, 'course_hub_x is "b"; wanted: one of a, c.'),
+        ("a" * 200_000, {"type": "str"}, "course_hub_x: found a text of 200000 characters, expected at most 100000."),
+        ("x", {"type": "float"}, 'course_hub_x: found "x", expected a number.'),
+        (["x"], {"type": "str"}, 'course_hub_x: found ["x"], expected text.'),
+        ({"a": 1}, {"type": "str"}, "course_hub_x: found a dictionary with a, expected text."),
+        ("a,b", {"type": "list"}, 'course_hub_x: found "a,b", expected a list.'),
+        (["a", []], {"type": "list", "elements": "str"}, "course_hub_x[1]: found [], expected text."),
+        ("a=b", {"type": "dict"}, 'course_hub_x: found "a=b", expected a dictionary.'),
+        ("b", {"choices": ["a", "c"]}, 'course_hub_x: found "b", expected one of a, c.'),
         (
             ["a", "b"],
             {"type": "list", "elements": "str", "choices": ["a"]},
-            'course_hub_x is ["a", "b"]; wanted: one of a.',
+            'course_hub_x: found ["a", "b"], expected one of a.',
         ),
         (
             [{"port": "x"}],
             {"type": "list", "elements": "dict", "options": {"port": {"type": "int"}}},
-            'course_hub_x[0].port is "x"; wanted: a whole number.',
+            'course_hub_x[0].port: found "x", expected a whole number.',
         ),
         (
             {"a": 1, "b": 2},
@@ -247,9 +281,9 @@ def one(name: str, value: object, spec: dict[str, Any]) -> list[str]:
                 "options": {"a": {"type": "int"}, "b": {"type": "int"}},
                 "mutually_exclusive": [["a", "b"]],
             },
-            "course_hub_x is refused by Ansible; wanted: parameters are mutually exclusive: a|b",
+            "course_hub_x: found what Ansible refuses (parameters are mutually exclusive: a|b",
         ),
-        ("hunter2", {"type": "int", "no_log": True}, "course_hub_x is (hidden); wanted: a whole number."),
+        ("hunter2", {"type": "int", "no_log": True}, "course_hub_x: found (hidden), expected a whole number."),
     ],
 )
 def test_wrong_values(value: object, spec: dict[str, Any], words: str) -> None:
@@ -280,6 +314,6 @@ def test_required_variable_is_missing_only_where_the_role_runs() -> None:
     role = RoleSpec.parse("course_hub", {"argument_specs": {"main": {"options": {"course_hub_x": {"required": True}}}}})
     course, node = Host("course", frozenset({"courses"})), Host("node", frozenset({"cluster"}))
     found = list(check_variables(Inventory((course, node)), [role]))
-    assert [(mistake.host, mistake.variable, mistake.got) for mistake in found] == [
-        ("course", "course_hub_x", "not set")
+    assert [(mistake.host, mistake.variable, mistake.found) for mistake in found] == [
+        ("course", "course_hub_x", "nothing")
     ]
