@@ -598,9 +598,9 @@ def test_a_hub_that_cannot_remember_launches_does_not_start(make_hub: Callable[.
 @pytest.mark.parametrize(
     ("traits", "message"),
     [
-        ({"lti13_platform": {"issuer": "http://x", "deployment_id": "1"}}, "lti13_platform: client_id is missing"),
-        ({"lti13_platform": {"issuers": "http://x"}}, "lti13_platform: unknown key 'issuers'"),
-        ({"lms_url": "javascript:alert(1)"}, "lms_url is 'javascript:alert(1)', wanted an http or https URL"),
+        ({"lti13_platform": {"issuer": "http://x", "deployment_id": "1"}}, "lti13_platform.client_id: found nothing"),
+        ({"lti13_platform": {"issuers": "http://x"}}, "lti13_platform: found the unknown key 'issuers'"),
+        ({"lms_url": "javascript:alert(1)"}, "lms_url: found 'javascript:alert(1)', expected an http or https URL"),
     ],
 )
 def test_a_wrong_configuration_is_named(traits: dict[str, Any], message: str) -> None:

@@ -270,9 +270,9 @@ def test_wrong_login_initiation(platform: Platform, changes: dict[str, str], sta
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"client_id": None}, "client_id is missing"),
-        ({"deployment_id": ""}, "deployment_id is missing"),
-        ({"jwks_uri": "file:///etc/passwd"}, "jwks_uri is 'file:///etc/passwd', wanted an http or https URL"),
+        ({"client_id": None}, "client_id: found nothing"),
+        ({"deployment_id": ""}, "deployment_id: found nothing"),
+        ({"jwks_uri": "file:///etc/passwd"}, "jwks_uri: found 'file:///etc/passwd', expected an http or https URL"),
         ({"client_secret": "x"}, "unknown key 'client_secret'"),
     ],
 )

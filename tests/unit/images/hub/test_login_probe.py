@@ -66,14 +66,14 @@ def test_the_student_comes_and_goes(hub: Hub, lti13: bool) -> None:
 
 
 def test_a_wrong_secret_is_no_launch(hub: Hub) -> None:
-    with pytest.raises(ProbeError, match=r"launch by LTI 1\.1: got 401 .*signature"):
+    with pytest.raises(ProbeError, match=r"launch by LTI 1\.1: found 401 .*signature"):
         Probe(Direct(hub), course(hub, lti13=False, secret="another"), 60).login()
 
 
 def test_an_lms_that_the_hub_does_not_know_is_told(hub: Hub) -> None:
     known = course(hub, lti13=True)
     other = Course(**{**known.__dict__, "platform": {**known.platform, "client_id": "another"}})
-    with pytest.raises(ProbeError, match=r"login by LTI 1\.3: got 4"):
+    with pytest.raises(ProbeError, match=r"login by LTI 1\.3: found 4"):
         Probe(Direct(hub), other, 60).login()
 
 

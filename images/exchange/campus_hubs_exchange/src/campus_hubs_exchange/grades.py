@@ -72,23 +72,23 @@ def way(session: Session, *, lti13: bool, lti11: bool) -> Way:
 def read_wanted(document: object) -> Wanted:
     """Read and check the body.
 
-    :raises Refused: 400, with the field and what it wants.
+    :raises Refused: 400, with the field and what is expected.
     """
     if not isinstance(document, dict):
         raise Refused(400, "The body is not a JSON object.")
     label = printable(document.get("label"), MAX_LABEL)
     if not label:
-        raise Refused(400, "label wants a text.")
+        raise Refused(400, "label: expected a text.")
     maximum = document.get("maximum")
     if not _is_points(maximum) or not maximum:
-        raise Refused(400, "maximum wants a number greater than 0.")
+        raise Refused(400, "maximum: expected a number greater than 0.")
     scores, comments = document.get("scores"), document.get("comments") or {}
     if not isinstance(scores, dict) or not all(score is None or _is_points(score) for score in scores.values()):
-        raise Refused(400, "scores wants an object: user names, and a number of at least 0 or null for each.")
+        raise Refused(400, "scores: expected an object: user names, and a number of at least 0 or null for each.")
     if not isinstance(comments, dict) or not all(isinstance(comment, str) for comment in comments.values()):
-        raise Refused(400, "comments wants an object: user names, and a text for each.")
+        raise Refused(400, "comments: expected an object: user names, and a text for each.")
     if not isinstance(document.get("send", False), bool):
-        raise Refused(400, "send wants true or false.")
+        raise Refused(400, "send: expected true or false.")
     return Wanted(
         label=label,
         maximum=float(maximum),

@@ -59,15 +59,15 @@ class Launched:
 def read_launched(document: object) -> Launched:
     """Read the body of PUT /api/members/<user>.
 
-    :raises Refused: 400, with the field and what it wants.
+    :raises Refused: 400, with the field and what is expected.
     """
     if not isinstance(document, dict):
         raise Refused(400, "The body is not a JSON object.")
     subject = subject_of(document.get("subject"))
     if not subject:
-        raise Refused(400, "subject wants 1 to 255 printable characters.")
+        raise Refused(400, "subject: expected 1 to 255 printable characters.")
     if document.get("role") not in COURSE_ROLES:
-        raise Refused(400, f"role wants one of {', '.join(COURSE_ROLES)}.")
+        raise Refused(400, f"role: expected one of {', '.join(COURSE_ROLES)}.")
     services: dict[str, Any] = {}
     if nrps_url := _url(document, "nrps_url"):
         services["nrps_url"] = nrps_url
@@ -75,7 +75,7 @@ def read_launched(document: object) -> Launched:
     if lineitems := _url(ags, "lineitems"):
         scopes = ags.get("scopes")
         if not isinstance(scopes, list) or not all(isinstance(scope, str) for scope in scopes):
-            raise Refused(400, "ags.scopes wants a list of texts.")
+            raise Refused(400, "ags.scopes: expected a list of texts.")
         services["ags"] = {"lineitems": lineitems, "scopes": sorted(scopes)}
     outcome, context = _object(document, "outcome"), _object(document, "context")
     at = _time(document, "launched_at")
@@ -118,7 +118,7 @@ def launched(session: Session, user: str, what: Launched) -> bool:
     :raises Refused: 400, if the user name is none.
     """
     if not USER.fullmatch(user):
-        raise Refused(400, "The user name wants a-z, 0-9, dot, underscore and hyphen, at most 64.")
+        raise Refused(400, "user name: expected a-z, 0-9, dot, underscore and hyphen, at most 64.")
     member = session.get(Member, user)
     if member is None:
         member = Member(
@@ -300,7 +300,7 @@ def iso(time: datetime) -> str:
 def _object(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = document.get(name)
     if value is not None and not isinstance(value, dict):
-        raise Refused(400, f"{name} wants an object or null.")
+        raise Refused(400, f"{name}: expected an object or null.")
     return value or {}
 
 
@@ -312,13 +312,13 @@ def _time(document: Mapping[str, Any], name: str) -> datetime:
             return min(datetime.fromtimestamp(value, UTC).replace(tzinfo=None), now())
     except (OSError, OverflowError, ValueError):
         pass
-    raise Refused(400, f"{name} wants seconds since 1970.")
+    raise Refused(400, f"{name}: expected seconds since 1970.")
 
 
 def _text(document: Mapping[str, Any], name: str, limit: int = MAX_TEXT) -> str:
     value = document.get(name)
     if value is not None and not isinstance(value, str):
-        raise Refused(400, f"{name} wants a text.")
+        raise Refused(400, f"{name}: expected a text.")
     return printable(value, limit)
 
 
@@ -350,5 +350,5 @@ def printable(value: object, limit: int = MAX_TEXT) -> str:
 def _url(document: Mapping[str, Any], name: str) -> str:
     url = _text(document, name, MAX_URL + 1)
     if url and (not url.startswith(("https://", "http://")) or len(url) > MAX_URL):
-        raise Refused(400, f"{name} wants an http or https URL of at most {MAX_URL} characters.")
+        raise Refused(400, f"{name}: expected an http or https URL of at most {MAX_URL} characters.")
     return url

@@ -54,7 +54,7 @@ class Settings:
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
         """Read the variables that the chart sets.
 
-        :raises ValueError: with the variable's name and what it wants.
+        :raises ValueError: with the variable's name, what was found and what is expected.
         """
         return cls(
             course=_required(environment, "COURSE_ID"),
@@ -76,7 +76,7 @@ class Settings:
 
 def _required(environment: Mapping[str, str], name: str) -> str:
     if not (value := environment.get(name, "").strip()):
-        raise ValueError(f"{name} is not set")
+        raise ValueError(f"{name}: found nothing, expected a value.")
     return value
 
 
@@ -86,14 +86,16 @@ def _token(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"EXCHANGE_TOKEN_FILE: cannot read {path}: {error.__class__.__name__}") from None
     if len(token) < 32:
-        raise ValueError(f"EXCHANGE_TOKEN_FILE: {path} wants a token of at least 32 characters")
+        raise ValueError(
+            f"EXCHANGE_TOKEN_FILE: found {len(token)} characters in {path}, expected a token of at least 32."
+        )
     return token
 
 
 def _number(environment: Mapping[str, str], name: str, default: int, *, least: int) -> int:
     text = environment.get(name, "") or str(default)
     if not text.isascii() or not text.isdigit() or int(text) < least:
-        raise ValueError(f"{name} is {text!r}, wanted a whole number, {least} or more")
+        raise ValueError(f"{name}: found {text!r}, expected a whole number, {least} or more.")
     return int(text)
 
 
@@ -103,10 +105,10 @@ def _platform(text: str) -> Mapping[str, Any]:
     try:
         platform = json.loads(text)
     except ValueError:
-        raise ValueError("LTI13_PLATFORM is not JSON") from None
-    wanted = ("issuer", "client_id", "token_endpoint")
-    if not isinstance(platform, dict) or not all(isinstance(platform.get(key), str) for key in wanted):
-        raise ValueError(f"LTI13_PLATFORM wants an object with {', '.join(wanted)}")
+        raise ValueError("LTI13_PLATFORM: found no JSON, expected an object.") from None
+    keys = ("issuer", "client_id", "token_endpoint")
+    if not isinstance(platform, dict) or not all(isinstance(platform.get(key), str) for key in keys):
+        raise ValueError(f"LTI13_PLATFORM: expected an object with {', '.join(keys)}.")
     return platform
 
 
@@ -114,9 +116,9 @@ def _contexts(text: str) -> tuple[str, ...]:
     try:
         contexts = json.loads(text or "[]")
     except ValueError:
-        raise ValueError("LTI_CONTEXTS is not JSON") from None
+        raise ValueError("LTI_CONTEXTS: found no JSON, expected a list.") from None
     if not isinstance(contexts, list):
-        raise ValueError("LTI_CONTEXTS wants a list")
+        raise ValueError("LTI_CONTEXTS: expected a list.")
     return tuple(map(str, contexts))
 
 
@@ -124,7 +126,7 @@ def _roles(text: str) -> Mapping[str, str]:
     try:
         roles = json.loads(text or "{}")
     except ValueError:
-        raise ValueError("LTI_ROLES is not JSON") from None
+        raise ValueError("LTI_ROLES: found no JSON, expected an object.") from None
     if not isinstance(roles, dict) or not set(map(str, roles.values())) <= set(COURSE_ROLES):
-        raise ValueError(f"LTI_ROLES wants an object whose values are of {', '.join(COURSE_ROLES)}")
+        raise ValueError(f"LTI_ROLES: expected an object whose values are of {', '.join(COURSE_ROLES)}.")
     return roles

@@ -122,7 +122,7 @@ class CourseAuthenticator(Authenticator):  # type: ignore[misc] # JupyterHub has
     def _valid_lms_url(self, proposal: Any) -> str:  # noqa: ANN401 - traitlets' Bunch
         url = str(proposal["value"]).strip()
         if url and not origin(url):
-            raise TraitError(f"lms_url is {url!r}, wanted an http or https URL, or nothing")
+            raise TraitError(f"lms_url: found {url!r}, expected an http or https URL, or nothing.")
         return url
 
     @validate("lti13_platform")

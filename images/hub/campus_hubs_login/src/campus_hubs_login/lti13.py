@@ -48,7 +48,7 @@ class Platform:
         """
         names = [field.name for field in fields(cls)]
         if unknown := sorted(set(values) - set(names)):
-            raise ValueError(f"lti13_platform: unknown key {unknown[0]!r}; known are {', '.join(names)}")
+            raise ValueError(f"lti13_platform: found the unknown key {unknown[0]!r}, expected {', '.join(names)}.")
         # YAML makes a number of an unquoted deployment id.
         texts = {name: str(values.get(name) if values.get(name) is not None else "").strip() for name in names}
         waiting = not texts["client_id"] and not texts["deployment_id"]
@@ -57,9 +57,9 @@ class Platform:
             if name in optional:
                 continue
             if not value:
-                raise ValueError(f"lti13_platform: {name} is missing or empty")
+                raise ValueError(f"lti13_platform.{name}: found nothing, expected a value.")
             if name.endswith(("_endpoint", "_uri")) and urlsplit(value).scheme not in {"http", "https"}:
-                raise ValueError(f"lti13_platform: {name} is {value!r}, wanted an http or https URL")
+                raise ValueError(f"lti13_platform.{name}: found {value!r}, expected an http or https URL.")
         return cls(**texts)
 
     @property

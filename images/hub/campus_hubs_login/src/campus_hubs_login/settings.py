@@ -53,7 +53,7 @@ def tornado_settings(public_url: str, lms_urls: Iterable[str] = ()) -> dict[str,
     :raises ValueError: if public_url is something else than an http(s) URL.
     """
     if public_url and not origin(public_url):
-        raise ValueError(f"public_url is {public_url!r}, wanted an http or https URL")
+        raise ValueError(f"public_url: found {public_url!r}, expected an http or https URL.")
     secure = urlsplit(public_url).scheme == "https"
     options: dict[str, Any] = {"samesite": "None", "secure": True} if secure else {"samesite": "Lax"}
     settings: dict[str, Any] = {"cookie_options": {**options, "expires_days": None}}
