@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import Chart
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.state import Wanted, render
+from ansible_collections.campus.hubs.plugins.plugin_utils.release_values import chart_checksum
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +43,16 @@ def containers(manifests: list[Manifest]) -> Iterator[dict[str, Any]]:
 
 def objects(text: str) -> list[Manifest]:
     return [manifest for manifest in yaml.safe_load_all(text) if manifest]
+
+
+def release(helm: Path, *arguments: str, chart: Path = CHART, name: str = "python-ws26") -> dict[str, Any]:
+    """Return Helm's record of a release, as it would be kept."""
+    command = [str(helm), "install", name, str(chart), f"--namespace=course-{name}", "--kubeconfig=/dev/null"]
+    command += [f"--values={VALUES / 'minimal.yaml'}", "--dry-run=client", "--output=json", *arguments]
+    done = subprocess.run(command, check=True, capture_output=True)  # noqa: S603
+    record = json.loads(done.stdout)
+    assert isinstance(record, dict)
+    return record
 
 
 @pytest.mark.parametrize("values", sorted(path.name for path in VALUES.glob("*.yaml")))
@@ -337,3 +349,19 @@ def test_what_new_values_change_is_known_whatever_letters_they_have(helm: Path) 
     assert rendered
     (text,) = [one["data"]["values.json"] for one in rendered if "values.json" in (one.get("data") or {})]
     assert "Data \U0001f4da \u00e9" in text
+
+
+def test_another_readme_is_no_other_chart(helm: Path, tmp_path: Path) -> None:
+    chart = tmp_path / "course-hub"
+    shutil.copytree(CHART, chart)
+    (chart / "README.md").write_text("x")
+    (chart / "files" / "__pycache__").mkdir(exist_ok=True)
+    (chart / "files" / "__pycache__" / "room.cpython-312.pyc").write_text("x")
+    (chart / ".mypy_cache").mkdir()
+    (chart / ".mypy_cache" / "x.json").write_text("{}")
+    assert chart_checksum(chart) == chart_checksum(CHART)
+    assert Chart.read(chart) == Chart(chart, "course-hub", Chart.read(CHART).files, Chart.read(CHART).defaults)
+    names = [file["name"] for file in release(helm, chart=chart)["chart"]["files"]]
+    assert names == [".helmignore", *(name for name in Chart.read(CHART).files if name.startswith("files/"))]
+    (chart / "templates" / "NOTES.txt").write_text("x")
+    assert chart_checksum(chart) != chart_checksum(CHART)
