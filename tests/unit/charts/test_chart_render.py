@@ -351,6 +351,91 @@ def test_what_new_values_change_is_known_whatever_letters_they_have(helm: Path) 
     assert "Data \U0001f4da \u00e9" in text
 
 
+COMPONENT = "app.kubernetes.io/component"
+
+
+def selected(manifest: Manifest) -> str:
+    """Return the component of the pods that an object makes or selects; '' for all or several."""
+    spec = manifest.get("spec", {})
+    if manifest["kind"] == "Service":
+        return str(spec["selector"]["component"])
+    selector = spec.get("podSelector") or spec.get("selector") or {}
+    return str(selector.get("matchLabels", {}).get("component", ""))
+
+
+def test_every_object_has_the_recommended_labels(manifests: list[Manifest]) -> None:
+    about = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    for manifest in manifests:
+        labels = dict(manifest["metadata"]["labels"])
+        component = labels.pop(COMPONENT, "")
+        assert labels == {
+            "app.kubernetes.io/name": "course-hub",
+            "app.kubernetes.io/instance": "python-ws26",
+            "app.kubernetes.io/version": about["appVersion"],
+            "app.kubernetes.io/managed-by": "Helm",
+            "app.kubernetes.io/part-of": "campus.hubs",
+            "helm.sh/chart": f"course-hub-{about['version']}",
+            "campus.hubs/course": "python-ws26",
+        }
+        assert component == selected(manifest) or not selected(manifest)
+    assert {m["metadata"]["name"] for m in manifests if COMPONENT not in m["metadata"]["labels"]} == {
+        "default-deny",
+        "dns",
+    }
+    claims = of_kind(manifests, "PersistentVolumeClaim")
+    assert {name: claim["metadata"]["labels"][COMPONENT] for name, claim in claims.items()} == {
+        "hub-db": "hub",
+        "exchange": "exchange",
+        "course": "singleuser-server",
+    }
+
+
+def test_selectors_are_those_of_releases_that_exist(template: Template) -> None:
+    found = objects(template("full"))
+    workloads = {**of_kind(found, "Deployment"), **of_kind(found, "DaemonSet")}
+    assert {name: workload["spec"]["selector"] for name, workload in workloads.items()} == {
+        name: {"matchLabels": {"component": name}} for name in ("hub", "proxy", "exchange", "image-puller")
+    }
+    services = of_kind(found, "Service")
+    assert {name: service["spec"]["selector"] for name, service in services.items()} == {
+        name: {"component": name.removesuffix("-api")} for name in ("hub", "proxy", "proxy-api", "exchange")
+    }
+
+
+def test_a_new_version_of_the_chart_restarts_no_pod(helm: Path, template: Template, tmp_path: Path) -> None:
+    chart = tmp_path / "course-hub"
+    shutil.copytree(CHART, chart)
+    about = yaml.safe_load((chart / "Chart.yaml").read_text())
+    (chart / "Chart.yaml").write_text(yaml.safe_dump({**about, "version": "9.8.7+dev", "appVersion": "7.0"}))
+    images = '--set-json=prePuller.extraImages={"lab":{"name":"lab"}}'
+    later = objects(str(release(helm, images, chart=chart)["manifest"]))
+    before = {(m["kind"], m["metadata"]["name"]): m for m in objects(template("minimal", images))}
+    assert len(later) == len(before)
+    for manifest in later:
+        labels = manifest["metadata"]["labels"]
+        assert labels["helm.sh/chart"] == "course-hub-9.8.7_dev"
+        assert labels["app.kubernetes.io/version"] == "7.0"
+        assert manifest.get("spec") == before[manifest["kind"], manifest["metadata"]["name"]].get("spec")
+    templates = [m["spec"]["template"] for m in later if "template" in m.get("spec", {})]
+    assert len(templates) == 4
+    for pod in templates:
+        assert set(pod["metadata"]["labels"]) == {
+            "app.kubernetes.io/name",
+            "app.kubernetes.io/instance",
+            "app.kubernetes.io/managed-by",
+            "campus.hubs/course",
+            "component",
+        }
+
+
+@pytest.mark.parametrize("course", ["61", "no"])
+def test_a_course_id_is_text_in_labels(helm: Path, course: str) -> None:
+    for manifest in objects(str(release(helm, name=course)["manifest"])):
+        pod = manifest.get("spec", {}).get("template", manifest)
+        for labels in (manifest["metadata"]["labels"], pod["metadata"]["labels"]):
+            assert labels["app.kubernetes.io/instance"] == labels["campus.hubs/course"] == course
+
+
 def test_another_readme_is_no_other_chart(helm: Path, tmp_path: Path) -> None:
     chart = tmp_path / "course-hub"
     shutil.copytree(CHART, chart)
