@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shutil
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import Chart
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import Chart, decode
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.state import Wanted, render
 from ansible_collections.campus.hubs.plugins.plugin_utils.release_values import chart_checksum
 
@@ -434,6 +435,39 @@ def test_a_course_id_is_text_in_labels(helm: Path, course: str) -> None:
         pod = manifest.get("spec", {}).get("template", manifest)
         for labels in (manifest["metadata"]["labels"], pod["metadata"]["labels"]):
             assert labels["app.kubernetes.io/instance"] == labels["campus.hubs/course"] == course
+
+
+def test_notes_say_what_somebody_by_hand_needs(helm: Path) -> None:
+    def notes(*arguments: str) -> str:
+        return str(release(helm, *arguments)["info"]["notes"])
+
+    assert "get service proxy --output" in notes()
+    assert "URL: http://ADDRESS/ with" in notes()
+    assert "lti11-consumer: consumer_key" in notes()
+    assert "lti13-key" not in notes()
+    lti13 = notes(
+        "--set=hub.publicUrl=https://hub.example.edu/", "--set=hub.config.CourseAuthenticator.lti13_platform.a=b"
+    )
+    assert "URL: https://hub.example.edu/\n" in lti13
+    assert "ADDRESS" not in lti13
+    assert "lti13-key: private.pem" in lti13
+    https = notes(
+        "--set=proxy.https.secretName=hub-tls", "--set=proxy.service.type=ClusterIP", "--set=imagePullSecrets={a,b}"
+    )
+    assert "URL: https://ADDRESS/ with the address of what leads to" in https
+    assert "\n  hub-tls: " in https
+    assert "to pull images: a, b\n" in https
+
+
+def test_notes_are_no_part_of_what_is_deployed_and_compared(helm: Path, template: Template) -> None:
+    record = release(helm)
+    data = base64.b64encode(base64.b64encode(json.dumps(record).encode())).decode()
+    kept = decode({"metadata": {"namespace": "course-python-ws26", "name": "x"}, "data": {"release": data}})
+    rendered = objects(template("minimal"))
+    assert record["info"]["notes"].splitlines()[0] not in template("minimal") + kept.manifest
+    assert [m["kind"] for m in kept.objects()] == [m["kind"] for m in objects(kept.manifest)]
+    assert len(kept.objects()) == len(rendered)
+    assert Chart.read(CHART).changed_files(kept) == []
 
 
 def test_another_readme_is_no_other_chart(helm: Path, tmp_path: Path) -> None:
