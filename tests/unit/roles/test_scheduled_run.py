@@ -223,11 +223,11 @@ changed: [w1]
 changed: [w2]
 RUNNING HANDLER [campus.hubs.containerd : Restart containerd] ******************
 changed: [w1]
-TASK [campus.hubs.calico : Wait until the network is ready] ********************
+TASK [campus.hubs.calico : Wait for CoreDNS on the pod network] ****************
 ok: [cp1] => (item=calico-node)
 TASK [campus.hubs.kubeadm : Write the kubeconfig beside the inventory] *********
 changed: [cp1 -> localhost]
-TASK [Bring the rosters of the courses in sync up to date] *********************
+TASK [Update the rosters of courses in sync] ***********************************
 changed: [python-demo]
 TASK [campus.hubs.course_hub : Deploy the release] *****************************
 changed: [python-demo]
