@@ -230,8 +230,8 @@ EVENTS = [
     changed("w2", "campus.hubs.node", "Set the kernel parameters"),
     changed("w1", "campus.hubs.containerd", "Restart containerd"),
     changed("w1", "campus.hubs.containerd", "Restart containerd"),
-    changed("cp1", "campus.hubs.kubeadm", "Write the kubeconfig beside the inventory", "localhost"),
-    changed("python-demo", "", "Bring the rosters of the courses in sync up to date"),
+    changed("cp1", "campus.hubs.kubeadm", "Export the admin kubeconfig", "localhost"),
+    changed("python-demo", "", "Update the rosters of courses in sync"),
     changed("python-demo", "campus.hubs.course_hub", "Deploy the release"),
 ]
 
@@ -379,7 +379,7 @@ def test_no_repository(ops: Ops) -> None:
 
 
 def test_another_run_is_at_work(ops: Ops) -> None:
-    busy = {"event": "busy", "host": "cp1", "role": "", "task": "Keep out other runs until this one has ended"}
+    busy = {"event": "busy", "host": "cp1", "role": "", "task": "Acquire the run lock"}
     busy |= {"holder": "anna@desk (process 7)", "since": "2026-11-25T17:04:51Z"}
     ops.playbook(None, 2, [busy])
     code, output = ops.run()
