@@ -73,8 +73,8 @@ bare-lab: $(VENV)/.ready test-tools
 bench: $(VENV)/.ready ## Benchmarks, each beside what it is compared to
 	@tests/bench/run
 
-docs: $(VENV)/.ready ## The roles' README.md from their argument specs
-	@python tests/role_readmes.py
+docs: $(VENV)/.ready ## README.md of each role and of the chart
+	@python tests/readmes.py
 
 # ---- tools ----
 $(VENV)/.ready: requirements-dev.txt

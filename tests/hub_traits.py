@@ -29,7 +29,7 @@ BYTES = {
     "type": ["integer", "number", "string"],
     "pattern": r"^[0-9]+(\.[0-9]+)?[KMGT]$",
     "minimum": 0,
-    "description": "bytes, or a size in K, M, G or T, such as 512M",
+    "title": "bytes, or a size in K, M, G or T, such as 512M",
 }
 # What KubeSpawner makes of the items of its untyped lists (kubespawner/objects.py).
 ITEMS = {

@@ -44,7 +44,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if "error" in answer:
             return {**result, "failed": True, "msg": f"The lock cannot be taken: {answer['error']}."}
         if "holder" in answer:
-            return {**result, "failed": True, "msg": refusal(answer["holder"], answer["since"])}
+            holder, since = answer["holder"], answer["since"].partition(".")[0].rstrip("Z") + "Z"
+            return {**result, "failed": True, "msg": refusal(holder, since), "holder": holder, "since": since}
         if answer["why"]:
             msg = f"Only your runs on this machine are kept out until the cluster can be asked ({answer['why']})."
             return {**result, "msg": msg}
@@ -60,7 +61,7 @@ def beside_the_inventory(variables: Mapping[str, Any]) -> str:
 def refusal(holder: str, since: str) -> str:
     """Say who is at work and what to do."""
     return (
-        f"Another run is under way: {holder}, since {since.partition('.')[0].rstrip('Z')}Z.\n"
+        f"Another run is under way: {holder}, since {since}.\n"
         "Wait for its end, then run again; a check (--check) is possible at any time. "
         "If its machine has died, the lock is free within a minute.\n"
         "Nothing was changed."

@@ -5,7 +5,7 @@
 """The part of JSON Schema (draft 2020-12) that our own schemas use.
 
 A library for it would be one more package on each control machine. A keyword that is not known here is an error, so
-that no schema is half checked.
+that no schema is half checked. Messages say what a schema's `title` says; `description` is for people's documentation.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _TYPES: dict[str, tuple[str, tuple[type, ...]]] = {
 MOST = 2**53
 MOST_NAMES = 40
 _KNOWN = frozenset(
-    {"$schema", "$defs", "$ref", "type", "enum", "anyOf", "description"}
+    {"$schema", "$defs", "$ref", "type", "enum", "anyOf", "title", "description"}
     | {"properties", "required", "additionalProperties", "propertyNames"}
     | {"items", "minItems", "maxItems", "pattern", "minLength", "maxLength"}
     | {"minimum", "maximum", "exclusiveMinimum"}
@@ -120,8 +120,8 @@ def in_words(schema: Schema, root: Schema) -> str:
     types = schema.get("type") or ()
     types = [types] if isinstance(types, str) else types
     words = " or ".join(_TYPES[name][0] for name in types)
-    if "description" in schema:
-        return str(schema["description"])
+    if "title" in schema:
+        return str(schema["title"])
     if schema.get("properties") and types == ["object"]:
         return f"a dictionary with {', '.join(sorted(schema['properties']))}"
     return words or "something else"
@@ -142,7 +142,7 @@ def _check_text(value: str, schema: Schema, path: tuple[str | int, ...]) -> Iter
         yield Violation(path, value, "text that is not empty" if least == 1 else f"{least} to {most} characters")
     # In Python $ stands for the place before a line's end as well, not in JSON Schema (ECMA-262).
     elif "pattern" in schema and not re.search(re.sub(r"(?<!\\)\$", r"\\Z", schema["pattern"]), value, re.ASCII):
-        yield Violation(path, value, schema.get("description") or f"text of the form {schema['pattern']}")
+        yield Violation(path, value, schema.get("title") or f"text of the form {schema['pattern']}")
 
 
 def _check_number(value: float, schema: Schema, path: tuple[str | int, ...]) -> Iterator[Violation]:

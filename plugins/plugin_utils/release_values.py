@@ -18,6 +18,7 @@ import yaml
 from ansible.module_utils.common.text.formatters import human_to_bytes
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.utils.vars import merge_hash
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import chart_files
 from ansible_collections.campus.hubs.plugins.module_utils.refusals import refusal
 from ansible_collections.campus.hubs.plugins.plugin_utils.course_servers import ValuesError, server_values
 
@@ -217,14 +218,8 @@ def public_url(options: Options, live: Live) -> str:
 
 def chart_checksum(chart: Path) -> str:
     """Return a checksum of a chart's files, by their contents in the order of their paths."""
-    files = (
-        path
-        for path in sorted(chart.rglob("*"))
-        if path.is_file()
-        and path.suffix != ".pyc"
-        and not any(part.startswith(".") for part in path.relative_to(chart).parts)
-    )
-    return hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files)).hexdigest()
+    digests = (hashlib.sha256(path.read_bytes()).digest() for path in chart_files(chart))
+    return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
 def _images(cluster: Cluster) -> Mapping[str, str]:

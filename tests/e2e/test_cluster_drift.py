@@ -238,9 +238,7 @@ def test_the_site_s_own_settings_of_containerd_hold() -> None:
 
         on_node(WORKER, f"cat >{path}", stdin=drop_in)
         run = converge()
-        assert run.changed_tasks() == [
-            f"{WORKER}: campus.hubs.containerd : Have containerd running with its configuration"
-        ]
+        assert run.changed_tasks() == [f"{WORKER}: campus.hubs.containerd : Restart containerd"]
         settings = on_node(WORKER, dump)
         assert "default_runtime_name = 'gpu'" in settings
         assert "SystemdCgroup = true" in settings

@@ -76,7 +76,7 @@ def test_a_course_comes_and_goes_and_finds_its_data_again(cluster: Cluster, lms:
 
     refused = playbook.run(*REMOVE, "--extra-vars=course_hub_delete_data=python-demo", inventory=inventory)
     assert refused.returncode != 0
-    assert f'course_hub_delete_data: got "python-demo"; wanted: "{EXTRA}"' in refused.output
+    assert f'course_hub_delete_data: found "python-demo", expected "{EXTRA}"' in refused.output
     assert not refused.changed, refused.changed_tasks()
     assert cluster.user_pod(EXTRA, person.name)
 

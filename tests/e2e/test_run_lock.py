@@ -48,7 +48,7 @@ def test_the_second_run_refuses_and_the_first_goes_on(
     assert "Another run is under way: " in second.output
     assert f"(process {first.pid}), since 20" in second.output
     assert not second.changed
-    assert "Keep out other runs" in second.output.rpartition("TASK [")[2]
+    assert "Acquire the run lock" in second.output.rpartition("TASK [")[2]
     if machine == "same":
         playbook.run("playbooks/courses.yml", "--check").assert_good()
     first.send_signal(signal.SIGCONT)

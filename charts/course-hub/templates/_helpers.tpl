@@ -1,9 +1,22 @@
-{{- /* Labels of every object. */ -}}
-{{- define "course-hub.labels" -}}
+{{- /* Labels of pods: as long as these stay, a new version of the chart restarts nothing. A course
+       id such as 61 or "no" is text. */ -}}
+{{- define "course-hub.podLabels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-campus.hubs/course: {{ .Release.Name }}
+campus.hubs/course: {{ .Release.Name | quote }}
+{{- end }}
+
+{{- /* Labels of every object: the ones that Kubernetes and Helm recommend. Takes root and, for what belongs to one
+       component, its name, which is the pods' label `component` as well. */ -}}
+{{- define "course-hub.labels" -}}
+{{ include "course-hub.podLabels" .root }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: campus.hubs
+{{- with .component }}
+app.kubernetes.io/component: {{ . }}
+{{- end }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
 {{- /* A reference with digest stands in name alone. */ -}}

@@ -24,6 +24,8 @@ except ImportError:  # the kubernetes client needs it as well, and the module as
     yaml = None  # type: ignore[assignment]
 
 Manifest = dict[str, Any]
+# Its README.md is for people: another one is no other chart.
+_FOR_PEOPLE = "README.md"
 # All that helm refuses to go on from, and an upgrade that did not come to its end.
 STUCK = ("pending-install", "pending-upgrade", "pending-rollback", "uninstalling", "failed")
 # Each begins with the character that is looked for, which is ten times as fast as to look behind.
@@ -241,6 +243,21 @@ def decode(secret: Mapping[str, Any], decoder: Decoder | None = None) -> Release
         raise StateError(message) from error
 
 
+def chart_files(folder: Path) -> list[Path]:
+    """Return the files that a chart consists of, in the order of their paths, as its .helmignore leaves them to Helm.
+
+    Hidden files, Python's compiled ones and README.md do not count.
+    """
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and path.suffix != ".pyc"
+        and path.name != _FOR_PEOPLE
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+
+
 @dataclass(frozen=True)
 class Chart:
     """A chart on disk, as far as a release can be compared with it."""
@@ -260,8 +277,7 @@ class Chart:
         try:
             about = _parse((folder / "Chart.yaml").read_text())
             defaults = _parse((folder / "values.yaml").read_text())
-            paths = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".pyc")
-            files = {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+            files = {str(path.relative_to(folder)): path.read_bytes() for path in chart_files(folder)}
         except (OSError, yaml.YAMLError) as error:
             message = f"chart {folder}: {error}"
             raise StateError(message) from error

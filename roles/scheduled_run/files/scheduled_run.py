@@ -14,7 +14,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import re
 import shlex
 import shutil
 import signal
@@ -32,11 +31,8 @@ from pathlib import Path
 from typing import Any
 
 CLEAN, DRIFT, FAILED = 0, 2, 4
-# What campus.hubs.run_lock says.
-BUSY = "Another run is under way: "
-# Of ansible-playbook's output. What is done to courses is in the drift report; `[host -> localhost]` changes no server.
-TASK = re.compile(r"(?:TASK|RUNNING HANDLER) \[(?:campus\.hubs\.(?!course_hub )(\w+ : .*))?.*\]")
-CHANGED = re.compile(r"changed: \[([^\] ]+)\]")
+# What is done to courses is in the drift report.
+COURSES = "campus.hubs.course_hub"
 
 
 class RunError(Exception):
@@ -185,7 +181,7 @@ class Played:
 
 
 def play(config: Configuration, report: Path) -> Played:
-    """Run the playbook and pass on what it says.
+    """Run the playbook, whose words go where this program's go, and read what it has done.
 
     Raises:
         RunError: it was stopped.
@@ -209,6 +205,8 @@ def play(config: Configuration, report: Path) -> Played:
         "ANSIBLE_PIPELINING": "1",
         "ANSIBLE_SSH_ARGS": shlex.join(["-o", "ControlMaster=auto", "-o", "ControlPersist=60s", *config.ssh()]),
         "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
+        "ANSIBLE_CALLBACKS_ENABLED": "campus.hubs.run_events",
+        "CAMPUS_HUBS_RUN_EVENTS": str(report / "events.jsonl"),
         "ANSIBLE_NOCOLOR": "1",
         "PYTHONUNBUFFERED": "1",
     }
@@ -218,22 +216,10 @@ def play(config: Configuration, report: Path) -> Played:
     playbook = "site.yml" if config.mode == "repair" else "drift.yml"
     command = [config.program, "-i", str(inventory), str(Path(config.playbooks) / playbook)]
     command += ["--extra-vars", json.dumps({"drift_report": str(report)})]
-    run = subprocess.Popen(  # noqa: S603
-        command, env=environment, cwd=config.playbooks, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    played, task = Played(), ""
+    sys.stdout.flush()
+    run = subprocess.Popen(command, env=environment, cwd=config.playbooks, stderr=subprocess.STDOUT)  # noqa: S603
     try:
-        assert run.stdout  # noqa: S101 (for the type checker)
-        for line in run.stdout:
-            print(line, end="", flush=True)
-            if BUSY in line:
-                played.busy = line.partition(BUSY)[2].strip().rstrip("\"'")
-            elif begins := TASK.match(line):
-                task = begins[1] or ""
-            elif task and (changed := CHANGED.match(line)):
-                played.changed.append(f"{changed[1]}: {task}")
-        played.code = run.wait()
-        return played
+        return read_events(report / "events.jsonl", run.wait())
     except RunError:
         # What ansible-playbook has begun is completed by the next run.
         run.terminate()
@@ -241,6 +227,24 @@ def play(config: Configuration, report: Path) -> Played:
         raise
     finally:
         wait_for_lock(Path(environment["XDG_CACHE_HOME"]) / "campus-hubs")
+
+
+def read_events(path: Path, code: int) -> Played:
+    """Read what the callback plugin `campus.hubs.run_events` has written.
+
+    Args:
+        path: of the file; it is not there if nothing was changed.
+        code: ansible-playbook's exit code.
+    """
+    played = Played(code)
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        event = json.loads(line)
+        if event["event"] == "busy":
+            played.busy = f"{event['holder']}, since {event['since']}"
+        # What is done elsewhere than on the host changes no server.
+        elif event["role"].startswith("campus.hubs.") and event["role"] != COURSES and not event["delegate_to"]:
+            played.changed.append(f"{event['host']}: {event['role'].removeprefix('campus.hubs.')} : {event['task']}")
+    return played
 
 
 def wait_for_lock(folder: Path, seconds: float = 15) -> None:
@@ -351,8 +355,8 @@ def run(config: Configuration) -> int:
         commit = fetch(config)
         played = play(config, report)
         if played.busy:
-            report.rmdir()
-            print(f"Nothing was done: another run is at work: {played.busy}", flush=True)
+            shutil.rmtree(report)
+            print(f"Nothing was done: another run is at work: {played.busy}.", flush=True)
             return CLEAN
         result, text = judge(config.mode, played, report)
     except RunError as error:

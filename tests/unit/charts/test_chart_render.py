@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import Chart
+from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import Chart, decode
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.state import Wanted, render
+from ansible_collections.campus.hubs.plugins.plugin_utils.release_values import chart_checksum
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +44,16 @@ def containers(manifests: list[Manifest]) -> Iterator[dict[str, Any]]:
 
 def objects(text: str) -> list[Manifest]:
     return [manifest for manifest in yaml.safe_load_all(text) if manifest]
+
+
+def release(helm: Path, *arguments: str, chart: Path = CHART, name: str = "python-ws26") -> dict[str, Any]:
+    """Return Helm's record of a release, as it would be kept."""
+    command = [str(helm), "install", name, str(chart), f"--namespace=course-{name}", "--kubeconfig=/dev/null"]
+    command += [f"--values={VALUES / 'minimal.yaml'}", "--dry-run=client", "--output=json", *arguments]
+    done = subprocess.run(command, check=True, capture_output=True)  # noqa: S603
+    record = json.loads(done.stdout)
+    assert isinstance(record, dict)
+    return record
 
 
 @pytest.mark.parametrize("values", sorted(path.name for path in VALUES.glob("*.yaml")))
@@ -337,3 +350,137 @@ def test_what_new_values_change_is_known_whatever_letters_they_have(helm: Path) 
     assert rendered
     (text,) = [one["data"]["values.json"] for one in rendered if "values.json" in (one.get("data") or {})]
     assert "Data \U0001f4da \u00e9" in text
+
+
+COMPONENT = "app.kubernetes.io/component"
+
+
+def selected(manifest: Manifest) -> str:
+    """Return the component of the pods that an object makes or selects; '' for all or several."""
+    spec = manifest.get("spec", {})
+    if manifest["kind"] == "Service":
+        return str(spec["selector"]["component"])
+    selector = spec.get("podSelector") or spec.get("selector") or {}
+    return str(selector.get("matchLabels", {}).get("component", ""))
+
+
+def test_every_object_has_the_recommended_labels(manifests: list[Manifest]) -> None:
+    about = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    for manifest in manifests:
+        labels = dict(manifest["metadata"]["labels"])
+        component = labels.pop(COMPONENT, "")
+        assert labels == {
+            "app.kubernetes.io/name": "course-hub",
+            "app.kubernetes.io/instance": "python-ws26",
+            "app.kubernetes.io/version": about["appVersion"],
+            "app.kubernetes.io/managed-by": "Helm",
+            "app.kubernetes.io/part-of": "campus.hubs",
+            "helm.sh/chart": f"course-hub-{about['version']}",
+            "campus.hubs/course": "python-ws26",
+        }
+        assert component == selected(manifest) or not selected(manifest)
+    assert {m["metadata"]["name"] for m in manifests if COMPONENT not in m["metadata"]["labels"]} == {
+        "default-deny",
+        "dns",
+    }
+    claims = of_kind(manifests, "PersistentVolumeClaim")
+    assert {name: claim["metadata"]["labels"][COMPONENT] for name, claim in claims.items()} == {
+        "hub-db": "hub",
+        "exchange": "exchange",
+        "course": "singleuser-server",
+    }
+
+
+def test_selectors_are_those_of_releases_that_exist(template: Template) -> None:
+    found = objects(template("full"))
+    workloads = {**of_kind(found, "Deployment"), **of_kind(found, "DaemonSet")}
+    assert {name: workload["spec"]["selector"] for name, workload in workloads.items()} == {
+        name: {"matchLabels": {"component": name}} for name in ("hub", "proxy", "exchange", "image-puller")
+    }
+    services = of_kind(found, "Service")
+    assert {name: service["spec"]["selector"] for name, service in services.items()} == {
+        name: {"component": name.removesuffix("-api")} for name in ("hub", "proxy", "proxy-api", "exchange")
+    }
+
+
+def test_a_new_version_of_the_chart_restarts_no_pod(helm: Path, template: Template, tmp_path: Path) -> None:
+    chart = tmp_path / "course-hub"
+    shutil.copytree(CHART, chart)
+    about = yaml.safe_load((chart / "Chart.yaml").read_text())
+    (chart / "Chart.yaml").write_text(yaml.safe_dump({**about, "version": "9.8.7+dev", "appVersion": "7.0"}))
+    images = '--set-json=prePuller.extraImages={"lab":{"name":"lab"}}'
+    later = objects(str(release(helm, images, chart=chart)["manifest"]))
+    before = {(m["kind"], m["metadata"]["name"]): m for m in objects(template("minimal", images))}
+    assert len(later) == len(before)
+    for manifest in later:
+        labels = manifest["metadata"]["labels"]
+        assert labels["helm.sh/chart"] == "course-hub-9.8.7_dev"
+        assert labels["app.kubernetes.io/version"] == "7.0"
+        assert manifest.get("spec") == before[manifest["kind"], manifest["metadata"]["name"]].get("spec")
+    templates = [m["spec"]["template"] for m in later if "template" in m.get("spec", {})]
+    assert len(templates) == 4
+    for pod in templates:
+        assert set(pod["metadata"]["labels"]) == {
+            "app.kubernetes.io/name",
+            "app.kubernetes.io/instance",
+            "app.kubernetes.io/managed-by",
+            "campus.hubs/course",
+            "component",
+        }
+
+
+@pytest.mark.parametrize("course", ["61", "no"])
+def test_a_course_id_is_text_in_labels(helm: Path, course: str) -> None:
+    for manifest in objects(str(release(helm, name=course)["manifest"])):
+        pod = manifest.get("spec", {}).get("template", manifest)
+        for labels in (manifest["metadata"]["labels"], pod["metadata"]["labels"]):
+            assert labels["app.kubernetes.io/instance"] == labels["campus.hubs/course"] == course
+
+
+def test_notes_say_what_somebody_by_hand_needs(helm: Path) -> None:
+    def notes(*arguments: str) -> str:
+        return str(release(helm, *arguments)["info"]["notes"])
+
+    assert "get service proxy --output" in notes()
+    assert "URL: http://ADDRESS/ with" in notes()
+    assert "lti11-consumer: consumer_key" in notes()
+    assert "lti13-key" not in notes()
+    lti13 = notes(
+        "--set=hub.publicUrl=https://hub.example.edu/", "--set=hub.config.CourseAuthenticator.lti13_platform.a=b"
+    )
+    assert "URL: https://hub.example.edu/\n" in lti13
+    assert "ADDRESS" not in lti13
+    assert "lti13-key: private.pem" in lti13
+    https = notes(
+        "--set=proxy.https.secretName=hub-tls", "--set=proxy.service.type=ClusterIP", "--set=imagePullSecrets={a,b}"
+    )
+    assert "URL: https://ADDRESS/ with the address of what leads to" in https
+    assert "\n  hub-tls: " in https
+    assert "to pull images: a, b\n" in https
+
+
+def test_notes_are_no_part_of_what_is_deployed_and_compared(helm: Path, template: Template) -> None:
+    record = release(helm)
+    data = base64.b64encode(base64.b64encode(json.dumps(record).encode())).decode()
+    kept = decode({"metadata": {"namespace": "course-python-ws26", "name": "x"}, "data": {"release": data}})
+    rendered = objects(template("minimal"))
+    assert record["info"]["notes"].splitlines()[0] not in template("minimal") + kept.manifest
+    assert [m["kind"] for m in kept.objects()] == [m["kind"] for m in objects(kept.manifest)]
+    assert len(kept.objects()) == len(rendered)
+    assert Chart.read(CHART).changed_files(kept) == []
+
+
+def test_another_readme_is_no_other_chart(helm: Path, tmp_path: Path) -> None:
+    chart = tmp_path / "course-hub"
+    shutil.copytree(CHART, chart)
+    (chart / "README.md").write_text("x")
+    (chart / "files" / "__pycache__").mkdir(exist_ok=True)
+    (chart / "files" / "__pycache__" / "room.cpython-312.pyc").write_text("x")
+    (chart / ".mypy_cache").mkdir()
+    (chart / ".mypy_cache" / "x.json").write_text("{}")
+    assert chart_checksum(chart) == chart_checksum(CHART)
+    assert Chart.read(chart) == Chart(chart, "course-hub", Chart.read(CHART).files, Chart.read(CHART).defaults)
+    names = [file["name"] for file in release(helm, chart=chart)["chart"]["files"]]
+    assert names == [".helmignore", *(name for name in Chart.read(CHART).files if name.startswith("files/"))]
+    (chart / "templates" / "NOTES.txt").write_text("x")
+    assert chart_checksum(chart) != chart_checksum(CHART)

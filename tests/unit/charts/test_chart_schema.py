@@ -1,13 +1,21 @@
-"""What the chart refuses."""
+"""What the chart refuses, and what its schema says of each value."""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
+from ansible_collections.campus.hubs.plugins.plugin_utils.json_schema import violations
+
+from tests.readmes import CHART, Schema, resolved
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.unit.charts.conftest import Template
+
+SCHEMA: Schema = json.loads((CHART / "values.schema.json").read_text())
 
 WRONG = {
     "unknown": "--set-json=hubs={}",
@@ -54,3 +62,29 @@ def test_images_have_to_be_named(template: Template) -> None:
     for image in ("hub", "singleuser", "proxy.chp", "exchange"):
         with pytest.raises(ValueError, match="image/name"):
             template("minimal", f"--set={image}.image.name=")
+
+
+def properties(part: Schema, path: str = "") -> Iterator[tuple[str, Schema]]:
+    """Yield path and schema of all that somebody can set."""
+    for name, given in part.get("properties", {}).items():
+        known = resolved(given, SCHEMA)
+        yield f"{path}.{name}", known
+        yield from properties(known, f"{path}.{name}")
+    for word in ("items", "additionalProperties"):
+        if isinstance(part.get(word), dict):
+            yield from properties(resolved(part[word], SCHEMA), f"{path}.{word}")
+
+
+def test_every_value_is_described() -> None:
+    found = dict(properties(SCHEMA))
+    assert len(found) > 150
+    assert ".singleuser.sharedVolumes.items.claim" in found
+    assert ".prePuller.extraImages.additionalProperties.name" in found
+    assert not [path for path, known in found.items() if not known.get("description", "").endswith(".")]
+
+
+def test_a_message_has_the_form_of_a_value_not_its_description() -> None:
+    values = {"singleuser": {"memory": {"limit": "2Gi"}, "homesAhead": "yes", "startTimeout": "5m"}}
+    wanted = {wrong.path[-1]: wrong.wanted for wrong in violations(values, SCHEMA, SCHEMA) if len(wrong.path) > 1}
+    assert wanted.pop("guarantee") == wanted.pop("limit") == "a size in K, M, G or T, such as 512M or 2G"
+    assert wanted == {"homesAhead": "true or false", "startTimeout": "a whole number"}

@@ -19,5 +19,5 @@ def test_groups_and_patterns_are_refused(course: str | None, tmp_path: Path) -> 
     command += [] if course is None else ["-e", json.dumps({"course": course})]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
     assert done.returncode == 2, done.stdout + done.stderr
-    assert "wanted: the id of one course, as -e course=ID" in done.stdout
-    assert "TASK [Keep out other runs" not in done.stdout
+    assert "expected the id of one course. Fix: give -e course=ID" in done.stdout
+    assert "TASK [Acquire the run lock" not in done.stdout

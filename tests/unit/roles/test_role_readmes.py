@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import role_readmes
+from tests import readmes
 
-ROLES = sorted(path.parent for path in role_readmes.ROLES.glob("*/tasks"))
+ROLES = sorted(path.parent for path in readmes.ROLES.glob("*/tasks"))
 SPEC = {
     "argument_specs": {
         "main": {
@@ -32,11 +32,11 @@ SPEC = {
 def test_readme_is_of_this_spec(role: Path) -> None:
     path = role / "README.md"
     assert path.exists(), "make docs"
-    assert path.read_text(encoding="utf-8") == role_readmes.readmes()[path], "make docs"
+    assert path.read_text(encoding="utf-8") == readmes.readmes()[path], "make docs"
 
 
 def test_readme_has_it_all() -> None:
-    made = role_readmes.readme("it", SPEC, {"it_size": {"unit": "Gi"}})
+    made = readmes.role_readme("it", SPEC, {"it_size": {"unit": "Gi"}})
     assert "# campus.hubs.it\n\nDo it.\n\n- Uses `tool`.\n- After [`node`](../node/README.md).\n" in made
     assert "| `it_size` | dict | `{unit: Gi}` | Of `it_size`. `a\\|b)` or `HOME`. |\n" in made
     assert "| `it_size.unit` | str | `Mi` | Its unit. One of `Mi`, `Gi`. |\n" in made
@@ -57,4 +57,4 @@ def test_readme_has_it_all() -> None:
     ],
 )
 def test_defaults_are_as_in_an_inventory(default: object, written: str) -> None:
-    assert role_readmes.value(default) == written
+    assert readmes.value(default) == written

@@ -131,10 +131,14 @@ class Ops:
         (self.folder / "signers").write_text("\n".join(lines) + "\n")
         self.configuration["signers"] = str(self.folder / "signers")
 
-    def playbook(self, report: dict[str, Any] | None, code: int = 0, says: str = "well") -> None:
+    def playbook(
+        self, report: dict[str, Any] | None, code: int = 0, events: list[dict[str, str]] | None = None
+    ) -> None:
         """Say what ansible-playbook does. It notes how it was called."""
         lines = ["#!/bin/sh", f'printf "%s\\n" "$@" > {self.folder}/called', f"env > {self.folder}/environment"]
-        lines += [f"cp -r {self.state}/inventory {self.folder}/seen-$$", f"echo {shlex.quote(says)}"]
+        lines += [f"cp -r {self.state}/inventory {self.folder}/seen-$$", "echo well"]
+        written = "".join(json.dumps(event) + "\n" for event in events or [])
+        lines += [f'printf %s {shlex.quote(written)} > "$CAMPUS_HUBS_RUN_EVENTS"'] if events else []
         if report:
             find = 'folder=$(printf "%s" "$5" | sed \'s/.*: "//; s/"}//\')'
             lines += [find, f'printf %s {shlex.quote(json.dumps(report))} > "$folder/drift.json"']
@@ -216,26 +220,24 @@ def test_exit_codes(ops: Ops, mode: str, report: dict[str, Any] | None, code: in
     assert [document["code"] for _, document in ops.hook.posted] == ([] if expected == CLEAN else [expected])
 
 
-SAYS = """
-TASK [campus.hubs.node : Set the kernel parameters] ****************************
-ok: [cp1]
-changed: [w1]
-changed: [w2]
-RUNNING HANDLER [campus.hubs.containerd : Restart containerd] ******************
-changed: [w1]
-TASK [campus.hubs.calico : Wait until the network is ready] ********************
-ok: [cp1] => (item=calico-node)
-TASK [campus.hubs.kubeadm : Write the kubeconfig beside the inventory] *********
-changed: [cp1 -> localhost]
-TASK [Bring the rosters of the courses in sync up to date] *********************
-changed: [python-demo]
-TASK [campus.hubs.course_hub : Deploy the release] *****************************
-changed: [python-demo]
-"""
+def changed(host: str, role: str, task: str, delegate_to: str = "") -> dict[str, str]:
+    """Return what the callback plugin writes of a task."""
+    return {"event": "changed", "host": host, "role": role, "task": task, "delegate_to": delegate_to}
+
+
+EVENTS = [
+    changed("w1", "campus.hubs.node", "Set the kernel parameters"),
+    changed("w2", "campus.hubs.node", "Set the kernel parameters"),
+    changed("w1", "campus.hubs.containerd", "Restart containerd"),
+    changed("w1", "campus.hubs.containerd", "Restart containerd"),
+    changed("cp1", "campus.hubs.kubeadm", "Export the admin kubeconfig", "localhost"),
+    changed("python-demo", "", "Update the rosters of courses in sync"),
+    changed("python-demo", "campus.hubs.course_hub", "Deploy the release"),
+]
 
 
 def test_what_was_put_right_on_servers_is_told(ops: Ops) -> None:
-    ops.playbook(IN_SYNC, says=SAYS)
+    ops.playbook(IN_SYNC, events=EVENTS)
     code, _ = ops.run()
     assert code == DRIFT
     ((_, document),) = ops.hook.posted
@@ -377,7 +379,9 @@ def test_no_repository(ops: Ops) -> None:
 
 
 def test_another_run_is_at_work(ops: Ops) -> None:
-    ops.playbook(None, 2, "msg: |-\n  Another run is under way: anna@desk (process 7), since 2026-11-25T17:04:51Z.")
+    busy = {"event": "busy", "host": "cp1", "role": "", "task": "Acquire the run lock"}
+    busy |= {"holder": "anna@desk (process 7)", "since": "2026-11-25T17:04:51Z"}
+    ops.playbook(None, 2, [busy])
     code, output = ops.run()
     assert code == CLEAN
     assert "Nothing was done: another run is at work: anna@desk (process 7), since 2026-11-25T17:04:51Z." in output

@@ -50,6 +50,6 @@ def test_a_folder_for_a_node(node: str, known: bool, tmp_path: Path) -> None:
         command = ["ansible-playbook", "-i", "localhost,", "-e", json.dumps(variables), str(tmp_path / "play.yml")]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
         server.shutdown()
-    assert ("Make volumes as folders on the nodes" in done.stdout) == known, done.stdout + done.stderr
-    said = "storage_local_path_by_node: got w1; the cluster has the nodes cp1, w1.example.edu."
+    assert ("Deploy the local-path provisioner" in done.stdout) == known, done.stdout + done.stderr
+    said = "storage_local_path_by_node: found w1, expected nodes of the cluster: cp1, w1.example.edu."
     assert (said in " ".join(done.stdout.split())) != known, done.stdout

@@ -53,7 +53,7 @@ def test_an_image_has_readable_folders_and_files(tmp_path: Path) -> None:
     run(
         tmp_path,
         ROOT / "roles/course_images/tasks/missing.yml",
-        ["Bring the image folders to the builder"],
+        ["Copy the image directories to the builder"],
         {
             "_course_images_source": str(tmp_path / "images"),
             "_course_images_workshop": str(tmp_path / "build"),
@@ -71,7 +71,7 @@ def test_the_timers_user_can_run_what_is_installed(tmp_path: Path) -> None:
     run(
         tmp_path,
         tasks,
-        names[names.index("Make the Python environment") : names.index("Note that it is complete")],
+        names[names.index("Create the Python virtual environment") : names.index("Mark the version complete")],
         {
             "scheduled_run_python": str(tmp_path / "python"),
             "scheduled_run_pip_index_url": "",

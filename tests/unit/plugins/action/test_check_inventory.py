@@ -43,7 +43,7 @@ def test_nothing_runs_after_a_refusal(name: str, arguments: list[str]) -> None:
     ]
     status, result = play("site.yml", path, arguments)
     assert status != 0
-    assert tasks(result)[1:] == ["Compare every host's variables with what the roles expect"]
+    assert tasks(result)[1:] == ["Validate every host's variables"]
     (host,) = result["plays"][0]["tasks"][-1]["hosts"].values()
     assert host["failed"]
     assert not host["changed"]
@@ -70,8 +70,8 @@ def test_an_empty_inventory_is_refused(tmp_path: Path, content: str) -> None:
 def test_tags_are_refused(playbook: str, arguments: list[str]) -> None:
     status, result = play(playbook, ROOT / "inventories" / "example", arguments)
     assert status != 0
-    assert tasks(result) == ["Fail where tags are asked for"]
-    assert "--tags or --skip-tags is courses; wanted: neither" in json.dumps(result)
+    assert tasks(result) == ["Validate --tags and --skip-tags"]
+    assert "--tags or --skip-tags: found courses, expected neither" in json.dumps(result)
 
 
 def test_every_playbook_refuses_tags_first() -> None:
