@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api
 from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import StateError
@@ -55,6 +54,4 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             values = release_values(course, options, cluster, live, chart_checksum(CHART))
         except (StateError, NoConnectionError, ValuesError) as error:
             return {**result, "failed": True, "msg": str(error)}
-        except AnsibleError as error:
-            return {**result, "failed": True, "msg": str(error.message)}
         return {**result, "release_values": values, "public_url": public_url(options, live)}

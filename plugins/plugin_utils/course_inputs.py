@@ -93,17 +93,20 @@ def course_options(variables: Mapping[str, Any], templar: Templar, names: Iterab
         names: those that are asked for, without `course_hub_`; if there are none, all that values are made of.
 
     Raises:
-        AnsibleError: a template cannot be rendered.
-        ValuesError: a value is nothing that a chart could have.
+        ValuesError: a template cannot be rendered, or its value is nothing that a chart could have.
     """
     ours = (name.removeprefix(PREFIX) for name in variables if name.startswith(PREFIX))
     raw = {name: variables[PREFIX + name] for name in names or (each for each in ours if not each.startswith(_OTHERS))}
     plain = {}
     for name, value in raw.items():
-        rendered = templar.template(value) if _needs_templar(value) else value
         try:
+            rendered = templar.template(value) if _needs_templar(value) else value
             # Ansible marks texts with where they come from; values are plain.
             plain[name] = json.loads(json.dumps(rendered))
+        except AnsibleError as error:
+            why = " ".join(str(error.message).split())
+            message = f"{PREFIX}{name}: found a template that fails ({why}), expected one that can be rendered"
+            raise ValuesError(message) from error
         except TypeError as error:
             message = refusal(f"{PREFIX}{name}", error, "text, numbers, lists and dictionaries")
             raise ValuesError(message) from error
@@ -168,15 +171,15 @@ class InventoryCourses:
             asked = course_options(variables, self._templar, ASKED)
             needs_role = bool(asked.number("lti13_key_rotate_after_days")) or asked.flag("show_secret")
             lti13 = bool(asked.text("lti13_platform"))
-        except (AnsibleError, ValuesError) as error:
-            message = f"{host}: {_sentence(error)}"
+        except ValuesError as error:
+            message = f"{host}: {error}"
             raise StateError(message) from error
         try:
             options = course_options(variables, self._templar)
             live = self._live[f"course-{host}"]
             values = release_values(host, options, self._cluster, live, self._chart)
-        except (AnsibleError, ValuesError) as error:
-            return CourseWanted(None, _sentence(error), needs_role, lti13)
+        except ValuesError as error:
+            return CourseWanted(None, str(error), needs_role, lti13)
         return CourseWanted(values, "", needs_role, lti13)
 
     def helm(self, host: str) -> str:
@@ -200,7 +203,3 @@ def _by_namespace(items: Iterable[dict[str, Any]]) -> Mapping[str, list[dict[str
     for item in items:
         found[item["metadata"]["namespace"]].append(item)
     return found
-
-
-def _sentence(error: Exception) -> str:
-    return " ".join(str(error.message if isinstance(error, AnsibleError) else error).split())

@@ -178,6 +178,11 @@ def test_a_check_before_the_images_has_no_names_for_them() -> None:
         ("lti13_platform", "moodle", "course_hub_lti13_platform: found moodle, expected a name of course_hub_lti_plat"),
         ("memory", {"limit": "2G"}, "variables of a: found one of another form than its argument spec has"),
         ("material", {"git": "https://git.example.edu:x/a"}, "variables of a: found one of another form"),
+        (
+            "title",
+            trust_as_template("{{ nothing }}"),
+            "course_hub_title: found a template that fails ('nothing' is undefined)",
+        ),
         ("title", datetime.date(2026, 10, 1), "course_hub_title: found Object of type date is not JSON serializable"),
     ],
 )
