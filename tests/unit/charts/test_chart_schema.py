@@ -85,6 +85,6 @@ def test_every_value_is_described() -> None:
 
 def test_a_message_has_the_form_of_a_value_not_its_description() -> None:
     values = {"singleuser": {"memory": {"limit": "2Gi"}, "homesAhead": "yes", "startTimeout": "5m"}}
-    wanted = {wrong.path[-1]: wrong.wanted for wrong in violations(values, SCHEMA, SCHEMA) if len(wrong.path) > 1}
+    wanted = {wrong.path[-1]: wrong.expected for wrong in violations(values, SCHEMA, SCHEMA) if len(wrong.path) > 1}
     assert wanted.pop("guarantee") == wanted.pop("limit") == "a size in K, M, G or T, such as 512M or 2G"
     assert wanted == {"homesAhead": "true or false", "startTimeout": "a whole number"}
