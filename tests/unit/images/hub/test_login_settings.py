@@ -45,5 +45,5 @@ def test_nobody_frames_a_hub_without_lms() -> None:
 
 
 def test_wrong_public_url_is_named() -> None:
-    with pytest.raises(ValueError, match=r"public_url is 'hub\.example\.edu'"):
+    with pytest.raises(ValueError, match=r"public_url: found 'hub\.example\.edu'"):
         tornado_settings("hub.example.edu")
