@@ -59,7 +59,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc] # ansible-core has no 
         if not path:
             return
         # Of a task in a role, the name begins with the role's.
-        role, _, task = result.task.get_name().rpartition(" : ")
+        role, _separator, task = result.task.get_name().rpartition(" : ")
         document = {"event": event, "host": result.host.get_name(), "role": role, "task": task, **more}
         with Path(path).open("a", encoding="utf-8") as file:
             file.write(json.dumps(document) + "\n")

@@ -92,7 +92,7 @@ class Query:
     @property
     def path(self) -> str:
         """Return the path on the API server, with selectors."""
-        group, _, version = self.api_version.rpartition("/")
+        group, _separator, version = self.api_version.rpartition("/")
         path = Kind(group, version, "", self.resource, bool(self.namespace), frozenset()).url(self.namespace, self.name)
         labels = ",".join(self.label_selectors)
         return f"{path}?{urllib.parse.urlencode({'labelSelector': labels})}" if labels else path
