@@ -102,8 +102,9 @@ class Ops:
         self.write("hosts.yml", hosts)
         # Keys and host keys are for everyone who uses the inventory to give.
         cluster = yaml.safe_load((self.inventory / "group_vars/cluster.yml").read_text())
-        theirs = ("ansible_ssh_private_key_file", "ansible_ssh_common_args", "lab_cache")
-        self.write("group_vars/cluster.yml", {name: cluster[name] for name in cluster if name not in theirs})
+        theirs = ("ansible_ssh_private_key_file", "ansible_ssh_common_args", "lab_cache", "_lab_list_keys")
+        shared = {name: cluster[name] for name in cluster if name not in theirs}
+        self.write("group_vars/cluster.yml", {**shared, "_lab_key": self.package_key()})
         credentials = {
             "deploy_key": (self.folder / "deploy_key").read_text(),
             "ssh_key": (self.cache / "id_lab").read_text(),
@@ -115,6 +116,11 @@ class Ops:
         program(vault, "encrypt", f"--vault-password-file={self.vault_password}", str(path))
         self.git("init", "--quiet", "--initial-branch=main")
         self.push("Begin")
+
+    def package_key(self) -> str:
+        """Return the fingerprint of the key that signs the mirror's packages."""
+        listed = program("gpg", f"--homedir={self.cache}/gnupg", "--batch", "--with-colons", "--list-keys")
+        return next(line for line in listed.splitlines() if line.startswith("fpr:")).split(":")[9]
 
     def write(self, name: str, document: object) -> Path:
         """Write a file of the inventory."""
