@@ -26,3 +26,18 @@ attributes:
     description: Will return details on what has changed (or needs changing in C(check_mode)), when in diff mode.
     support: none
 """
+
+    # Of those that ask the Kubernetes API, as `campus.hubs.on_controller.api`.
+    API = r"""
+options:
+  kubeconfig:
+    description:
+      - The cluster's kubeconfig. By default E(K8S_AUTH_KUBECONFIG), of the task or of C(ansible-playbook).
+    type: path
+  context:
+    description:
+      - The context in the kubeconfig, if not its current one.
+    type: str
+notes:
+  - It runs on the control machine and connects to no host.
+"""

@@ -18,7 +18,7 @@ description:
   - It asks in the process of the task itself. Each use of M(kubernetes.core.k8s_info) takes a process of its own,
     which imports the Kubernetes client and reads which kinds there are.
   - Of Secrets only the metadata is read.
-extends_documentation_fragment: [campus.hubs.on_controller]
+extends_documentation_fragment: [campus.hubs.on_controller, campus.hubs.on_controller.api]
 options:
   queries:
     description:
@@ -29,16 +29,6 @@ options:
       - Of V(secrets) there are lists only.
     type: dict
     required: true
-  kubeconfig:
-    description:
-      - The cluster's kubeconfig. By default E(K8S_AUTH_KUBECONFIG), of the task or of C(ansible-playbook).
-    type: path
-  context:
-    description:
-      - The context in the kubeconfig, if not its current one.
-    type: str
-notes:
-  - It runs on the control machine and connects to no host.
 seealso:
   - module: kubernetes.core.k8s_info
 """

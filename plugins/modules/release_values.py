@@ -18,18 +18,8 @@ description:
     cluster is like, and of the course's Secrets and address.
   - The course is the host; its variables and the role's defaults have to be known, as they are inside of the role.
   - M(campus.hubs.course_state) compares courses with the same values.
-extends_documentation_fragment: [campus.hubs.on_controller]
-options:
-  kubeconfig:
-    description:
-      - The cluster's kubeconfig. By default E(K8S_AUTH_KUBECONFIG), of the task or of C(ansible-playbook).
-    type: path
-  context:
-    description:
-      - The context in the kubeconfig, if not its current one.
-    type: str
-notes:
-  - It runs on the control machine and connects to no host.
+extends_documentation_fragment: [campus.hubs.on_controller, campus.hubs.on_controller.api]
+options: {}
 seealso:
   - module: campus.hubs.course_state
 """
