@@ -22,18 +22,13 @@ LTI13_COURSE = "python-demo"
 LTI11_COURSE = "stats-demo"
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "full: takes too long for CI; `make test-full` runs it")
+def pytest_configure() -> None:
     playbook.ARTIFACTS.mkdir(parents=True, exist_ok=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the order in which things are least in each other's way: looking first, breaking last.
-
-    What makes the lab anew comes before all that is kept in it.
-    """
+    """Keep the order in which things are least in each other's way: looking first, breaking last."""
     order = [
-        "interrupted",
         "cluster",
         "convergence",
         "run_lock",

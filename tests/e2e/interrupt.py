@@ -1,7 +1,9 @@
-"""Break off a run of site.yml: start it, kill it and all its processes without warning at a place chosen at random.
+"""Break off runs of site.yml: start one, kill it and all its processes without warning at a place chosen at random.
 
 The place is a role, a number of tasks into it and a fraction of a second. It is printed with the seed that chooses it
-again: ``INTERRUPT_SEED=... python tests/e2e/interrupt.py``. Ends with an error if the run ended before it was killed.
+again: ``INTERRUPT_SEED=... python tests/e2e/interrupt.py``. ``INTERRUPT_KILLS`` runs (1 unless given) are killed one
+after the other, each in a later role: it has to complete what the one before left. Ends with an error if a run ended
+before it was killed.
 """
 
 from __future__ import annotations
@@ -80,12 +82,14 @@ def interrupt(role: str, chance: random.Random) -> str:
 
 
 def main() -> None:
-    """Interrupt one run in a role chosen at random."""
+    """Interrupt runs in roles chosen at random."""
+    kills = int(os.environ.get("INTERRUPT_KILLS") or 1)
     seed = os.environ.get("INTERRUPT_SEED") or str(random.SystemRandom().randrange(10**6))
     chance = random.Random(seed)  # noqa: S311  a place to break off, not a secret
-    role = chance.choice(ROLES)
-    print(f"INTERRUPT_SEED={seed}: to be killed in role {role}", flush=True)
-    print(f"killed at: {interrupt(role, chance)}", flush=True)
+    roles = sorted(chance.sample(ROLES, kills), key=ROLES.index)
+    print(f"INTERRUPT_SEED={seed} INTERRUPT_KILLS={kills}: to be killed in {', '.join(roles)}", flush=True)
+    for role in roles:
+        print(f"killed at: {interrupt(role, chance)}", flush=True)
 
 
 if __name__ == "__main__":

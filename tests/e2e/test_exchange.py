@@ -72,7 +72,7 @@ def kill_process(cluster: Cluster) -> None:
     wait_for("a new exchange", lambda: replaced(cluster, pod), 120)
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.full)])
+@pytest.mark.parametrize("kills", [pytest.param(2, marks=pytest.mark.short), pytest.param(20, marks=pytest.mark.full)])
 def test_what_is_acknowledged_is_there(cluster: Cluster, lms: Lms, kills: int) -> None:
     seed = random.randrange(100_000)  # noqa: S311
     print(f"\n{kills} kills, seed {seed}", flush=True)

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from html import unescape
+from itertools import batched
 from pathlib import Path
 
 import pytest
@@ -41,10 +42,11 @@ HONEST = {
     2.0: {"read": "def read():\n    return ''"},
     0.0: {"square": "square = None", "read": "read = None"},
 }
+# Assignment, kind of attack or "", answers of the honest.
+Work = list[tuple[str, str, dict[str, str] | None]]
 SEND = """
 import base64, json, os, urllib.error, urllib.parse, urllib.request
 import hostile_handins as known
-course, assignment, kind, answers = json.loads(%r)
 def call(path, data=None):
     body = urllib.parse.urlencode(data).encode() if data else None
     headers = {"Authorization": "token " + os.environ["JUPYTERHUB_API_TOKEN"]}
@@ -54,18 +56,20 @@ def call(path, data=None):
             return json.load(answer)
     except urllib.error.HTTPError as error:
         return json.load(error)
-files = call(f"/assignment/{course}/{assignment}")["files"]
-notebook = json.loads(base64.b64decode(next(f["content"] for f in files if f["path"] == known.NOTEBOOK)))
-files = (known.KINDS[kind] if kind else known.HandIn(lambda made: made)).files(notebook)
-if answers is not None:
-    made = known.answered(notebook)
-    for grade_id, source in answers.items():
-        known.by_id(made, grade_id)["source"] = source
-    files = [{"path": known.NOTEBOOK, "content": known.encoded(made)}]
-for each in files:
-    each["path"] = each["path"].replace(known.ASSIGNMENT + "/", assignment + "/")
-answer = call(f"/submission/{course}/{assignment}", {"files": json.dumps(files)})
-print(json.dumps({"success": answer["success"], "message": str(answer.get("message"))}))
+course, work = json.loads(%r)
+for assignment, kind, answers in work:
+    files = call(f"/assignment/{course}/{assignment}")["files"]
+    notebook = json.loads(base64.b64decode(next(f["content"] for f in files if f["path"] == known.NOTEBOOK)))
+    files = (known.KINDS[kind] if kind else known.HandIn(lambda made: made)).files(notebook)
+    if answers is not None:
+        made = known.answered(notebook)
+        for grade_id, source in answers.items():
+            known.by_id(made, grade_id)["source"] = source
+        files = [{"path": known.NOTEBOOK, "content": known.encoded(made)}]
+    for each in files:
+        each["path"] = each["path"].replace(known.ASSIGNMENT + "/", assignment + "/")
+    answer = call(f"/submission/{course}/{assignment}", {"files": json.dumps(files)})
+    print(json.dumps("" if answer["success"] else str(answer.get("message"))))
 """
 
 
@@ -82,18 +86,16 @@ def create(lecturer: Person, assignment: str) -> None:
     formgrader(lecturer, "POST", f"/assignment/{assignment}/release")
 
 
-def send(lms: Lms, key: str, *what: object) -> str:
+def send(lms: Lms, key: str, work: Work) -> list[str]:
     """Hand in as a student from the student's own server; return why the exchange refuses it, '' if it does not."""
     person = lms.enter_lab(COURSE, key, spawn=300)
     person.put_file("hostile_handins.py", Path(hostile_handins.__file__).read_text())
-    printed = person.run_cell(SEND % json.dumps([COURSE, *what]), timeout=300)
-    answer = json.loads(printed.splitlines()[-1])
-    return "" if answer["success"] else answer["message"]
+    printed = person.run_cell(SEND % json.dumps([COURSE, work]), timeout=300)
+    return [json.loads(line) for line in printed.splitlines()[-len(work) :]]
 
 
-def rows(lecturer: Person, assignment: str) -> dict[str, list[str]]:
+def rows(page: str, assignment: str) -> dict[str, list[str]]:
     """Return what the course page says of each student: score or why there is none, state, details, what was found."""
-    page = lecturer._request("GET", f"/user/{lecturer.name}/course", timeout=120).text
     articles = re.findall(r"<article.*?</article>", page, re.DOTALL)
     article = next(part for part in articles if f">{assignment} <small>" in part)
     found = {}
@@ -122,63 +124,81 @@ def clean(lms: Lms, cluster: Cluster) -> Iterator[None]:
 
 @pytest.mark.usefixtures("clean")
 @pytest.mark.parametrize(
-    ("honest", "kinds"),
+    ("assignments", "honest", "kinds"),
     [
-        pytest.param(2, SELECTION, id="short"),
-        pytest.param(20, list(KINDS), id="all", marks=pytest.mark.full),
+        pytest.param(1, 2, SELECTION, id="short", marks=pytest.mark.short),
+        pytest.param(3, 20, list(KINDS), id="all", marks=pytest.mark.full),
     ],
 )
-def test_the_day_after_an_attackers_night(lms: Lms, cluster: Cluster, honest: int, kinds: list[str]) -> None:
-    assignment = f"sums-{uuid.uuid4().hex[:6]}"
-    create(lms.enter_lab(COURSE, "lecturer"), assignment)
+def test_the_day_after_an_attackers_night(
+    lms: Lms, cluster: Cluster, assignments: int, honest: int, kinds: list[str]
+) -> None:
+    names = [f"sums-{uuid.uuid4().hex[:6]}" for _ in range(assignments)]
+    for assignment in names:
+        create(lms.enter_lab(COURSE, "lecturer"), assignment)
 
-    keys = [f"student-{number}" for number in range(FIRST_STUDENT, FIRST_STUDENT + honest + len(kinds))]
-    points = list(HONEST) * honest
-    scores = dict(zip(keys[:honest], points, strict=False))
-    attackers = dict(zip(keys[honest:], kinds, strict=True))
-    work: dict[str, tuple[object, ...]] = {key: (assignment, "", HONEST[scores[key]]) for key in scores}
-    work |= {key: (assignment, kind, None) for key, kind in attackers.items()}
-    refused: dict[str, str] = {}
-    for begin in range(0, len(keys), AT_ONCE):
-        batch = keys[begin : begin + AT_ONCE]
+    # Who is honest hands in once, to any of the assignments; attackers to each.
+    keys = [f"student-{FIRST_STUDENT + number}" for number in range(honest + len(kinds))]
+    points = list(HONEST)
+    scores = {(names[n % assignments], keys[n]): points[n % len(points)] for n in range(honest)}
+    attacks = {(names[n % assignments], keys[honest + n // assignments]): kind for n, kind in enumerate(kinds)}
+    work: dict[str, Work] = {}
+    for (assignment, key), score in scores.items():
+        work.setdefault(key, []).append((assignment, "", HONEST[score]))
+    for (assignment, key), kind in attacks.items():
+        work.setdefault(key, []).append((assignment, kind, None))
+    refused: dict[tuple[str, str], str] = {}
+    for batch in batched(work, AT_ONCE):
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            refused |= dict(zip(batch, pool.map(lambda key: send(lms, key, *work[key]), batch), strict=True))
-        if len(keys) > 2 * AT_ONCE:
+            for key, answers in zip(batch, pool.map(lambda key: send(lms, key, work[key]), batch), strict=True):
+                refused |= {(one[0], key): answer for one, answer in zip(work[key], answers, strict=True)}
+        if len(work) > 2 * AT_ONCE:
             cluster.stop_servers(COURSE)
-    assert {key: refused[key] for key in scores} == dict.fromkeys(scores, "")
+    assert {sent: refused[sent] for sent in scores} == dict.fromkeys(scores, "")
 
     lecturer = lms.enter_lab(COURSE, "lecturer")
-    formgrader(lecturer, "POST", f"/assignment/{assignment}/collect")
-    handed_in = [key for key in keys if not refused[key]]
+    for assignment in names:
+        formgrader(lecturer, "POST", f"/assignment/{assignment}/collect")
     with ThreadPoolExecutor(2) as pool:
-        path = f"/submission/{assignment}/%s/autograde"
-        list(pool.map(lambda key: formgrader(lecturer, "POST", path % user_name(key)), handed_in))
-    page = rows(lecturer, assignment)
-    check_honest(page, scores)
-    check_attackers(page, attackers, refused)
-    check_sent(lecturer, assignment, scores)
+        paths = [
+            f"/submission/{assignment}/{user_name(key)}/autograde"
+            for (assignment, key), why in refused.items()
+            if not why
+        ]
+        list(pool.map(lambda path: formgrader(lecturer, "POST", path), paths))
+    page = lecturer._request("GET", f"/user/{lecturer.name}/course", timeout=120).text
+    shown = {(assignment, name): row for assignment in names for name, row in rows(page, assignment).items()}
+    check_honest(shown, scores)
+    check_attackers(shown, attacks, refused)
+    for assignment in names:
+        check_sent(lecturer, assignment, {key: score for (name, key), score in scores.items() if name == assignment})
 
 
-def check_honest(page: Mapping[str, list[str]], scores: Mapping[str, float]) -> None:
+def check_honest(shown: Mapping[tuple[str, str], list[str]], scores: Mapping[tuple[str, str], float]) -> None:
     """All honest scores are right, and nothing was found in their work."""
-    for key, score in scores.items():
-        shown, *_, found = page[name_at_lms(key)]
-        assert (shown, found) == (f"{score:g}", ""), key
+    for (assignment, key), score in scores.items():
+        points, *_, found = shown[assignment, name_at_lms(key)]
+        assert (points, found) == (f"{score:g}", ""), (assignment, key)
 
 
-def check_attackers(page: Mapping[str, list[str]], attackers: Mapping[str, str], refused: Mapping[str, str]) -> None:
+def check_attackers(
+    shown: Mapping[tuple[str, str], list[str]],
+    attacks: Mapping[tuple[str, str], str],
+    refused: Mapping[tuple[str, str], str],
+) -> None:
     """Each has a score of its own, and is named if it came back otherwise, or was refused when it was sent."""
     wrong = {}
-    for key, kind in attackers.items():
-        shown, *_, found = page[name_at_lms(key)]
-        if refused[key]:
+    for (assignment, key), kind in attacks.items():
+        points, *_, found = shown[assignment, name_at_lms(key)]
+        why = refused[assignment, key]
+        if why:
             # The exchange takes no file that leads out of its folder.
-            good = kind in hostile_handins.FILES and shown == "nothing collected"
+            good = kind in hostile_handins.FILES and points == "nothing collected"
         else:
             expected = KINDS[kind]
-            good = shown == f"{sum(expected.scores.values()):g}" and expected.says in found
+            good = points == f"{sum(expected.scores.values()):g}" and expected.says in found
         if not good:
-            wrong[kind] = (shown, found, refused[key])
+            wrong[kind] = (points, found, why)
     assert not wrong
 
 

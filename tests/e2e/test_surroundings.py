@@ -53,7 +53,7 @@ def authority(tmp_path: Path) -> tuple[str, str]:
 
 @pytest.fixture
 def inventory(lms: Lms, tmp_path: Path, authority: tuple[str, str]) -> Iterator[Path]:
-    """Copy the lab's inventory with all of it; afterwards the lab is as it was."""
+    """Copy the lab's inventory with all of it; afterwards the courses are as before. The test puts the rest back."""
     assert lms  # it must have been started
     copy = playbook.inventory_with(tmp_path, COURSE, SETTINGS)
     variables = copy / "group_vars/cluster.yml"
@@ -69,7 +69,6 @@ def inventory(lms: Lms, tmp_path: Path, authority: tuple[str, str]) -> Iterator[
     yield copy
     playbook.remove_course(COURSE, copy)
     playbook.run("lab/lms.yml").assert_good()
-    playbook.run("site.yml").assert_good()
     for node in NODES:
         on_node(node, "rm -rf /srv/tools /tmp/server.pem")
 
