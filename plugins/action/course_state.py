@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, ApiError, Kind
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.outcome import course_states
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import Chart, StateError
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.state import Survey
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.api import Api, ApiError, Kind
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.outcome import course_states
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.release import Chart, StateError
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.state import Survey
 from ansible_collections.campus.hubs.plugins.plugin_utils.api_connection import (
     NoConnectionError,
     plain_errors,

@@ -11,9 +11,9 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, Query
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import StateError
-from ansible_collections.campus.hubs.plugins.module_utils.refusals import refusal
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.api import Api, Query
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.release import StateError
+from ansible_collections.campus.hubs.plugins.module_utils._refusals import refusal
 from ansible_collections.campus.hubs.plugins.plugin_utils.api_connection import (
     NoConnectionError,
     plain_errors,

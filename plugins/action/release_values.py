@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import StateError
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.api import Api
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.release import StateError
 from ansible_collections.campus.hubs.plugins.plugin_utils.api_connection import (
     NoConnectionError,
     plain_errors,

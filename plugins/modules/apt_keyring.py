@@ -64,8 +64,8 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import fetch_url
-from ansible_collections.campus.hubs.plugins.module_utils import openpgp_keys
-from ansible_collections.campus.hubs.plugins.module_utils.refusals import refusal
+from ansible_collections.campus.hubs.plugins.module_utils import _openpgp_keys
+from ansible_collections.campus.hubs.plugins.module_utils._refusals import refusal
 
 OWNER = "root"
 # Such files have some kilobytes.
@@ -93,11 +93,11 @@ def main() -> None:
     path = Path(module.params["path"])
     expected = {"".join(text.split()).upper() for text in module.params["fingerprints"]}
 
-    def keys_of(text: str) -> list[openpgp_keys.Key]:
-        keys = openpgp_keys.read_keys(openpgp_keys.read_packets(text))
+    def keys_of(text: str) -> list[_openpgp_keys.Key]:
+        keys = _openpgp_keys.read_keys(_openpgp_keys.read_packets(text))
         foreign = [key.fingerprint for key in keys if key.fingerprint not in expected]
         if foreign:
-            raise openpgp_keys.KeyFileError(f"it has the key {', '.join(foreign)}")
+            raise _openpgp_keys.KeyFileError(f"it has the key {', '.join(foreign)}")
         return keys
 
     before = path.read_text("utf-8", "replace") if path.exists() else ""
@@ -105,20 +105,20 @@ def main() -> None:
     try:
         keys = keys_of(before)
         is_good = all(key.expires == 0 or key.expires > time.time() for key in keys)
-    except openpgp_keys.KeyFileError:
+    except _openpgp_keys.KeyFileError:
         is_good = False
     if not is_good:
         text = fetch(module)
         try:
             keys = keys_of(text)
-        except openpgp_keys.KeyFileError as error:
+        except _openpgp_keys.KeyFileError as error:
             fix = (
                 "compare with what the repository's owner publishes; if that has changed, change the fingerprint in "
                 "the inventory. Nothing was trusted"
             )
             only = f"only {', '.join(sorted(expected))}"
             module.fail_json(msg=refusal(module.params["url"], f"no key to trust: {error}", only, fix))
-        content = openpgp_keys.write_armor(openpgp_keys.read_packets(text))
+        content = _openpgp_keys.write_armor(_openpgp_keys.read_packets(text))
     changed = content != before
     if changed and not module.check_mode:
         os.umask(0o022)

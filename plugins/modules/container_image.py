@@ -104,14 +104,14 @@ digest:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.campus.hubs.plugins.module_utils.container_image import (
+from ansible_collections.campus.hubs.plugins.module_utils._container_image import (
     Access,
     Image,
     ImageBackend,
     ImageError,
     Result,
 )
-from ansible_collections.campus.hubs.plugins.module_utils.refusals import refusal
+from ansible_collections.campus.hubs.plugins.module_utils._refusals import refusal
 
 
 def main() -> None:

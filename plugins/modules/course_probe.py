@@ -67,9 +67,9 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from ansible_collections.campus.hubs.plugins.module_utils.course_probe import Course, Probe, ProbeError, Site
-from ansible_collections.campus.hubs.plugins.module_utils.refusals import refusal
-from ansible_collections.campus.hubs.plugins.module_utils.secret_module import api_client, describe_api_error, fail
+from ansible_collections.campus.hubs.plugins.module_utils._course_probe import Course, Probe, ProbeError, Site
+from ansible_collections.campus.hubs.plugins.module_utils._refusals import refusal
+from ansible_collections.campus.hubs.plugins.module_utils._secret_module import api_client, describe_api_error, fail
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.exceptions import CoreException

@@ -60,8 +60,8 @@ unready:
 import time
 from typing import Any
 
-from ansible_collections.campus.hubs.plugins.module_utils.course_readiness import Look
-from ansible_collections.campus.hubs.plugins.module_utils.secret_module import api_client, describe_api_error, fail
+from ansible_collections.campus.hubs.plugins.module_utils._course_readiness import Look
+from ansible_collections.campus.hubs.plugins.module_utils._secret_module import api_client, describe_api_error, fail
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.exceptions import CoreException

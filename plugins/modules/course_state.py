@@ -248,11 +248,11 @@ api_calls:
 
 from pathlib import Path
 
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, ApiError, connection_of
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.outcome import course_states, read_wanted
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import Chart, StateError
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.state import Survey
-from ansible_collections.campus.hubs.plugins.module_utils.secret_module import api_client, describe_api_error, fail
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.api import Api, ApiError, connection_of
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.outcome import course_states, read_wanted
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.release import Chart, StateError
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.state import Survey
+from ansible_collections.campus.hubs.plugins.module_utils._secret_module import api_client, describe_api_error, fail
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.exceptions import CoreException

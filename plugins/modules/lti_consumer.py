@@ -81,8 +81,8 @@ reasons:
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.campus.hubs.plugins.module_utils.lti_consumer_secret import ConsumerBackend
-from ansible_collections.campus.hubs.plugins.module_utils.secret_module import run
+from ansible_collections.campus.hubs.plugins.module_utils._lti_consumer_secret import ConsumerBackend
+from ansible_collections.campus.hubs.plugins.module_utils._secret_module import run
 
 ARGUMENTS: dict[str, Any] = {
     "consumer_key": {"type": "str", "no_log": False},

@@ -116,10 +116,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import missing_required_lib
-from ansible_collections.campus.hubs.plugins.module_utils.kept_secret import SecretError
-from ansible_collections.campus.hubs.plugins.module_utils.lti_keys import HAS_CRYPTOGRAPHY, KeyBackend
-from ansible_collections.campus.hubs.plugins.module_utils.refusals import refusal
-from ansible_collections.campus.hubs.plugins.module_utils.secret_module import run
+from ansible_collections.campus.hubs.plugins.module_utils._kept_secret import SecretError
+from ansible_collections.campus.hubs.plugins.module_utils._lti_keys import HAS_CRYPTOGRAPHY, KeyBackend
+from ansible_collections.campus.hubs.plugins.module_utils._refusals import refusal
+from ansible_collections.campus.hubs.plugins.module_utils._secret_module import run
 
 ARGUMENTS: dict[str, Any] = {
     "size": {"type": "int", "choices": [2048, 3072, 4096], "default": 2048},

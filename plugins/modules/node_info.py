@@ -128,7 +128,7 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.campus.hubs.plugins.module_utils import node_machine
+from ansible_collections.campus.hubs.plugins.module_utils import _node_machine
 
 # Where containerd unpacks images, Calico puts its programs, and packages put theirs.
 PROGRAMS = ("/var/lib", "/var/lib/containerd", "/opt", "/opt/cni/bin", "/usr/bin")
@@ -173,25 +173,25 @@ def main() -> None:
     def firewalls() -> list[str]:
         found = []
         # Its configuration stays when its package is removed.
-        if module.get_bin_path("ufw") and node_machine.ufw_is_enabled(read("/etc/ufw/ufw.conf")):
+        if module.get_bin_path("ufw") and _node_machine.ufw_is_enabled(read("/etc/ufw/ufw.conf")):
             found.append("ufw")
         if is_active("firewalld") or is_enabled("firewalld"):
             found.append("firewalld")
-        for chain in node_machine.base_chains(output("nft", "--json", "list", "chains")):
-            found += node_machine.dropping_chains(output("nft", "--json", "list", "chain", *chain))
+        for chain in _node_machine.base_chains(output("nft", "--json", "list", "chains")):
+            found += _node_machine.dropping_chains(output("nft", "--json", "list", "chain", *chain))
         for names, program in (("ip", "iptables-legacy"), ("ip6", "ip6tables-legacy")):
             # Asking where there are no such tables makes them.
             if "filter" in read(f"/proc/net/{names}_tables_names").split():
-                found += [program] if node_machine.dropping_rules(output(program, "-S", "INPUT")) else []
+                found += [program] if _node_machine.dropping_rules(output(program, "-S", "INPUT")) else []
         for unit, files in FILTERS.items():
-            if any(node_machine.dropping_rules(read(path)) for path in files) and is_enabled(unit):
+            if any(_node_machine.dropping_rules(read(path)) for path in files) and is_enabled(unit):
                 found.append(f"{unit}.service at boot")
         return found
 
     wanted = module.params["packages"]
     states = output("dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *wanted) if wanted else ""
     resolv_conf = module.params["resolv_conf"] or (RESOLVED if is_active("systemd-resolved") else "/etc/resolv.conf")
-    servers = node_machine.name_servers(read(resolv_conf))
+    servers = _node_machine.name_servers(read(resolv_conf))
     sources = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
     disk = os.statvfs("/var/lib")
     module.exit_json(
@@ -199,7 +199,7 @@ def main() -> None:
             source
             for path in sources
             if path.suffix in (".list", ".sources")
-            for source in node_machine.apt_sources(str(path), read(path))
+            for source in _node_machine.apt_sources(str(path), read(path))
         ],
         cgroup_version=2 if Path("/sys/fs/cgroup/cgroup.controllers").exists() else 1,
         cni_files=sorted(
@@ -210,14 +210,14 @@ def main() -> None:
         epoch=int(time.time()),
         firewalls=firewalls(),
         free_mb=disk.f_bavail * disk.f_frsize // 2**20,
-        interface=node_machine.interface_of(output("ip", "-json", "address", needed=True), module.params["address"])
+        interface=_node_machine.interface_of(output("ip", "-json", "address", needed=True), module.params["address"])
         or {},
         is_node=Path("/etc/kubernetes/kubelet.conf").exists(),
         is_interrupted=any(Path("/var/lib/dpkg/updates").glob("*")),
-        listeners=node_machine.listeners(
+        listeners=_node_machine.listeners(
             output("ss", "--no-header", "--numeric", "--listening", "--tcp", "--processes", needed=True)
         ),
-        loopback_name_servers=[server for server in servers if node_machine.is_loopback(server)],
+        loopback_name_servers=[server for server in servers if _node_machine.is_loopback(server)],
         name_servers=servers,
         noexec=[path for path in PROGRAMS if Path(path).exists() and os.statvfs(path).f_flag & os.ST_NOEXEC],
         packages=[line.split()[0] for line in states.splitlines() if line.endswith(" installed")],

@@ -69,9 +69,9 @@ reasons:
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.campus.hubs.plugins.module_utils.kept_secret import SecretError
-from ansible_collections.campus.hubs.plugins.module_utils.secret_module import run
-from ansible_collections.campus.hubs.plugins.module_utils.secret_tokens import TokenBackend, parse_keys
+from ansible_collections.campus.hubs.plugins.module_utils._kept_secret import SecretError
+from ansible_collections.campus.hubs.plugins.module_utils._secret_module import run
+from ansible_collections.campus.hubs.plugins.module_utils._secret_tokens import TokenBackend, parse_keys
 
 
 def make_backend(params: Mapping[str, Any]) -> TokenBackend:

@@ -51,7 +51,7 @@ import tempfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.campus.hubs.plugins.module_utils.node_machine import without_swap
+from ansible_collections.campus.hubs.plugins.module_utils._node_machine import without_swap
 
 # Of packages zram-tools (Debian), zram-config (Ubuntu), dphys-swapfile, swapspace and systemd-swap.
 SERVICES = ("zramswap", "zram-config", "dphys-swapfile", "swapspace", "systemd-swap")

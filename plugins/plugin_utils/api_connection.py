@@ -14,14 +14,14 @@ from typing import Any
 
 from ansible.playbook.task import Task
 from ansible.template import Templar
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import (
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.api import (
     PARALLEL,
     ApiError,
     Connection,
     connection_of,
 )
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import StateError
-from ansible_collections.campus.hubs.plugins.module_utils.refusals import refusal
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.release import StateError
+from ansible_collections.campus.hubs.plugins.module_utils._refusals import refusal
 from ansible_collections.campus.hubs.plugins.plugin_utils.run_lock_holder import read_kubeconfig
 
 try:

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, Kind, Query
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import StateError
-from ansible_collections.campus.hubs.plugins.module_utils.refusals import refusal
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.api import Api, Kind, Query
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.release import StateError
+from ansible_collections.campus.hubs.plugins.module_utils._refusals import refusal
 from ansible_collections.campus.hubs.plugins.plugin_utils.release_values import (
     PREFIX,
     Cluster,

@@ -19,7 +19,7 @@ import yaml
 from ansible.errors import AnsibleError
 from ansible.inventory.manager import IGNORED
 from ansible.parsing.dataloader import DataLoader
-from ansible_collections.campus.hubs.plugins.module_utils.secret_names import is_secret
+from ansible_collections.campus.hubs.plugins.module_utils._secret_names import is_secret
 from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import Mistake
 
 Spec = Mapping[str, Any]

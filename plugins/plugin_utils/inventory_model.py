@@ -15,8 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.campus.hubs.plugins.module_utils.refusals import refusal
-from ansible_collections.campus.hubs.plugins.module_utils.secret_names import is_secret
+from ansible_collections.campus.hubs.plugins.module_utils._refusals import refusal
+from ansible_collections.campus.hubs.plugins.module_utils._secret_names import is_secret
 
 CLUSTER, CONTROL_PLANE, WORKERS = "cluster", "control_plane", "workers"
 IMAGE_BUILDERS, COURSES, OPS = "image_builders", "courses", "ops"

@@ -18,8 +18,8 @@ import yaml
 from ansible.module_utils.common.text.formatters import human_to_bytes
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.utils.vars import merge_hash
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import chart_files
-from ansible_collections.campus.hubs.plugins.module_utils.refusals import refusal
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.release import chart_files
+from ansible_collections.campus.hubs.plugins.module_utils._refusals import refusal
 from ansible_collections.campus.hubs.plugins.plugin_utils.course_servers import ValuesError, server_values
 
 __all__ = ["Cluster", "Live", "Options", "ValuesError", "chart_checksum", "public_url", "release_values"]

@@ -37,9 +37,9 @@ from ansible.plugins.loader import init_plugin_loader  # noqa: E402
 init_plugin_loader([str(ROOT / ".collections")])
 
 from ansible.parsing.dataloader import DataLoader  # noqa: E402
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, Kind  # noqa: E402
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import decode  # noqa: E402
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.state import namespace_labels  # noqa: E402
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.api import Api, Kind  # noqa: E402
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.release import decode  # noqa: E402
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.state import namespace_labels  # noqa: E402
 from ansible_collections.campus.hubs.plugins.plugin_utils.api_connection import client_connection  # noqa: E402
 from ansible_collections.campus.hubs.plugins.plugin_utils.course_inputs import InventoryCourses  # noqa: E402
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import Chart, decode
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.state import Wanted, render
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.release import Chart, decode
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.state import Wanted, render
 from ansible_collections.campus.hubs.plugins.plugin_utils.release_values import chart_checksum
 
 if TYPE_CHECKING:

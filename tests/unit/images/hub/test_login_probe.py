@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import requests
-from ansible_collections.campus.hubs.plugins.module_utils.course_probe import (
+from ansible_collections.campus.hubs.plugins.module_utils._course_probe import (
     LMS,
     Answer,
     Course,

@@ -14,8 +14,8 @@ from ansible.plugins.loader import connection_loader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.campus.hubs.plugins.action import release_values
 from ansible_collections.campus.hubs.plugins.action.course_state import lines, room
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, ApiError, Kind
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import StateError
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.api import Api, ApiError, Kind
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.release import StateError
 from ansible_collections.campus.hubs.plugins.plugin_utils.api_connection import (
     NoConnectionError,
     client_connection,

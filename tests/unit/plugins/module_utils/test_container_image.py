@@ -3,7 +3,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from ansible_collections.campus.hubs.plugins.module_utils.container_image import (
+from ansible_collections.campus.hubs.plugins.module_utils._container_image import (
     Image,
     ImageBackend,
     ImageError,

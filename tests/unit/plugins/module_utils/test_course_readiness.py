@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.campus.hubs.plugins.module_utils.course_readiness import Crash, Look
+from ansible_collections.campus.hubs.plugins.module_utils._course_readiness import Crash, Look
 
 REVISION = "deployment.kubernetes.io/revision"
 RUNS = {"observedGeneration": 4, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1}

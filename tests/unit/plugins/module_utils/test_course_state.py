@@ -14,25 +14,25 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import yaml
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, Connection, Kind
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.certificates import (
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.api import Api, Connection, Kind
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.certificates import (
     cluster_certificates,
     course_certificates,
 )
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.compare import (
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.compare import (
     confirmed,
     quantity,
     repair_patch,
     suspicions,
 )
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.findings import HIDDEN, finding_of, redact
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.ownership import (
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.findings import HIDDEN, finding_of, redact
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.ownership import (
     ABSENT,
     Managers,
     json_path,
     resolve,
 )
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import (
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.release import (
     Chart,
     Decoder,
     Parser,
@@ -41,8 +41,8 @@ from ansible_collections.campus.hubs.plugins.module_utils.course_state.release i
     parse_manifest,
     value_differences,
 )
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.report import metrics, page, report_document
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.state import Survey, Wanted
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.report import metrics, page, report_document
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.state import Survey, Wanted
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec

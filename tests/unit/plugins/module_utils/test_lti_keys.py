@@ -9,8 +9,8 @@ from typing import Any
 
 import jwt
 import pytest
-from ansible_collections.campus.hubs.plugins.module_utils.kept_secret import Outcome, SecretError, ensure_present
-from ansible_collections.campus.hubs.plugins.module_utils.lti_keys import (
+from ansible_collections.campus.hubs.plugins.module_utils._kept_secret import Outcome, SecretError, ensure_present
+from ansible_collections.campus.hubs.plugins.module_utils._lti_keys import (
     KeyBackend,
     generate_private,
     public_jwk,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.campus.hubs.plugins.module_utils import node_machine
+from ansible_collections.campus.hubs.plugins.module_utils import _node_machine
 
 SS = """\
 LISTEN 0      4096         127.0.0.1:10248      0.0.0.0:*    users:(("kubelet",pid=700,fd=15))
@@ -18,7 +18,7 @@ LISTEN 0      4096     127.0.0.53%lo:53         0.0.0.0:*    users:(("systemd-re
 
 
 def test_listeners() -> None:
-    assert [(entry["port"], entry["program"]) for entry in node_machine.listeners(SS)] == [
+    assert [(entry["port"], entry["program"]) for entry in _node_machine.listeners(SS)] == [
         (10248, "kubelet"),
         (22, "sshd"),
         (6443, "kube-apiserver"),
@@ -28,7 +28,7 @@ def test_listeners() -> None:
 
 def test_name_servers() -> None:
     text = "# nameserver 9.9.9.9\nsearch a.edu\nnameserver 127.0.0.1\nnameserver\tfe80::1%eth0\n;nameserver 8.8.8.8\n"
-    assert node_machine.name_servers(text) == ["127.0.0.1", "fe80::1%eth0"]
+    assert _node_machine.name_servers(text) == ["127.0.0.1", "fe80::1%eth0"]
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_name_servers() -> None:
     ],
 )
 def test_loopback(address: str, loopback: bool) -> None:
-    assert node_machine.is_loopback(address) == loopback
+    assert _node_machine.is_loopback(address) == loopback
 
 
 def test_the_interface_of_an_address() -> None:
@@ -51,9 +51,9 @@ def test_the_interface_of_an_address() -> None:
         }
 
     ip = json.dumps([interface("eth0", 9000, "192.0.2.1"), interface("br-lan.7", 1450, "10.0.0.1", "10.0.0.2"), {}])
-    assert node_machine.interface_of(ip, "10.0.0.2") == {"name": "br-lan.7", "mtu": 1450}
-    assert node_machine.interface_of(ip, "192.0.2.1") == {"name": "eth0", "mtu": 9000}
-    assert node_machine.interface_of(ip, "192.0.2.10") is None
+    assert _node_machine.interface_of(ip, "10.0.0.2") == {"name": "br-lan.7", "mtu": 1450}
+    assert _node_machine.interface_of(ip, "192.0.2.1") == {"name": "eth0", "mtu": 9000}
+    assert _node_machine.interface_of(ip, "192.0.2.10") is None
 
 
 def chain(table: str, name: str, **more: object) -> dict[str, object]:
@@ -65,7 +65,7 @@ def rule(name: str, *expressions: dict[str, object]) -> dict[str, object]:
 
 
 def dropping(*entries: dict[str, object]) -> list[str]:
-    return node_machine.dropping_chains(json.dumps({"nftables": [{"metainfo": {"version": "1.0.6"}}, *entries]}))
+    return _node_machine.dropping_chains(json.dumps({"nftables": [{"metainfo": {"version": "1.0.6"}}, *entries]}))
 
 
 INPUT = chain("filter", "INPUT", hook="input", policy="accept")
@@ -81,7 +81,7 @@ def test_chains_that_drop_by_policy() -> None:
     assert dropping(chain("filter", "in", hook="input", policy="drop"), INPUT) == ["ip filter in"]
     assert dropping(chain("filter", "out", hook="output", policy="drop")) == ["ip filter out"]
     assert dropping(chain("x", "pre", hook="prerouting", policy="drop"), chain("x", "user", policy="drop")) == []
-    assert node_machine.dropping_chains("") == []
+    assert _node_machine.dropping_chains("") == []
 
 
 @pytest.mark.parametrize(
@@ -108,8 +108,8 @@ def test_chains_that_drop_by_their_last_rule(expressions: list[dict[str, object]
 def test_base_chains() -> None:
     chains = [chain("a", "user"), INPUT, chain("b", "pre", hook="prerouting"), chain("c", "fw", hook="forward")]
     text = json.dumps({"nftables": [{"metainfo": {}}, *chains]})
-    assert node_machine.base_chains(text) == [("ip", "filter", "INPUT"), ("ip", "c", "fw")]
-    assert node_machine.base_chains("") == []
+    assert _node_machine.base_chains(text) == [("ip", "filter", "INPUT"), ("ip", "c", "fw")]
+    assert _node_machine.base_chains("") == []
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_base_chains() -> None:
     ],
 )
 def test_files_that_drop(text: str, drops: bool) -> None:
-    assert node_machine.dropping_rules(text) == drops
+    assert _node_machine.dropping_rules(text) == drops
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_files_that_drop(text: str, drops: bool) -> None:
     ],
 )
 def test_ufw(text: str, enabled: bool) -> None:
-    assert node_machine.ufw_is_enabled(text) == enabled
+    assert _node_machine.ufw_is_enabled(text) == enabled
 
 
 @pytest.mark.parametrize(
@@ -176,13 +176,13 @@ def test_ufw(text: str, enabled: bool) -> None:
     ],
 )
 def test_apt_sources(name: str, text: str) -> None:
-    assert node_machine.apt_sources(name, text) == [{"file": name, "uri": "https://d.example/u", "suite": "noble"}]
+    assert _node_machine.apt_sources(name, text) == [{"file": name, "uri": "https://d.example/u", "suite": "noble"}]
 
 
 def test_apt_sources_of_several() -> None:
     text = "URIs: https://a.example https://b.example\nSuites: noble noble-updates\n"
-    assert len(node_machine.apt_sources("a.sources", text)) == 4
-    assert node_machine.apt_sources(
+    assert len(_node_machine.apt_sources("a.sources", text)) == 4
+    assert _node_machine.apt_sources(
         "a.list", "deb [trusted=yes] https://pkgs.example/core:/stable:/v1.36/deb/ /\n"
     ) == [{"file": "a.list", "uri": "https://pkgs.example/core:/stable:/v1.36/deb", "suite": ""}]
 
@@ -202,9 +202,9 @@ def test_apt_sources_of_several() -> None:
 @pytest.mark.parametrize("end", ["\n", "\r\n", ""])
 def test_swap_in_fstab(line: str, end: str) -> None:
     before = "# /swap none swap sw 0 0\nUUID=1 / ext4 rw 0 1\n"
-    after = node_machine.without_swap(f"{before}{line}{end}")
+    after = _node_machine.without_swap(f"{before}{line}{end}")
     assert after == f"{before}# off, the kubelet wants no swap: {line}{end}"
-    assert node_machine.without_swap(after) == after
+    assert _node_machine.without_swap(after) == after
 
 
 @pytest.mark.parametrize(
@@ -212,4 +212,4 @@ def test_swap_in_fstab(line: str, end: str) -> None:
     ["/srv/swap /srv/swap ext4 rw 0 0", "tmpfs /swap tmpfs size=1g 0 0", "#/a none swap sw", "", "swap", "a swap b"],
 )
 def test_no_swap_in_fstab(line: str) -> None:
-    assert node_machine.without_swap(f"{line}\n") == f"{line}\n"
+    assert _node_machine.without_swap(f"{line}\n") == f"{line}\n"

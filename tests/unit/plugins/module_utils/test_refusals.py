@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.campus.hubs.plugins.module_utils.refusals import difference, refusal
+from ansible_collections.campus.hubs.plugins.module_utils._refusals import difference, refusal
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
-from ansible_collections.campus.hubs.plugins.module_utils import registry_login
+from ansible_collections.campus.hubs.plugins.module_utils import _registry_login
 
 NAME = "registry.example.edu:5000/campus-hubs/hub"
 
@@ -20,7 +20,7 @@ def verifies(password: str, hashed: str) -> bool:
 
 
 def test_a_hash_is_of_its_password_alone() -> None:
-    first, second = registry_login.bcrypt("secret"), registry_login.bcrypt("secret")
+    first, second = _registry_login.bcrypt("secret"), _registry_login.bcrypt("secret")
     assert first != second
     assert verifies("secret", first)
     assert not verifies("Secret", first)
@@ -31,7 +31,10 @@ def test_an_account_exists_for_the_block(tmp_path: Path) -> None:
     htpasswd.write_text("other:$2y$05$x\n")
     htpasswd.chmod(0o600)
     inode = htpasswd.stat().st_ino
-    with registry_login.account(htpasswd) as (name, password), registry_login.account(htpasswd) as (name_2, password_2):
+    with (
+        _registry_login.account(htpasswd) as (name, password),
+        _registry_login.account(htpasswd) as (name_2, password_2),
+    ):
         assert len({name, name_2, password, password_2}) == 4
         lines = dict(line.split(":") for line in htpasswd.read_text().splitlines())
         assert set(lines) == {"other", name, name_2}
@@ -45,19 +48,19 @@ def test_an_account_exists_for_the_block(tmp_path: Path) -> None:
 def test_an_account_ends_with_a_push_that_failed(tmp_path: Path) -> None:
     htpasswd = tmp_path / "htpasswd"
     htpasswd.touch()
-    with pytest.raises(KeyError), registry_login.account(htpasswd):
+    with pytest.raises(KeyError), _registry_login.account(htpasswd):
         raise KeyError
     assert htpasswd.read_text() == ""
 
 
 def test_a_registry_that_is_not_there_gets_no_account(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), registry_login.account(tmp_path / "htpasswd"):
+    with pytest.raises(FileNotFoundError), _registry_login.account(tmp_path / "htpasswd"):
         pass
     assert not list(tmp_path.iterdir())
 
 
 def login_of(others: dict[str, object]) -> dict[str, dict[str, object]]:
-    with registry_login.authfile(NAME, "robot", "pass:wörd", others) as path:
+    with _registry_login.authfile(NAME, "robot", "pass:wörd", others) as path:
         content: dict[str, dict[str, object]] = json.loads(Path(path).read_text())
     assert not Path(path).exists()
     return content
@@ -93,7 +96,7 @@ def test_other_logins_stay_and_none_goes_before_this_one() -> None:
 def test_which_file_has_the_machines_logins(tmp_path: Path) -> None:
     run = tmp_path / "run"
     environment = {"XDG_RUNTIME_DIR": str(run)}
-    assert registry_login.known_logins(environment, tmp_path) == {}
+    assert _registry_login.known_logins(environment, tmp_path) == {}
     files = [
         tmp_path / ".docker/config.json",
         tmp_path / ".config/containers/auth.json",
@@ -105,7 +108,7 @@ def test_which_file_has_the_machines_logins(tmp_path: Path) -> None:
         path.write_text(json.dumps({"auths": {str(number): {}}}))
         if path.name == "given.json":
             environment["REGISTRY_AUTH_FILE"] = str(path)
-        assert registry_login.known_logins(environment, tmp_path) == {"auths": {str(number): {}}}
+        assert _registry_login.known_logins(environment, tmp_path) == {"auths": {str(number): {}}}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '"x"', "null"])
@@ -113,4 +116,4 @@ def test_a_file_with_something_else(tmp_path: Path, text: str) -> None:
     path = tmp_path / "auth.json"
     path.write_text(text)
     with pytest.raises(ValueError, match=r"auth.json|Expecting"):
-        registry_login.known_logins({"REGISTRY_AUTH_FILE": str(path)}, tmp_path)
+        _registry_login.known_logins({"REGISTRY_AUTH_FILE": str(path)}, tmp_path)

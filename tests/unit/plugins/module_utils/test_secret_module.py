@@ -6,8 +6,8 @@ import base64
 from typing import Any
 
 import pytest
-from ansible_collections.campus.hubs.plugins.module_utils.kept_secret import MANAGED_BY, Conflict, SecretError
-from ansible_collections.campus.hubs.plugins.module_utils.secret_module import ClusterSecret, describe_api_error
+from ansible_collections.campus.hubs.plugins.module_utils._kept_secret import MANAGED_BY, Conflict, SecretError
+from ansible_collections.campus.hubs.plugins.module_utils._secret_module import ClusterSecret, describe_api_error
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
 from urllib3.exceptions import HTTPError

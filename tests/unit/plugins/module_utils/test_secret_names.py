@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.campus.hubs.plugins.module_utils.secret_names import is_secret
+from ansible_collections.campus.hubs.plugins.module_utils._secret_names import is_secret
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from ansible_collections.campus.hubs.plugins.module_utils.kept_secret import (
+from ansible_collections.campus.hubs.plugins.module_utils._kept_secret import (
     MANAGED_BY,
     OWNER,
     Outcome,
@@ -14,7 +14,7 @@ from ansible_collections.campus.hubs.plugins.module_utils.kept_secret import (
     ensure_absent,
     ensure_present,
 )
-from ansible_collections.campus.hubs.plugins.module_utils.secret_tokens import TokenBackend, parse_keys
+from ansible_collections.campus.hubs.plugins.module_utils._secret_tokens import TokenBackend, parse_keys
 
 from tests.unit.plugins.memory_store import NOW, MemoryStore
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.campus.hubs.plugins.module_utils import openpgp_keys
+from ansible_collections.campus.hubs.plugins.module_utils import _openpgp_keys
 from ansible_collections.campus.hubs.plugins.modules import apt_keyring
 
 
@@ -134,7 +134,7 @@ def test_only_the_key_itself_is_written(ring: KeyRing, repository: Repository) -
     mine = ring.make("alone")
     repository.serve(f"deb [trusted=yes] x\n{ring.export(mine)}\n-----BEGIN PGP MESSAGE-----\n\nAAAA\n")
     repository.have(mine)
-    assert repository.path.read_text() == openpgp_keys.write_armor(openpgp_keys.read_packets(ring.export(mine)))
+    assert repository.path.read_text() == _openpgp_keys.write_armor(_openpgp_keys.read_packets(ring.export(mine)))
 
 
 def test_an_expired_key_is_fetched_anew(ring: KeyRing, repository: Repository) -> None:
@@ -151,16 +151,16 @@ def test_an_expired_key_is_fetched_anew(ring: KeyRing, repository: Repository) -
 
 def test_expiry_is_what_gpg_says(ring: KeyRing) -> None:
     mine = ring.make("later", expires="20400601T000000")
-    (key,) = openpgp_keys.read_keys(openpgp_keys.read_packets(ring.export(mine)))
+    (key,) = _openpgp_keys.read_keys(_openpgp_keys.read_packets(ring.export(mine)))
     (line,) = [line for line in ring.gpg("--with-colons", "--list-keys", mine).splitlines() if line.startswith("pub:")]
     assert (key.fingerprint, key.expires) == (mine, int(line.split(":")[6]))
 
 
 def test_damaged_files_are_refused(ring: KeyRing) -> None:
-    packets = openpgp_keys.read_packets(ring.export(ring.make("damaged")))
+    packets = _openpgp_keys.read_packets(ring.export(ring.make("damaged")))
     for cut in range(1, len(packets), 7):
-        with pytest.raises(openpgp_keys.KeyFileError):
-            openpgp_keys.read_keys(packets[cut:] if packets[cut] & 0xC0 != 0xC0 else b"\xff" + packets[cut:])
+        with pytest.raises(_openpgp_keys.KeyFileError):
+            _openpgp_keys.read_keys(packets[cut:] if packets[cut] & 0xC0 != 0xC0 else b"\xff" + packets[cut:])
 
 
 def test_a_server_that_has_no_key(repository: Repository) -> None:

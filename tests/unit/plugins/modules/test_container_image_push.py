@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.campus.hubs.plugins.module_utils import registry_login
+from ansible_collections.campus.hubs.plugins.module_utils import _registry_login
 from ansible_collections.campus.hubs.plugins.modules import container_image
 
 from tests.unit.roles.role_variables import compute, render
@@ -154,7 +154,7 @@ def test_a_push_with_an_account_of_its_own(
 def test_nobody_else_pushes(capsys: pytest.CaptureFixture[str], registry: Registry, image: dict[str, Any]) -> None:
     uploads = f"http://{registry.push}/v2/campus-hubs/hub/blobs/uploads/"
     names = {"name": f"{registry.pull}/campus-hubs/hub", "push_name": f"{registry.push}/campus-hubs/hub"}
-    with registry_login.account(registry.htpasswd) as (name, password):
+    with _registry_login.account(registry.htpasswd) as (name, password):
         assert status(uploads, "POST") == 401
         for login in (
             (name, ""),
@@ -176,7 +176,7 @@ def test_nobody_else_pushes(capsys: pytest.CaptureFixture[str], registry: Regist
 def test_a_registry_with_an_account_of_the_campus(
     capsys: pytest.CaptureFixture[str], registry: Registry, image: dict[str, Any], tmp_path: Path
 ) -> None:
-    registry.htpasswd.write_text(f"{KNOWN[0]}:{registry_login.bcrypt(KNOWN[1])}\n")
+    registry.htpasswd.write_text(f"{KNOWN[0]}:{_registry_login.bcrypt(KNOWN[1])}\n")
     name = f"{registry.push}/campus-hubs/hub"
     refused = run(capsys, **image, name=name)
     assert "unauthorized" in refused["msg"]

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.campus.hubs.plugins.module_utils.course_probe import LMS, ProbeError, subject, user_name
+from ansible_collections.campus.hubs.plugins.module_utils._course_probe import LMS, ProbeError, subject, user_name
 from ansible_collections.campus.hubs.plugins.modules import course_probe
 from kubernetes.client.exceptions import ApiException
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.campus.hubs.plugins.module_utils.course_readiness import Crash
+from ansible_collections.campus.hubs.plugins.module_utils._course_readiness import Crash
 from ansible_collections.campus.hubs.plugins.modules import course_ready
 from kubernetes.client.exceptions import ApiException
 

@@ -15,21 +15,21 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, ApiError, Kind, Lists
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.compare import (
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.api import Api, ApiError, Kind, Lists
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.compare import (
     Difference,
     confirmed,
     repair_patch,
     suspicions,
     unwanted,
 )
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.findings import (
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.findings import (
     CourseState,
     Finding,
     finding_of,
     redact,
 )
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.ownership import (
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.ownership import (
     ABSENT,
     OURS,
     Claim,
@@ -39,7 +39,7 @@ from ansible_collections.campus.hubs.plugins.module_utils.course_state.ownership
     merge,
     read_claims,
 )
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import (
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.release import (
     STUCK,
     Chart,
     Decoder,
@@ -51,7 +51,7 @@ from ansible_collections.campus.hubs.plugins.module_utils.course_state.release i
     parse_manifest,
     value_differences,
 )
-from ansible_collections.campus.hubs.plugins.module_utils.refusals import difference
+from ansible_collections.campus.hubs.plugins.module_utils._refusals import difference
 
 COURSE = "campus.hubs/course"
 MANAGED_BY = "app.kubernetes.io/managed-by"

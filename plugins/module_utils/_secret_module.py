@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
-from ansible_collections.campus.hubs.plugins.module_utils.kept_secret import (
+from ansible_collections.campus.hubs.plugins.module_utils._kept_secret import (
     Conflict,
     Outcome,
     SecretBackend,
@@ -23,7 +23,7 @@ from ansible_collections.campus.hubs.plugins.module_utils.kept_secret import (
     ensure_absent,
     ensure_present,
 )
-from ansible_collections.campus.hubs.plugins.module_utils.refusals import refusal
+from ansible_collections.campus.hubs.plugins.module_utils._refusals import refusal
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.client import get_api_client
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule

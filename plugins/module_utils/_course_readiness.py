@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.state import ready
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.state import ready
 
 Manifest = Mapping[str, Any]
 PROGRAMS = ("hub", "proxy", "exchange")

@@ -13,7 +13,7 @@ from datetime import datetime
 from html import escape
 from typing import Any
 
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.certificates import Certificate
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.certificates import Certificate
 
 SCHEMA = 1
 STATES = ("in_sync", "absent", "stuck", "outdated", "drifted", "orphaned")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.api import Api, Kind
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.api import Api, Kind
 
 try:
     from cryptography import x509

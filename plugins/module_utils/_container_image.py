@@ -14,7 +14,7 @@ import re
 import typing
 from pathlib import Path
 
-from ansible_collections.campus.hubs.plugins.module_utils import registry_login
+from ansible_collections.campus.hubs.plugins.module_utils import _registry_login
 
 if typing.TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -178,11 +178,11 @@ class ImageBackend:
             yield []
             return
         try:
-            others = registry_login.known_logins(os.environ, Path.home())
+            others = _registry_login.known_logins(os.environ, Path.home())
         except (OSError, ValueError) as error:
             message = f"cannot read the machine's own logins to registries: {error}"
             raise ImageError(message) from error
-        with registry_login.authfile(self.image.name, self._access.username, self._access.password, others) as path:
+        with _registry_login.authfile(self.image.name, self._access.username, self._access.password, others) as path:
             yield ["--authfile", path]
 
     def _push_login(self) -> contextlib.AbstractContextManager[list[str]]:
@@ -193,9 +193,9 @@ class ImageBackend:
     def _account(self) -> Iterator[list[str]]:
         """Yield options that log in to our own registry as an account that does not outlive the block."""
         name = self.image.push_name or self.image.name
-        with registry_login.account(Path(self._access.htpasswd)) as account:
+        with _registry_login.account(Path(self._access.htpasswd)) as account:
             username, password = account
-            with registry_login.authfile(name, username, password, {}) as path:
+            with _registry_login.authfile(name, username, password, {}) as path:
                 yield ["--authfile", path]
 
 

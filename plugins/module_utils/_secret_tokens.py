@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from ansible_collections.campus.hubs.plugins.module_utils.kept_secret import (
+from ansible_collections.campus.hubs.plugins.module_utils._kept_secret import (
     SecretBackend,
     SecretError,
     hex_token,
     read_text,
 )
-from ansible_collections.campus.hubs.plugins.module_utils.refusals import refusal
+from ansible_collections.campus.hubs.plugins.module_utils._refusals import refusal
 
 DEFAULT_BYTES = 32
 # 16 bytes are the least that OWASP ASVS 5 (11.5.1) accepts; 512 keeps a typing error from filling etcd.

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.compare import Difference
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.ownership import ABSENT, Path, Writer, json_path
-from ansible_collections.campus.hubs.plugins.module_utils.refusals import difference
-from ansible_collections.campus.hubs.plugins.module_utils.secret_names import is_secret
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.compare import Difference
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.ownership import ABSENT, Path, Writer, json_path
+from ansible_collections.campus.hubs.plugins.module_utils._refusals import difference
+from ansible_collections.campus.hubs.plugins.module_utils._secret_names import is_secret
 
 HIDDEN = "(hidden)"
 _LONG = 160

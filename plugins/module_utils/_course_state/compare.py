@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.ownership import (
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.ownership import (
     ABSENT,
     Claim,
     Managers,

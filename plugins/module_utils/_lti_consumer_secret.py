@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from ansible_collections.campus.hubs.plugins.module_utils.kept_secret import (
+from ansible_collections.campus.hubs.plugins.module_utils._kept_secret import (
     SecretBackend,
     hex_token,
     read_text,
 )
-from ansible_collections.campus.hubs.plugins.module_utils.refusals import difference
+from ansible_collections.campus.hubs.plugins.module_utils._refusals import difference
 
 KEY, SECRET = "consumer_key", "shared_secret"
 KEY_BYTES, SECRET_BYTES = 16, 32

@@ -15,7 +15,7 @@ import secrets
 import typing
 from pathlib import Path
 
-from ansible_collections.campus.hubs.plugins.module_utils.refusals import refusal
+from ansible_collections.campus.hubs.plugins.module_utils._refusals import refusal
 
 if typing.TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import StateError
-from ansible_collections.campus.hubs.plugins.module_utils.refusals import refusal
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.release import StateError
+from ansible_collections.campus.hubs.plugins.module_utils._refusals import refusal
 
 Manifest = dict[str, Any]
 _PAGE = 500

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.release import StateError
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.state import Survey, Wanted
-from ansible_collections.campus.hubs.plugins.module_utils.refusals import refusal
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.release import StateError
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.state import Survey, Wanted
+from ansible_collections.campus.hubs.plugins.module_utils._refusals import refusal
 
 
 def read_wanted(courses: Mapping[str, Any]) -> dict[str, Wanted]:

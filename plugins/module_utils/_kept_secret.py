@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from ansible_collections.campus.hubs.plugins.module_utils.refusals import refusal
+from ansible_collections.campus.hubs.plugins.module_utils._refusals import refusal
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 OWNER = "campus.hubs"

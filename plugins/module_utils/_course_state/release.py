@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.campus.hubs.plugins.module_utils.course_state.ownership import ABSENT, json_path
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.ownership import ABSENT, json_path
 
 try:
     import yaml
