@@ -29,7 +29,6 @@ _REGISTRY = (
     r"[a-z0-9][-a-z0-9.]*(:[0-9]{1,5})?(/[-a-z0-9._]+)*/",
     "a registry with a slash at the end, such as quay.io/",
 )
-_TAG = (r"v[0-9]+\.[0-9]+\.[0-9]+[-A-Za-z0-9_.]*", "a release with a v, such as v1.2.3")
 # https://github.com/distribution/reference. Without tag and digest it would be whatever is the latest.
 _DIGEST = r"sha256:[0-9a-f]{64}"
 _REFERENCE = (
@@ -40,7 +39,7 @@ _REFERENCE = (
 
 # Variable to regular expression and words for it.
 FORMS: dict[str, tuple[str, str]] = {
-    "calico_operator_version": (rf"{_TAG[0]}(@{_DIGEST})?", "a release with a v, such as v1.2.3, perhaps with digest"),
+    "calico_operator_image_digest": (rf"({_DIGEST})?", "sha256: and 64 digits of 0-9a-f"),
     "calico_registry": _REGISTRY,
     "containerd_apt_key_url": (_URL, "a URL"),
     "containerd_apt_url": (_URL_PARTS, "a URL without a slash at the end"),
@@ -69,7 +68,6 @@ FORMS: dict[str, tuple[str, str]] = {
     "kubeadm_apt_url": (rf"{_URL_PARTS}/", "a URL with a slash at the end"),
     "kubeadm_cluster_name": (_DNS_LABEL, "a name of a-z, 0-9 and '-'"),
     "kubeadm_version": (r"1\.[0-9]+\.[0-9]+", 'three numbers without a v, such as "1.36.3"'),
-    "load_balancer_metallb_version": _TAG,
     "load_balancer_registry": _REGISTRY,
     "scheduled_run_branch": (r"(?!.*(\.\.|//))[\w][\w./+-]*(?<![./])", "the name of a branch"),
     "scheduled_run_inventory": (r"(?!/)[\w.][^\s]*", "the path of a file or folder in the repository"),

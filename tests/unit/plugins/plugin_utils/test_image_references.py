@@ -15,7 +15,7 @@ from tests.unit.roles.role_variables import ROOT, compute, render
 D = "sha256:" + "0123456789abcdef" * 4
 # All variables that name images, by digest.
 BY_DIGEST: dict[str, object] = {
-    "calico_operator_version": f"v1.40.0@{D}",
+    "calico_operator_image_digest": D,
     "containerd_sandbox_image": f"registry.k8s.io/pause:3.10.2@{D}",
     "course_images_base": f"docker.io/library/debian:trixie-slim@{D}",
     "course_images_refs": {"hub": f"registry.example.edu:5000/hub:1@{D}", "proxy": f"registry.example.edu/proxy@{D}"},
@@ -91,7 +91,7 @@ def test_the_inventory_may_name_all_by_digest(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [name for name, value in BY_DIGEST.items() if isinstance(value, str)])
 @pytest.mark.parametrize("wrong", ["@sha256:0123", "@md5:" + "0" * 32, "@", D, " "])
 def test_what_is_no_digest_is_refused(tmp_path: Path, name: str, wrong: str) -> None:
-    value = str(BY_DIGEST[name]).partition("@")[0] + wrong
+    value = str(BY_DIGEST[name]).partition("@" if "@" in str(BY_DIGEST[name]) else ":")[0] + wrong
     assert f'{name}: found "' in inventory(tmp_path, **{name: value})
 
 
