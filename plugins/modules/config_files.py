@@ -12,7 +12,7 @@ version_added: 0.2.0
 author:
   - The campus.hubs developers (@campus-hubs)
 description:
-  - Writes each file that does not have the content that is wanted, and makes the folders that it lacks.
+  - Writes each file that does not have the given content, and makes the folders that it lacks.
   - Removes each file whose content is V(null).
   - All of them are root's, and everybody may read them (mode C(0644)). So the content is no place for secrets.
   - M(ansible.builtin.copy) takes two steps for each file and host, even where nothing is to be done.

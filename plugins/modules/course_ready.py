@@ -12,7 +12,7 @@ version_added: 0.2.0
 author:
   - The campus.hubs developers (@campus-hubs)
 description:
-  - Waits until the Deployments of a course run as they are wanted now, with all their pods.
+  - Waits until the Deployments of a course have rolled out their current specification, with all their pods.
   - Fails when the time is over, and before that when a program has ended four times and waits to be started again. It
     then says what Kubernetes warns of, and the program's last words.
 extends_documentation_fragment:

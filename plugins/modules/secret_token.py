@@ -21,7 +21,7 @@ extends_documentation_fragment:
 options:
   keys:
     description:
-      - The wanted fields, either a list of names, or a dictionary of name to options.
+      - The fields, either a list of names, or a dictionary of name to options.
       - The only option is C(bytes), the number of random bytes, V(16) to V(512), by default V(32). A field holds twice
         as many hexadecimal digits.
       - A field that exists must hold that many hexadecimal digits, else it is an error. Other fields are left alone.
