@@ -56,7 +56,7 @@ lint: $(VENV)/.ready ## ansible-lint, yamllint, ruff, mypy, shellcheck, changelo
 	$(call step,changelog fragments,antsibull-changelog lint)
 
 unit: $(VENV)/.ready test-tools ## Unit and chart tests
-	$(call step,unit tests,pytest -q -n logical --dist loadfile tests/unit -m "$(MARKERS)")
+	$(call step,unit tests,pytest -q -n logical --dist loadfile --durations 25 --durations-min 3 tests/unit -m "$(MARKERS)")
 
 sanity: $(VENV)/.ready ## ansible-test sanity and the docs build, on a copy of what git tracks
 	$(call step,ansible-test sanity and docs,tests/sanity/run)
