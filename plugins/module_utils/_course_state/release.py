@@ -246,13 +246,12 @@ def decode(secret: Mapping[str, Any], decoder: Decoder | None = None) -> Release
 def chart_files(folder: Path) -> list[Path]:
     """Return the files that a chart consists of, in the order of their paths, as its .helmignore leaves them to Helm.
 
-    Hidden files, Python's compiled ones and README.md do not count.
+    Hidden files and README.md do not count.
     """
     return [
         path
         for path in sorted(folder.rglob("*"))
         if path.is_file()
-        and path.suffix != ".pyc"
         and path.name != _FOR_PEOPLE
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]

@@ -19,13 +19,17 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from course_spawner import (
+from campus_hubs_membership.roles import TEACHERS
+from jupyterhub.apihandlers.base import APIHandler
+from kubernetes_asyncio.client.exceptions import ApiException
+from tornado import web
+
+from .spawner import (
     API_ERRORS,
     LOST,
     PAUSES,
     RESTRICTED_CONTAINER,
     RESTRICTED_POD,
-    TEACHERS,
     NodeError,
     avoiding,
     core_api,
@@ -38,9 +42,6 @@ from course_spawner import (
     unschedulable,
     why_not,
 )
-from jupyterhub.apihandlers.base import APIHandler
-from kubernetes_asyncio.client.exceptions import ApiException
-from tornado import web
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence

@@ -7,26 +7,19 @@ import json
 import logging
 import math
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from campus_hubs_hub import room
+from jupyterhub import orm
+from jupyterhub.app import JupyterHub
 from tornado import web
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
-from tests.unit.charts.conftest import chart_module
-from tests.unit.charts.test_sandbox import SETTINGS, Api, Cluster
-
-if TYPE_CHECKING:
-    from types import ModuleType
+from tests.unit.images.hub.test_sandbox import SETTINGS, Api, Cluster
 
 GIB = 2.0**30
-
-
-@pytest.fixture(scope="module")
-def room() -> ModuleType:
-    chart_module("course_spawner")
-    return chart_module("room")
 
 
 @pytest.mark.parametrize(
@@ -42,11 +35,11 @@ def room() -> ModuleType:
         ("x", 0),
     ],
 )
-def test_amounts(room: ModuleType, written: str | float, amount: float) -> None:
+def test_amounts(written: str | float, amount: float) -> None:
     assert room.quantity(written) == pytest.approx(amount)
 
 
-def test_what_a_pod_requests(room: ModuleType) -> None:
+def test_what_a_pod_requests() -> None:
     """Init containers run before the others, one after the other."""
 
     def container(cpu: str, memory: str) -> dict[str, Any]:
@@ -60,7 +53,7 @@ def test_what_a_pod_requests(room: ModuleType) -> None:
     assert room.requests_of({}) == {"pods": 1}
 
 
-def servers(room: ModuleType, *rows: tuple[str, str, float, float]) -> list[Any]:
+def servers(*rows: tuple[str, str, float, float]) -> list[Any]:
     """Return servers of these names, nodes, idle seconds and GiB."""
     return [
         room.Server(name, node, idle, {"memory": memory * GIB, "pods": 1.0}, name) for name, node, idle, memory in rows
@@ -90,19 +83,19 @@ CLASS = (
         (0.5, {"w3"}, []),
     ],
 )
-def test_the_idlest_go_first(room: ModuleType, memory: float, nodes: set[str] | None, gone: list[str]) -> None:
-    chosen = room.who_gives_way(servers(room, *CLASS), {"memory": memory * GIB}, nodes)
+def test_the_idlest_go_first(memory: float, nodes: set[str] | None, gone: list[str]) -> None:
+    chosen = room.who_gives_way(servers(*CLASS), {"memory": memory * GIB}, nodes)
     assert [server.name for server in chosen] == gone
 
 
-def test_a_placeholder_goes_before_anybody(room: ModuleType) -> None:
+def test_a_placeholder_goes_before_anybody() -> None:
     held = room.Server("placeholder-0", "w2", math.inf, {"memory": GIB / 2})
-    chosen = room.who_gives_way([*servers(room, *CLASS), held], {"memory": GIB / 2})
+    chosen = room.who_gives_way([*servers(*CLASS), held], {"memory": GIB / 2})
     assert chosen == [held]
 
 
-def test_what_is_not_there_makes_no_room(room: ModuleType) -> None:
-    assert room.who_gives_way(servers(room, *CLASS), {"nvidia.com/gpu": 1.0}) == []
+def test_what_is_not_there_makes_no_room() -> None:
+    assert room.who_gives_way(servers(*CLASS), {"nvidia.com/gpu": 1.0}) == []
     assert room.who_gives_way([], {"memory": 1.0}) == []
 
 
@@ -110,7 +103,7 @@ def test_what_is_not_there_makes_no_room(room: ModuleType) -> None:
     ("states", "busy"),
     [([], False), (["idle", "idle"], False), (["idle", "busy"], True), (["starting"], True), ([None], True)],
 )
-def test_a_cell_that_runs(room: ModuleType, states: list[str | None], busy: bool) -> None:
+def test_a_cell_that_runs(states: list[str | None], busy: bool) -> None:
     assert room.is_busy([{"execution_state": state} for state in states]) is busy
 
 
@@ -127,7 +120,7 @@ def test_a_cell_that_runs(room: ModuleType, states: list[str | None], busy: bool
     ],
 )
 def test_a_server_is_asked_for_programs_in_terminals(
-    room: ModuleType, monkeypatch: pytest.MonkeyPatch, terminals: object, stays: bool
+    monkeypatch: pytest.MonkeyPatch, terminals: object, stays: bool
 ) -> None:
     class Answer(web.RequestHandler):
         def get(self, what: str) -> None:
@@ -144,8 +137,8 @@ def test_a_server_is_asked_for_programs_in_terminals(
         spawner = SimpleNamespace(server=SimpleNamespace(url=url))
         user = SimpleNamespace(spawner=spawner, new_api_token=lambda **_: "asks")
         hub = SimpleNamespace(users={"u1": user}, db=None)
-        monkeypatch.setattr(room.JupyterHub, "instance", lambda: hub)
-        monkeypatch.setattr(room.orm.APIToken, "find", lambda *_: None)
+        monkeypatch.setattr(JupyterHub, "instance", lambda: hub)
+        monkeypatch.setattr(orm.APIToken, "find", lambda *_: None)
         try:
             return bool(await room.cell_runs("u1"))
         finally:
@@ -154,15 +147,13 @@ def test_a_server_is_asked_for_programs_in_terminals(
     assert asyncio.run(run()) is stays
 
 
-def test_where_room_was_made_in_vain_nobody_gives_way_before_the_others(
-    room: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_room_was_made_in_vain_nobody_gives_way_before_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """A node that is drained takes no server, and the hub does not see that."""
-    there = servers(room, ("a", "w1", 900, 0.5), ("b", "w1", 800, 0.5), ("c", "w2", 500, 0.5), ("d", "w2", 400, 0.5))
+    there = servers(("a", "w1", 900, 0.5), ("b", "w1", 800, 0.5), ("c", "w2", 500, 0.5), ("d", "w2", 400, 0.5))
     monkeypatch.setattr(room, "SETTLE", 0)
     monkeypatch.setattr(room, "idle_servers", lambda _: list(there))
     monkeypatch.setattr(room, "cell_runs", lambda _: asyncio.sleep(0, result=False))
-    monkeypatch.setattr(room.JupyterHub, "instance", lambda: SimpleNamespace(log=logging.getLogger("test")))
+    monkeypatch.setattr(JupyterHub, "instance", lambda: SimpleNamespace(log=logging.getLogger("test")))
     stopped: list[str] = []
 
     async def stop(server: Any) -> None:  # noqa: ANN401
@@ -180,7 +171,7 @@ def test_where_room_was_made_in_vain_nobody_gives_way_before_the_others(
     assert stopped == ["a", "c", "b", "d"]
 
 
-def test_staff_is_first_and_others_as_they_came(room: ModuleType) -> None:
+def test_staff_is_first_and_others_as_they_came() -> None:
     first, second, lecturer = (room.Waiting(staff=staff, need={}) for staff in (False, False, True))
     waiting = [first, second, lecturer]
     assert [room.place(waiting, who) for who in waiting] == [2, 3, 1]
@@ -198,7 +189,7 @@ class Placeholders(Cluster):
         return super().answer(method, path, query, body)
 
 
-def test_the_reserve_is_filled_and_given_away(room: ModuleType) -> None:
+def test_the_reserve_is_filled_and_given_away() -> None:
     cluster = Placeholders()
     cluster.node = "w1"
     settings = {**SETTINGS, "priorityClassName": "campus-hubs-placeholder"}
@@ -229,7 +220,7 @@ def test_the_reserve_is_filled_and_given_away(room: ModuleType) -> None:
     asyncio.run(run())
 
 
-def test_the_reserve_waits_for_who_needs_its_room_only(room: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reserve_waits_for_who_needs_its_room_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not for students beyond the course's limit, for whom the nodes have room."""
     monkeypatch.setattr(room, "REFILL", 0.01)
     fills: list[None] = []
@@ -238,7 +229,8 @@ def test_the_reserve_waits_for_who_needs_its_room_only(room: ModuleType, monkeyp
         fills.append(None)
 
     async def run() -> None:
-        full = room.Room("http://127.0.0.1:9", "token", SimpleNamespace(fill=fill, names=["placeholder-0"]))
+        reserve: Any = SimpleNamespace(fill=fill, names=["placeholder-0"])
+        full = room.Room("http://127.0.0.1:9", "token", reserve)
         monkeypatch.setattr(full, "make", lambda: asyncio.sleep(0))
         keeping = asyncio.ensure_future(full.keep_reserve())
         full.join({}, {"pods"}, staff=False, seat=True)
@@ -255,7 +247,7 @@ def test_the_reserve_waits_for_who_needs_its_room_only(room: ModuleType, monkeyp
     asyncio.run(run())
 
 
-def test_a_placeholder_holds_as_much_as_a_server(room: ModuleType) -> None:
+def test_a_placeholder_holds_as_much_as_a_server() -> None:
     pod = room.placeholder_pod({**SETTINGS, "nodeSelector": {"gpu": "yes"}}, "placeholder-0")
     assert room.requests_of(pod) == {"cpu": 0.1, "memory": GIB / 4, "pods": 1}
     assert pod["spec"]["nodeSelector"] == {"gpu": "yes"}

@@ -1,4 +1,4 @@
-"""What somebody is in the course, from the membership roles of a launch."""
+"""What somebody is in the course, from the membership roles of a launch or of a roster entry."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final, Literal
 
-from .errors import LaunchRefused
-
 CourseRole = Literal["instructor", "teaching_assistant", "student"]
 COURSE_ROLES: Final[tuple[CourseRole, ...]] = ("instructor", "teaching_assistant", "student")
+TEACHERS: Final = frozenset({"instructor", "teaching_assistant"})
 
 NO_ROLES: Final[Mapping[str, str]] = MappingProxyType({})
-# Of the roles that came, so many are shown, each so long.
-SHOWN_ROLES, SHOWN_CHARACTERS = 5, 120
 
 # Context roles only. Institution and system roles (`.../institution/person#`, `urn:lti:instrole:`, ...) say what
 # somebody is elsewhere: a professor may be a student here, and the LMS's administrator is nobody in this course.
@@ -39,19 +36,23 @@ _ELSEWHERE = re.compile(
 _ASSISTS = re.compile(r"teachingassistant\w*|grader")
 
 
-def course_role(roles: Iterable[str], meanings: Mapping[str, str] = NO_ROLES) -> CourseRole:
+def course_role(roles: Iterable[str], meanings: Mapping[str, str] = NO_ROLES) -> CourseRole | None:
     """Find the one role that counts in the course.
 
     A platform that sends a sub-role sends its principal role as well (LTI 1.3, A.2.3), so `Instructor` beside
     `Instructor#TeachingAssistant` is a teaching assistant, unless another sub-role (`Lecturer`, ...) says more.
     Any other membership (Learner, Mentor, Administrator of the course, unknown ones) is a student: who may open the
-    link gets the least that is of use. Without a membership role the person is refused rather than made a student:
-    either the LMS hides roles, and lecturers would silently work as students, or the person is no member.
+    link gets the least that is of use. Without a membership role nobody is made a student: either the LMS hides roles,
+    and lecturers would silently work as students, or the person is no member.
 
-    :param roles: role URIs, URNs or LTI 1.1 handles.
-    :param meanings: what roles of this LMS mean here. Roles of institution and system count only where the launch
-        names none in the course: a professor may be a student here.
-    :raises LaunchRefused: 403, if none of them is a role in the course; names them.
+    Args:
+        roles: role URIs, URNs or LTI 1.1 handles (NRPS 2.0, section 2.3 allows all).
+        meanings: what roles of this LMS mean here, each one of COURSE_ROLES. Roles of institution and system count only
+            where none in the course is named: a professor may be a student here.
+
+    Returns:
+        One of COURSE_ROLES; None if none of them is a role in the course.
+
     """
     came = [stripped for role in roles if (stripped := role.strip())]
     meant = {role: meanings[role] for role in came if role in meanings}
@@ -59,25 +60,7 @@ def course_role(roles: Iterable[str], meanings: Mapping[str, str] = NO_ROLES) ->
     if standard := _standard_role(role for role in came if role not in meant):
         here.add(standard)
     found = here or set(meant.values())
-    for role in COURSE_ROLES:
-        if role in found:
-            return role
-    raise _no_member(came)
-
-
-def _no_member(came: list[str]) -> LaunchRefused:
-    shown = ", ".join(f"'{role[:SHOWN_CHARACTERS]}'" for role in came[:SHOWN_ROLES])
-    more = f" and {len(came) - SHOWN_ROLES} more" if len(came) > SHOWN_ROLES else ""
-    return LaunchRefused(
-        403,
-        "Your LMS does not say that you are a member of this course. "
-        + (f"It names these roles: {shown}{more}." if came else "It names no role."),
-        student="Ask your lecturer whether you are enrolled in the LMS course.",
-        lecturer="Look who is enrolled in the LMS course, and as what. If it is all right there, send the "
-        "administrators the reference below.",
-        admin="If the LMS sends no roles in the course but only those of the institution, say in course_hub_lti_roles "
-        "what they mean.",
-    )
+    return next((role for role in COURSE_ROLES if role in found), None)
 
 
 def _standard_role(roles: Iterable[str]) -> CourseRole | None:

@@ -8,21 +8,19 @@ import json
 import re
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs
 
 import kubernetes_asyncio.client
 import pytest
+from campus_hubs_hub import sandbox
 from tornado import web
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 
-from tests.unit.charts.conftest import CHART, chart_module
-
-if TYPE_CHECKING:
-    from types import ModuleType
-
+ROOT = Path(__file__).parents[4]
 Manifest = dict[str, Any]
 SETTINGS: dict[str, Any] = {
     "course": "python-ws26",
@@ -38,12 +36,6 @@ SETTINGS: dict[str, Any] = {
 }
 
 HANGS = -1
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> ModuleType:
-    chart_module("course_spawner")
-    return chart_module("sandbox")
 
 
 class Cluster:
@@ -129,7 +121,7 @@ class Api:
         self.server.stop()
 
 
-def run(sandbox: ModuleType, cluster: Cluster, test: Any, **settings: Any) -> Any:  # noqa: ANN401
+def run(cluster: Cluster, test: Any, **settings: Any) -> Any:  # noqa: ANN401
     """Run `test(sandboxes)` with the cluster behind it."""
 
     async def body() -> Any:  # noqa: ANN401
@@ -143,13 +135,13 @@ def run(sandbox: ModuleType, cluster: Cluster, test: Any, **settings: Any) -> An
     return asyncio.run(body())
 
 
-def pod_of(sandbox: ModuleType, name: str = "sandbox-a", user: str = "ulecturer") -> Manifest:
+def pod_of(name: str = "sandbox-a", user: str = "ulecturer") -> Manifest:
     pod: Manifest = sandbox.sandbox_pod(SETTINGS, name, user, "secret")
     return pod
 
 
-def test_the_pod_is_restricted_and_knows_nothing(sandbox: ModuleType) -> None:
-    pod = pod_of(sandbox)
+def test_the_pod_is_restricted_and_knows_nothing() -> None:
+    pod = pod_of()
     spec = pod["spec"]
     (container,) = spec["containers"]
     assert spec["securityContext"]["runAsNonRoot"] is True
@@ -173,8 +165,8 @@ def test_the_pod_is_restricted_and_knows_nothing(sandbox: ModuleType) -> None:
     }
 
 
-def test_the_pod_is_limited(sandbox: ModuleType) -> None:
-    spec = pod_of(sandbox)["spec"]
+def test_the_pod_is_limited() -> None:
+    spec = pod_of()["spec"]
     (container,) = spec["containers"]
     assert container["resources"] == {
         "requests": {"memory": str(256 * 2**20), "cpu": "0.1"},
@@ -189,9 +181,9 @@ def test_the_pod_is_limited(sandbox: ModuleType) -> None:
     }
 
 
-def test_the_manifest_is_what_kubernetes_knows(sandbox: ModuleType) -> None:
+def test_the_manifest_is_what_kubernetes_knows() -> None:
     """Nothing is lost when the client's own classes read it, so no field is misspelt."""
-    pod = pod_of(sandbox)
+    pod = pod_of()
 
     async def there_and_back() -> Any:  # noqa: ANN401
         async with kubernetes_asyncio.client.ApiClient() as client:
@@ -205,7 +197,7 @@ def test_the_manifest_is_what_kubernetes_knows(sandbox: ModuleType) -> None:
     assert back == pod
 
 
-def test_a_sandbox_is_made_and_removed(sandbox: ModuleType) -> None:
+def test_a_sandbox_is_made_and_removed() -> None:
     cluster = Cluster()
 
     async def body(sandboxes: Any) -> None:  # noqa: ANN401
@@ -217,18 +209,18 @@ def test_a_sandbox_is_made_and_removed(sandbox: ModuleType) -> None:
         await sandboxes.remove(made["name"])
         await sandboxes.remove(made["name"])
 
-    run(sandbox, cluster, body)
+    run(cluster, body)
     assert not cluster.pods
 
 
-def test_there_are_not_more_than_there_may_be(sandbox: ModuleType) -> None:
+def test_there_are_not_more_than_there_may_be() -> None:
     cluster = Cluster()
 
     async def body(sandboxes: Any) -> list[Any]:  # noqa: ANN401
         asked = [sandboxes.make(user) for user in ("u1", "u1", "u1", "u2", "u2")]
         return await asyncio.gather(*asked, return_exceptions=True)
 
-    answers = run(sandbox, cluster, body)
+    answers = run(cluster, body)
     refused = [a for a in answers if isinstance(a, web.HTTPError)]
     assert len(cluster.pods) == 3
     assert {r.status_code for r in refused} == {429}
@@ -237,29 +229,27 @@ def test_there_are_not_more_than_there_may_be(sandbox: ModuleType) -> None:
     assert sorted(users) == ["u1", "u1", "u2"]
 
 
-def test_what_has_ended_does_not_count(sandbox: ModuleType) -> None:
+def test_what_has_ended_does_not_count() -> None:
     cluster = Cluster()
     for index in range(3):
-        cluster.add(pod_of(sandbox, f"sandbox-{index}", "u1"), {"phase": "Succeeded"})
-    run(sandbox, cluster, lambda sandboxes: sandboxes.make("u1"))
+        cluster.add(pod_of(f"sandbox-{index}", "u1"), {"phase": "Succeeded"})
+    run(cluster, lambda sandboxes: sandboxes.make("u1"))
     assert len(cluster.pods) == 4
 
 
-def test_a_pod_that_can_not_start_says_why_and_goes(sandbox: ModuleType) -> None:
+def test_a_pod_that_can_not_start_says_why_and_goes() -> None:
     cluster = Cluster()
     waiting = {"reason": "ImagePullBackOff", "message": "no such image"}
     cluster.next_status = [{"phase": "Pending", "containerStatuses": [{"state": {"waiting": waiting}}]}]
     with pytest.raises(web.HTTPError) as error:
-        run(sandbox, cluster, lambda sandboxes: sandboxes.make("u1"))
+        run(cluster, lambda sandboxes: sandboxes.make("u1"))
     assert error.value.status_code == 503
     assert "no such image" in str(error.value.log_message)
     assert not cluster.pods
 
 
 @pytest.mark.parametrize("failures", [2, 50])
-def test_what_a_node_did_not_manage_is_made_anew_elsewhere(
-    sandbox: ModuleType, monkeypatch: pytest.MonkeyPatch, failures: int
-) -> None:
+def test_what_a_node_did_not_manage_is_made_anew_elsewhere(monkeypatch: pytest.MonkeyPatch, failures: int) -> None:
     """While there is time."""
     monkeypatch.setattr(sandbox, "PAUSES", (0.05, 0.2))
     monkeypatch.setattr(sandbox, "READY", 3)
@@ -269,24 +259,24 @@ def test_what_a_node_did_not_manage_is_made_anew_elsewhere(
     never_ran = {"phase": "Failed", "containerStatuses": [{"state": {"terminated": end}}]}
     cluster.next_status = [never_ran] * failures
     if failures == 2:
-        made = run(sandbox, cluster, lambda sandboxes: sandboxes.make("u1"))
+        made = run(cluster, lambda sandboxes: sandboxes.make("u1"))
         assert set(cluster.pods) == {made["name"]}
         affinity = cluster.pods[made["name"]]["spec"]["affinity"]["nodeAffinity"]
         terms = affinity["preferredDuringSchedulingIgnoredDuringExecution"]
         assert [term["preference"]["matchFields"][0]["values"] for term in terms] == [["w1"], ["w1"]]
         return
     with pytest.raises(web.HTTPError, match="unable to freeze") as error:
-        run(sandbox, cluster, lambda sandboxes: sandboxes.make("u1"))
+        run(cluster, lambda sandboxes: sandboxes.make("u1"))
     assert error.value.status_code == 503
     assert not cluster.pods
 
 
-def test_what_no_node_can_start_is_not_made_anew(sandbox: ModuleType) -> None:
+def test_what_no_node_can_start_is_not_made_anew() -> None:
     cluster = Cluster()
     end = {"reason": "StartError", "exitCode": 128, "message": 'exec: "python": executable file not found in $PATH'}
     cluster.next_status = [{"phase": "Failed", "containerStatuses": [{"state": {"terminated": end}}]}]
     with pytest.raises(web.HTTPError, match="executable file not found"):
-        run(sandbox, cluster, lambda sandboxes: sandboxes.make("u1"))
+        run(cluster, lambda sandboxes: sandboxes.make("u1"))
     assert not cluster.pods
 
 
@@ -303,7 +293,7 @@ FULL = {
 }
 
 
-def test_a_sandbox_waits_for_room_before_students(sandbox: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sandbox_waits_for_room_before_students(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "PATIENCE", 0.5)
     monkeypatch.setattr(sandbox, "READY", 2)
     cluster = Cluster()
@@ -329,48 +319,46 @@ def test_a_sandbox_waits_for_room_before_students(sandbox: ModuleType, monkeypat
         sandboxes._room = Room()
         return await sandboxes.make("u1")
 
-    made = run(sandbox, cluster, with_room)
+    made = run(cluster, with_room)
     assert rooms == [({"cpu"}, True), "place"]
     assert set(cluster.pods) == {made["name"]}
 
 
-def test_a_sandbox_without_room_is_waited_for_as_for_a_free_one(
-    sandbox: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sandbox_without_room_is_waited_for_as_for_a_free_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "READY", 1)
     cluster = Cluster()
     cluster.next_status = [FULL]
     with pytest.raises(web.HTTPError) as error:
-        run(sandbox, cluster, lambda sandboxes: sandboxes.make("u1"))
+        run(cluster, lambda sandboxes: sandboxes.make("u1"))
     assert error.value.status_code == 429
     assert error.value.log_message == "The cluster is full. No sandbox got room within 1 seconds."
     assert not cluster.pods
 
 
-def test_a_pod_that_does_not_start_in_time(sandbox: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pod_that_does_not_start_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "READY", 0.5)
     cluster = Cluster()
     cluster.next_status = [{"phase": "Pending"}]
     with pytest.raises(web.HTTPError) as error:
-        run(sandbox, cluster, lambda sandboxes: sandboxes.make("u1"))
+        run(cluster, lambda sandboxes: sandboxes.make("u1"))
     assert error.value.status_code == 503
     assert "Pending" in str(error.value.log_message)
     assert not cluster.pods
 
 
-def test_the_sweep(sandbox: ModuleType) -> None:
+def test_the_sweep() -> None:
     cluster = Cluster()
-    cluster.add(pod_of(sandbox, "sandbox-new"))
-    cluster.add(pod_of(sandbox, "sandbox-old"), age=2000)
-    cluster.add(pod_of(sandbox, "sandbox-over"), {"phase": "Failed"}, age=100)
-    cluster.add(pod_of(sandbox, "sandbox-just-over"), {"phase": "Succeeded"})
-    cluster.add(pod_of(sandbox, "sandbox-waits"), {"phase": "Pending"}, age=60)
+    cluster.add(pod_of("sandbox-new"))
+    cluster.add(pod_of("sandbox-old"), age=2000)
+    cluster.add(pod_of("sandbox-over"), {"phase": "Failed"}, age=100)
+    cluster.add(pod_of("sandbox-just-over"), {"phase": "Succeeded"})
+    cluster.add(pod_of("sandbox-waits"), {"phase": "Pending"}, age=60)
     # The hub that would have removed it has ended meanwhile.
-    cluster.add(pod_of(sandbox, "sandbox-of-nobody"), {"phase": "Pending"}, age=100)
-    other = pod_of(sandbox, "user-ada")
+    cluster.add(pod_of("sandbox-of-nobody"), {"phase": "Pending"}, age=100)
+    other = pod_of("user-ada")
     other["metadata"]["labels"] = {"component": "singleuser-server"}
     cluster.add(other, age=10**6)
-    removed = run(sandbox, cluster, lambda sandboxes: sandboxes.sweep())
+    removed = run(cluster, lambda sandboxes: sandboxes.sweep())
     assert set(removed) == {"sandbox-old", "sandbox-over", "sandbox-of-nobody"}
     assert set(cluster.pods) == {"sandbox-new", "sandbox-just-over", "sandbox-waits", "user-ada"}
 
@@ -388,13 +376,13 @@ def test_the_sweep(sandbox: ModuleType) -> None:
         ({"containerStatuses": [{"state": {"terminated": {"reason": "Error", "exitCode": 1}}}]}, "exit code 1"),
     ],
 )
-def test_why_it_has_ended(sandbox: ModuleType, status: Manifest, sentence: str) -> None:
+def test_why_it_has_ended(status: Manifest, sentence: str) -> None:
     said = sandbox.why_ended({"metadata": {}, "status": status})
     assert sentence in said
     assert bool(said) is bool(sentence)
 
 
-def test_only_sandboxes_are_found(sandbox: ModuleType) -> None:
+def test_only_sandboxes_are_found() -> None:
     cluster = Cluster()
     cluster.add({"metadata": {"name": "user-ada", "labels": {"component": "singleuser-server"}}})
 
@@ -402,7 +390,7 @@ def test_only_sandboxes_are_found(sandbox: ModuleType) -> None:
         assert await sandboxes.find("user-ada") is None
         assert await sandboxes.find("no-such-pod") is None
 
-    run(sandbox, cluster, body)
+    run(cluster, body)
 
 
 class Faulty(Cluster):
@@ -435,7 +423,7 @@ class Faulty(Cluster):
 
 
 @pytest.fixture
-def soon(sandbox: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "PAUSES", (0.05, 0.1))
     monkeypatch.setattr(sandbox, "LOOK", 0.05)
 
@@ -444,12 +432,10 @@ def soon(sandbox: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("done", [False, True])
 @pytest.mark.parametrize("method", ["LIST", "POST", "GET"])
 @pytest.mark.parametrize("status", [500, 429, 0])
-def test_what_the_api_server_did_not_manage_is_asked_again(
-    sandbox: ModuleType, status: int, method: str, done: bool
-) -> None:
+def test_what_the_api_server_did_not_manage_is_asked_again(status: int, method: str, done: bool) -> None:
     """Nothing is left of what it has done without an answer: there may be one for each."""
     cluster = Faulty(status, method, done=done)
-    made = run(sandbox, cluster, lambda sandboxes: sandboxes.make("u1"), perUser=1)
+    made = run(cluster, lambda sandboxes: sandboxes.make("u1"), perUser=1)
     assert set(cluster.pods) == {made["name"]}
     # One whose state was not told only is not made anew.
     assert cluster.seen.count("POST") == (2 if method == "POST" else 1)
@@ -457,10 +443,10 @@ def test_what_the_api_server_did_not_manage_is_asked_again(
 
 @pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize("method", ["LIST", "POST", "GET"])
-def test_what_the_api_server_refuses_is_said_at_once(sandbox: ModuleType, method: str) -> None:
+def test_what_the_api_server_refuses_is_said_at_once(method: str) -> None:
     cluster = Faulty(403, method)
     with pytest.raises(web.HTTPError) as error:
-        run(sandbox, cluster, lambda sandboxes: sandboxes.make("u1"))
+        run(cluster, lambda sandboxes: sandboxes.make("u1"))
     assert error.value.status_code == 503
     assert error.value.log_message == f"The cluster refuses the sandbox: {method} did not do"
     assert cluster.seen.count(method) == 1
@@ -468,29 +454,29 @@ def test_what_the_api_server_refuses_is_said_at_once(sandbox: ModuleType, method
 
 
 @pytest.mark.usefixtures("soon")
-def test_a_pod_that_was_removed_meanwhile_is_made_anew(sandbox: ModuleType) -> None:
+def test_a_pod_that_was_removed_meanwhile_is_made_anew() -> None:
     """As when its node is drained."""
     cluster = Faulty(404, "GET")
-    made = run(sandbox, cluster, lambda sandboxes: sandboxes.make("u1"), perUser=1)
+    made = run(cluster, lambda sandboxes: sandboxes.make("u1"), perUser=1)
     assert set(cluster.pods) == {made["name"]}
     assert cluster.seen.count("POST") == 2
 
 
 @pytest.mark.usefixtures("soon")
-def test_a_removal_that_fails_does_not_hide_the_reason(sandbox: ModuleType) -> None:
+def test_a_removal_that_fails_does_not_hide_the_reason() -> None:
     cluster = Faulty(500, "DELETE")
     waiting = {"reason": "ImagePullBackOff", "message": "no such image"}
     cluster.next_status = [{"phase": "Pending", "containerStatuses": [{"state": {"waiting": waiting}}]}]
     with pytest.raises(web.HTTPError, match="no such image"):
-        run(sandbox, cluster, lambda sandboxes: sandboxes.make("u1"))
+        run(cluster, lambda sandboxes: sandboxes.make("u1"))
 
 
 @pytest.mark.usefixtures("soon")
-def test_an_api_that_fails_is_not_taken_for_an_empty_one(sandbox: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_api_that_fails_is_not_taken_for_an_empty_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "READY", 0.4)
     cluster = Faulty(500, "LIST", calls=1000)
     with pytest.raises(web.HTTPError) as error:
-        run(sandbox, cluster, lambda sandboxes: sandboxes.make("u1"))
+        run(cluster, lambda sandboxes: sandboxes.make("u1"))
     assert error.value.status_code == 503
     assert error.value.log_message == "The sandbox did not start. LIST did not do"
     assert len(cluster.seen) > 2
@@ -499,7 +485,7 @@ def test_an_api_that_fails_is_not_taken_for_an_empty_one(sandbox: ModuleType, mo
 
 @pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize("methods", ["LIST", "POST DELETE", "GET DELETE"])
-def test_an_api_that_hangs_is_said_in_time(sandbox: ModuleType, monkeypatch: pytest.MonkeyPatch, methods: str) -> None:
+def test_an_api_that_hangs_is_said_in_time(monkeypatch: pytest.MonkeyPatch, methods: str) -> None:
     """While the graders still listen, also if several wait for each other."""
     for name, seconds in (("READY", 1.3), ("LAST", 0.1), ("CALL", 0.6)):
         monkeypatch.setattr(sandbox, name, seconds)
@@ -509,13 +495,13 @@ def test_an_api_that_hangs_is_said_in_time(sandbox: ModuleType, monkeypatch: pyt
         return await asyncio.gather(*(sandboxes.make(f"u{i}") for i in range(3)), return_exceptions=True)
 
     began = time.monotonic()
-    answers = run(sandbox, cluster, body)
+    answers = run(cluster, body)
     assert time.monotonic() - began < 3
     said = "The sandbox did not start. The cluster's API does not answer."
     assert [answer.log_message for answer in answers] == [said] * 3
 
 
-def test_graders_listen_longer_than_a_start_takes(sandbox: ModuleType) -> None:
-    source = (CHART.parents[1] / "images/singleuser/campus_hubs_lab/src/campus_hubs_lab/execute.py").read_text()
+def test_graders_listen_longer_than_a_start_takes() -> None:
+    source = (ROOT / "images/singleuser/campus_hubs_lab/src/campus_hubs_lab/execute.py").read_text()
     (start,) = re.findall(r"^START: Final = (\d+)$", source, re.MULTILINE)
     assert int(start) > sandbox.READY + sandbox.LAST + sandbox.CALL

@@ -7,66 +7,18 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from kubernetes_asyncio.client import ApiClient
-from kubespawner import KubeSpawner
-from traitlets.config import Config
+from campus_hubs_hub import homes, sandbox, settings
 
-from tests.unit.charts.conftest import chart_module
+from tests.unit.images.hub.rendered import hub_settings, hub_values, pod, spawner
 
 if TYPE_CHECKING:
-    from tests.unit.charts.conftest import Template
+    from tests.unit.helm import Template
 
-SECRET = {"cookie-secret": "00" * 32, "crypt-key": "11" * 32, "proxy-token": "22" * 32, "exchange-token": "33" * 32}
 GPU = "nvidia.com/gpu"
-
-
-@pytest.fixture(autouse=True)
-def _no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    for function in ("load_config", "shared_client"):
-        monkeypatch.setattr(f"kubespawner.spawner.{function}", lambda *_, **__: None)
-
-
-def settings(template: Template, name: str, *arguments: str) -> dict[str, Any]:
-    """Return class -> trait -> value, as the hub's configuration file makes them of the rendered chart."""
-    objects = [manifest for manifest in yaml.safe_load_all(template(name, *arguments)) if manifest]
-    (values,) = [m["data"]["values.json"] for m in objects if m["kind"] == "ConfigMap" and "values.json" in m["data"]]
-    made: dict[str, Any] = chart_module("jupyterhub_config").settings(json.loads(values), SECRET)
-    return made
-
-
-def spawner(made: dict[str, Any], **options: str) -> Any:  # noqa: ANN401
-    config = Config({name: made[name] for name in ("Spawner", "KubeSpawner")})
-    user = SimpleNamespace(name="uabcdefgh23456777", groups=[], id=1, url="/user/x/")
-    hub = SimpleNamespace(
-        public_host="", api_url="http://hub:8081/hub/api", base_url="/hub/", url="http://hub:8081/hub/"
-    )
-    orm = SimpleNamespace(name="", server=None, user_options=None, state=None)
-    made_one = KubeSpawner(
-        config=config, _mock=True, user=user, hub=hub, orm_spawner=orm, namespace="course-python-ws26"
-    )
-    made_one.api_token = "token"
-    made_one.oauth_client_id = "client"
-    made_one.user_options = options
-    return made_one
-
-
-def pod(made: dict[str, Any], **options: str) -> dict[str, Any]:
-    """Return the pod that is asked for by someone with these choices."""
-
-    async def get() -> dict[str, Any]:
-        one = spawner(made, **options)
-        await one.load_user_options()
-        manifest = await one.get_pod_manifest()
-        async with ApiClient() as client:
-            result: dict[str, Any] = client.sanitize_for_serialization(manifest)["spec"]
-        return result
-
-    return asyncio.run(get())
 
 
 def environment(container: dict[str, Any]) -> dict[str, str]:
@@ -107,11 +59,11 @@ class Page(HTMLParser):
 
 
 def test_a_course_without_profiles_asks_nothing(template: Template) -> None:
-    assert spawner(settings(template, "minimal")).options_form == ""
+    assert spawner(hub_settings(template, "minimal")).options_form == ""
 
 
 def test_the_choice_is_a_labelled_group_of_radio_buttons(template: Template) -> None:
-    page = Page(spawner(settings(template, "full")).options_form)
+    page = Page(spawner(hub_settings(template, "full")).options_form)
     radios = [attributes for tag, attributes in page.elements if tag == "input"]
     assert {radio["name"] for radio in radios} == {"profile"}
     assert ["checked" in radio for radio in radios] == [True, False]
@@ -125,7 +77,7 @@ def test_the_choice_is_a_labelled_group_of_radio_buttons(template: Template) -> 
 
 @pytest.mark.parametrize(("before", "checked"), [("training-gpu", [False, True]), ("no-longer-there", [True, False])])
 def test_the_last_choice_is_offered_again(template: Template, before: str, checked: list[bool]) -> None:
-    made = settings(template, "full")
+    made = hub_settings(template, "full")
     slugs = [str(a["value"]) for tag, a in Page(spawner(made).options_form).elements if tag == "input"]
     last = slugs[1] if before == "training-gpu" else before
     page = Page(spawner(made, profile=last).options_form)
@@ -133,7 +85,7 @@ def test_the_last_choice_is_offered_again(template: Template, before: str, check
 
 
 def test_what_is_chosen_is_what_starts(template: Template) -> None:
-    made = settings(template, "full")
+    made = hub_settings(template, "full")
     slugs = [str(a["value"]) for tag, a in Page(spawner(made).options_form).elements if tag == "input"]
     usual = pod(made)
     chosen = pod(made, profile=slugs[1])
@@ -151,7 +103,7 @@ def test_what_is_chosen_is_what_starts(template: Template) -> None:
 def test_a_single_profile_is_what_everybody_gets(template: Template) -> None:
     override = {"image": "registry/own:2", "mem_limit": "8G", "extra_resource_limits": {GPU: 1}}
     profiles = json.dumps([{"display_name": "Large", "kubespawner_override": override}])
-    made = settings(template, "minimal", f"--set-json=singleuser.profileList={profiles}")
+    made = hub_settings(template, "minimal", f"--set-json=singleuser.profileList={profiles}")
     assert spawner(made).options_form == ""
     container = pod(made)["containers"][0]
     assert container["image"] == "registry/own:2"
@@ -159,7 +111,7 @@ def test_a_single_profile_is_what_everybody_gets(template: Template) -> None:
 
 
 def test_material_is_brought_before_the_server_starts(template: Template) -> None:
-    spec = pod(settings(template, "full"))
+    spec = pod(hub_settings(template, "full"))
     fetch, merge = spec["initContainers"]
     common = {
         "MATERIAL_GIT": "git@git.example.edu:python/material.git",
@@ -182,7 +134,7 @@ def test_material_is_brought_before_the_server_starts(template: Template) -> Non
 
 
 def test_nothing_of_the_material_keeps_a_server_from_starting(template: Template, tmp_path: Path) -> None:
-    (volume,) = [v for v in pod(settings(template, "full"))["volumes"] if v["name"] == "material-key"]
+    (volume,) = [v for v in pod(hub_settings(template, "full"))["volumes"] if v["name"] == "material-key"]
     assert volume["secret"]["optional"] is True
 
     async def run(container: dict[str, Any]) -> int | None:
@@ -193,7 +145,7 @@ def test_nothing_of_the_material_keeps_a_server_from_starting(template: Template
         )
         return await done.wait()
 
-    for container in pod(settings(template, "full"))["initContainers"]:
+    for container in pod(hub_settings(template, "full"))["initContainers"]:
         assert asyncio.run(run(container)) == 0
         # A container that is killed for its memory ends the start, whatever its command ends with.
         assert container["resources"]["limits"]["memory"] == "1Gi"
@@ -202,7 +154,7 @@ def test_nothing_of_the_material_keeps_a_server_from_starting(template: Template
 
 def test_who_has_the_deploy_key_has_nothing_of_the_persons(template: Template) -> None:
     """Nor a folder in which it may leave a copy for the others."""
-    spec = pod(settings(template, "full"))
+    spec = pod(hub_settings(template, "full"))
     mounts = {
         container["name"]: {mount["name"] for mount in container["volumeMounts"]}
         for container in spec["initContainers"] + spec["containers"]
@@ -214,7 +166,7 @@ def test_who_has_the_deploy_key_has_nothing_of_the_persons(template: Template) -
 
 
 def test_no_material_no_container(template: Template) -> None:
-    spec = pod(settings(template, "minimal"))
+    spec = pod(hub_settings(template, "minimal"))
     assert not spec.get("initContainers")
     assert {volume["name"] for volume in spec["volumes"]} == {"home", "tmp"}
 
@@ -222,7 +174,7 @@ def test_no_material_no_container(template: Template) -> None:
 def test_the_environment_is_taken_word_for_word(template: Template) -> None:
     dollars = "$$ $(TZ) $${x} $"
     extra = json.dumps({"OPTIONS": '{"depth": {"max": 3}}', "TZ": "Europe/Berlin", "OPEN": "{", "DOLLARS": dollars})
-    made = settings(template, "minimal", f"--set-json=singleuser.extraEnv={extra}")
+    made = hub_settings(template, "minimal", f"--set-json=singleuser.extraEnv={extra}")
     found = environment(pod(made)["containers"][0])
     assert found["OPTIONS"] == '{"depth": {"max": 3}}'
     assert found["TZ"] == "Europe/Berlin"
@@ -232,10 +184,10 @@ def test_the_environment_is_taken_word_for_word(template: Template) -> None:
 
 def test_the_campus_s_time_zone(template: Template) -> None:
     zone = "--set=timezone=Europe/Vienna"
-    assert environment(pod(settings(template, "minimal", zone))["containers"][0])["TZ"] == "Europe/Vienna"
-    assert "TZ" not in environment(pod(settings(template, "minimal"))["containers"][0])
+    assert environment(pod(hub_settings(template, "minimal", zone))["containers"][0])["TZ"] == "Europe/Vienna"
+    assert "TZ" not in environment(pod(hub_settings(template, "minimal"))["containers"][0])
     # What a course sets for itself counts, once.
-    assert environment(pod(settings(template, "full", zone))["containers"][0])["TZ"] == "Europe/Berlin"
+    assert environment(pod(hub_settings(template, "full", zone))["containers"][0])["TZ"] == "Europe/Berlin"
     for values, hubs in (("minimal", "Europe/Vienna"), ("full", "Europe/Berlin")):
         (hub,) = [
             one
@@ -247,7 +199,7 @@ def test_the_campus_s_time_zone(template: Template) -> None:
 
 
 def test_the_system_s_own_environment_can_not_be_set(template: Template) -> None:
-    made = settings(template, "minimal", "--set=singleuser.extraEnv.COURSE_ID=other")
+    made = hub_settings(template, "minimal", "--set=singleuser.extraEnv.COURSE_ID=other")
     assert environment(pod(made)["containers"][0])["COURSE_ID"] == "python-ws26"
 
 
@@ -255,7 +207,7 @@ def test_the_system_s_own_environment_can_not_be_set(template: Template) -> None
 def test_grades_are_sent_on_feedback_where_the_course_says_so(
     template: Template, values: str, wanted: str | None
 ) -> None:
-    found = environment(pod(settings(template, values))["containers"][0])
+    found = environment(pod(hub_settings(template, values))["containers"][0])
     assert found.get("COURSE_SEND_GRADES_ON_FEEDBACK") == wanted
 
 
@@ -301,8 +253,10 @@ def test_what_an_administrator_adds_takes_nothing_away(template: Template, kind:
         arguments = [f"--set-json=singleuser.profileList={json.dumps(profiles)}"]
     material = '--set-json=singleuser.material={"git":"https://a/b","branch":"","directory":"","secretName":""}'
     tolerated = '--set-json=singleuser.extraTolerations=[{"key":"gpu","operator":"Exists"}]'
-    usual = pod(settings(template, "minimal", material, *([tolerated] if way.endswith("Spawner") else [])))
-    spec = pod(settings(template, "minimal", material, *arguments, *([tolerated] if way.endswith("Spawner") else [])))
+    usual = pod(hub_settings(template, "minimal", material, *([tolerated] if way.endswith("Spawner") else [])))
+    spec = pod(
+        hub_settings(template, "minimal", material, *arguments, *([tolerated] if way.endswith("Spawner") else []))
+    )
     found = without_ours(spec, usual)
     assert found["volumes"] == [OWN["volumes"]]
     assert found["volumeMounts"] == [OWN["volume_mounts"]]
@@ -320,7 +274,7 @@ def test_nothing_takes_the_place_of_ours(template: Template) -> None:
         "volumes": [{"name": "home", "emptyDir": {}}],
         "volume_mounts": [{"name": "x", "mountPath": "/home/jovyan/"}, {"name": "home", "mountPath": "/mine"}],
     }
-    spec = pod(settings(template, "minimal", f"--set-json=hub.config={json.dumps({'KubeSpawner': wrong})}"))
+    spec = pod(hub_settings(template, "minimal", f"--set-json=hub.config={json.dumps({'KubeSpawner': wrong})}"))
     assert [volume for volume in spec["volumes"] if volume["name"] == "home"] == [
         {"name": "home", "persistentVolumeClaim": {"claimName": "home-uabcdefgh23456777"}}
     ]
@@ -370,16 +324,14 @@ def test_every_pod_is_pulled_with_the_course_s_secrets(template: Template, own: 
         if "template" in (m.get("spec") or {})
     }
     assert len(pods) == 4
-    made = settings(template, "full", *arguments)
-    values = json.loads(next(m["data"]["values.json"] for m in objects if "values.json" in (m.get("data") or {})))
-    chart_module("course_spawner")
-    sandbox = chart_module("jupyterhub_config").sandbox_settings(values, made["KubeSpawner"])
+    made = hub_settings(template, "full", *arguments)
+    graded = settings.sandbox_settings(hub_values(template, "full", *arguments), made["KubeSpawner"])
     theirs = [{"name": "mine"}] if own else []
     for name, spec in {
         **{f"{kind} {name}": spec for (kind, name), spec in pods.items()},
         "server": pod(made),
-        "sandbox": chart_module("sandbox").sandbox_pod(sandbox, "sandbox-1", "u1", "token")["spec"],
-        "home": chart_module("homes").pod_manifest("u1", made["KubeSpawner"], [], teaches=False)["spec"],
+        "sandbox": sandbox.sandbox_pod(graded, "sandbox-1", "u1", "token")["spec"],
+        "home": homes.pod_manifest("u1", made["KubeSpawner"], [], teaches=False)["spec"],
     }.items():
         assert spec["imagePullSecrets"] == [{"name": "registry"}, *(theirs if name in OF_PEOPLE else [])], name
     (allowed,) = [m["data"]["pullSecrets"] for m in objects if m["metadata"]["name"] == "hub-pods"]
@@ -388,7 +340,7 @@ def test_every_pod_is_pulled_with_the_course_s_secrets(template: Template, own: 
 
 def test_a_public_registry_needs_none(template: Template) -> None:
     assert "imagePullSecrets: []" not in template("full")
-    assert not pod(settings(template, "full")).get("imagePullSecrets")
+    assert not pod(hub_settings(template, "full")).get("imagePullSecrets")
 
 
 def test_the_campus_s_authorities_are_trusted_where_others_are_reached(template: Template) -> None:
@@ -406,7 +358,7 @@ def test_the_campus_s_authorities_are_trusted_where_others_are_reached(template:
         assert {"name": "ca", "mountPath": "/etc/campus-hubs/ca", "readOnly": True} in container["volumeMounts"]
         assert {"name": "ca", "configMap": {"name": "ca"}} in found["spec"]["volumes"]
         assert "checksum/ca" in found["metadata"]["annotations"]
-    spec = pod(settings(template, "full", *arguments))
+    spec = pod(hub_settings(template, "full", *arguments))
     fetch, merge = spec["initContainers"]
     (server,) = spec["containers"]
     assert environment(server)["COURSE_CA_FILE"] == environment(fetch)["GIT_SSL_CAINFO"] == "/etc/campus-hubs/ca/ca.crt"
@@ -424,4 +376,4 @@ def test_without_an_authority_there_is_nothing_of_it(template: Template) -> None
     rendered = template("full")
     assert "SSL_CERT_FILE" not in rendered
     assert "configMap:ca" not in rendered
-    assert "COURSE_CA_FILE" not in environment(pod(settings(template, "full"))["containers"][0])
+    assert "COURSE_CA_FILE" not in environment(pod(hub_settings(template, "full"))["containers"][0])

@@ -6,32 +6,26 @@ import asyncio
 import json
 import logging
 import re
-import sys
 import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
-import yaml
+from campus_hubs_hub import room as hubs_room
+from campus_hubs_hub import settings, spawner
+from jupyterhub.app import JupyterHub
 from jupyterhub.spawner import SpawnException
 from kubernetes_asyncio.client import ApiClient, ApiException
 from kubespawner import KubeSpawner
 from traitlets.config import Config
 
-from tests.unit.charts.conftest import chart_module
+from tests.unit.images.hub.rendered import hub_settings
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
-    from tests.unit.charts.conftest import Template
+    from tests.unit.helm import Template
 
 PATIENCE = 45
-
-
-@pytest.fixture(scope="module")
-def spawner() -> ModuleType:
-    return chart_module("course_spawner")
 
 
 def pod(**status: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -68,10 +62,8 @@ UNSCHEDULABLE = no_node(FULL)
         (waiting("CreateContainerConfigError"), [], "CreateContainerConfigError"),
     ],
 )
-def test_the_end_is_told_at_once(
-    spawner: ModuleType, case: dict[str, Any], events: list[dict[str, str]], reason: str
-) -> None:
-    assert reason in spawner.why_not(case, events, 0, PATIENCE)
+def test_the_end_is_told_at_once(case: dict[str, Any], events: list[dict[str, str]], reason: str) -> None:
+    assert reason in str(spawner.why_not(case, events, 0, PATIENCE))
 
 
 @pytest.mark.parametrize(
@@ -84,11 +76,9 @@ def test_the_end_is_told_at_once(
         (None, [WARNING], "no such volume"),
     ],
 )
-def test_a_hold_up_has_its_time(
-    spawner: ModuleType, case: dict[str, Any] | None, events: list[dict[str, str]], reason: str
-) -> None:
+def test_a_hold_up_has_its_time(case: dict[str, Any] | None, events: list[dict[str, str]], reason: str) -> None:
     assert spawner.why_not(case, events, PATIENCE - 1, PATIENCE) is None
-    assert reason in spawner.why_not(case, events, PATIENCE, PATIENCE)
+    assert reason in str(spawner.why_not(case, events, PATIENCE, PATIENCE))
 
 
 @pytest.mark.parametrize(
@@ -100,9 +90,7 @@ def test_a_hold_up_has_its_time(
         (pod(phase="Running", containerStatuses=[{"state": {"running": {}}}]), [NORMAL]),
     ],
 )
-def test_whoever_just_waits_goes_on(
-    spawner: ModuleType, case: dict[str, Any] | None, events: list[dict[str, str]]
-) -> None:
+def test_whoever_just_waits_goes_on(case: dict[str, Any] | None, events: list[dict[str, str]]) -> None:
     assert spawner.why_not(case, events, 10 * PATIENCE, PATIENCE) is None
 
 
@@ -146,7 +134,7 @@ def stuck(reason: str, message: str, kind: str = "containerStatuses") -> dict[st
         ({**pod(), "spec": {"nodeName": "w1"}}, [NORMAL]),
     ],
 )
-def test_what_a_node_did_not_manage(spawner: ModuleType, case: dict[str, Any], events: list[dict[str, str]]) -> None:
+def test_what_a_node_did_not_manage(case: dict[str, Any], events: list[dict[str, str]]) -> None:
     assert spawner.why_not(case, events, PATIENCE, PATIENCE)
     assert spawner.nodes_fault(case, events)
 
@@ -174,14 +162,12 @@ def test_what_a_node_did_not_manage(spawner: ModuleType, case: dict[str, Any], e
         (UNSCHEDULABLE, []),
     ],
 )
-def test_what_no_other_node_would_manage(
-    spawner: ModuleType, case: dict[str, Any], events: list[dict[str, str]]
-) -> None:
+def test_what_no_other_node_would_manage(case: dict[str, Any], events: list[dict[str, str]]) -> None:
     assert spawner.why_not(case, events, PATIENCE, PATIENCE)
     assert not spawner.nodes_fault(case, events)
 
 
-def test_a_finished_init_container_is_no_end(spawner: ModuleType) -> None:
+def test_a_finished_init_container_is_no_end() -> None:
     done = pod(initContainerStatuses=[{"state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}])
     assert spawner.why_not(done, [], 10 * PATIENCE, PATIENCE) is None
 
@@ -198,7 +184,7 @@ def test_a_finished_init_container_is_no_end(spawner: ModuleType) -> None:
         (ConnectionRefusedError(), True),
     ],
 )
-def test_what_the_api_server_may_answer_next_time(spawner: ModuleType, error: Exception, passing: bool) -> None:
+def test_what_the_api_server_may_answer_next_time(error: Exception, passing: bool) -> None:
     assert spawner.passes(error) is passing
 
 
@@ -223,7 +209,7 @@ def test_what_the_api_server_may_answer_next_time(spawner: ModuleType, error: Ex
         ("0/1 nodes are available: 1 node(s) had untolerated taint(s).", set(), "No node of the cluster fits"),
     ],
 )
-def test_the_scheduler_in_words(spawner: ModuleType, message: str, short: set[str], said: str) -> None:
+def test_the_scheduler_in_words(message: str, short: set[str], said: str) -> None:
     assert spawner.short_of(message) == short
     assert said in spawner.no_node(message)
     assert "nodes are available" not in spawner.no_node(message)
@@ -256,17 +242,11 @@ def on(node: str, provisioner: str = "rancher.io/local-path") -> dict[str, str]:
 
 
 @pytest.fixture
-def course(spawner: ModuleType, template: Template, monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401
+def course(template: Template, monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401
     """Return a CourseSpawner as the chart's defaults make it, without a cluster."""
     for function in ("load_config", "shared_client"):
         monkeypatch.setattr(f"kubespawner.spawner.{function}", lambda *_, **__: None)
-    values = next(
-        m
-        for m in yaml.safe_load_all(template("minimal"))
-        if m and (m["kind"], m["metadata"]["name"]) == ("ConfigMap", "hub")
-    )["data"]
-    secret = {"cookie-secret": "00", "crypt-key": "11", "proxy-token": "22", "exchange-token": "33"}
-    config = Config(chart_module("jupyterhub_config").settings(json.loads(values["values.json"]), secret))
+    config = Config(hub_settings(template, "minimal"))
     user = SimpleNamespace(name="uabcdefgh23456777", groups=[SimpleNamespace(name="instructor")], id=1, url="/user/x/")
     hub = SimpleNamespace(
         public_host="", api_url="http://hub:8081/hub/api", base_url="/hub/", url="http://hub:8081/hub/"
@@ -383,7 +363,7 @@ def removing(course: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:  # noqa
 
 
 @pytest.fixture
-def impatient(spawner: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spawner, "PAUSES", (0.05, 0.1))
 
 
@@ -491,7 +471,6 @@ def test_an_api_server_that_is_away_is_asked_again(
 
 def test_who_waits_for_the_next_attempt_reads_it(
     course: Any,  # noqa: ANN401
-    spawner: ModuleType,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     removing(course, monkeypatch)
@@ -634,7 +613,7 @@ def test_a_home_that_cannot_move_is_kept_beside_a_second_one(
     assert bool(course._note) == wanted.endswith("-staff")
 
 
-def test_starts_wait_for_their_turn_in_the_order_they_came(spawner: ModuleType) -> None:
+def test_starts_wait_for_their_turn_in_the_order_they_came() -> None:
     async def run() -> None:
         turns = spawner.Turns(2)
         tickets = [turns.ticket() for _ in range(5)]
@@ -660,7 +639,7 @@ def test_starts_wait_for_their_turn_in_the_order_they_came(spawner: ModuleType) 
     asyncio.run(run())
 
 
-def test_who_waits_reads_the_place(course: Any, spawner: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
+def test_who_waits_reads_the_place(course: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
     async def nothing(_: Any) -> Any:  # noqa: ANN401
         for event in [{"message": "never"}][1:]:
             yield event
@@ -690,7 +669,7 @@ def test_who_waits_reads_the_place(course: Any, spawner: ModuleType, monkeypatch
 @pytest.fixture
 def room(course: Any, monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401
     """Let the course have a room whose makers do nothing."""
-    made = chart_module("room").Room("http://127.0.0.1:9", "token")
+    made = hubs_room.Room("http://127.0.0.1:9", "token")
 
     async def nothing() -> None:
         pass
@@ -777,7 +756,7 @@ def test_beyond_the_courses_limit_students_wait_and_staff_does_not(
     others.append(SimpleNamespace(active=True, seated=False, pending="spawn"))
     spawners: dict[int, Any] = {0: course, 1: others[0], 9: others[9]}
     hub = SimpleNamespace(users={"all": SimpleNamespace(spawners=spawners)})
-    monkeypatch.setattr(sys.modules["room"].JupyterHub, "instance", lambda: hub)
+    monkeypatch.setattr(JupyterHub, "instance", lambda: hub)
     monkeypatch.setattr(type(course), "active", True)
     monkeypatch.setattr(type(course), "pending", "spawn")
     removing(course, monkeypatch)
@@ -849,17 +828,16 @@ class Start:
     ("clicks", "idle", "give_way"), [(9, 0, 0), (11, 0, 0), (25, 0, 0), (11, 5, 5), (7, 4, 1), (5, 5, 0)]
 )
 def test_a_class_beyond_the_limit_starts_in_turns(
-    spawner: ModuleType, monkeypatch: pytest.MonkeyPatch, clicks: int, idle: int, give_way: int
+    monkeypatch: pytest.MonkeyPatch, clicks: int, idle: int, give_way: int
 ) -> None:
     """Ten may run. Who waits for a turn has a seat, so no idle server gives way but for who is beyond the limit."""
-    module = chart_module("room")
     real = spawner.CourseSpawner
     for name in ("start", "_attempts", "_turn", "_wait_for_a_seat", "_give_turn_back", "_leave_room"):
         monkeypatch.setattr(Start, name, getattr(real, name), raising=False)
     monkeypatch.setattr(Start, "turns", None)
     monkeypatch.setattr(Start, "max_servers", 10)
     monkeypatch.setattr(spawner, "LOOK", 0.01)
-    monkeypatch.setattr(module, "LOOK", 0.01)
+    monkeypatch.setattr(hubs_room, "LOOK", 0.01)
     begun: list[Start] = []
 
     async def run() -> None:
@@ -868,14 +846,14 @@ def test_a_class_beyond_the_limit_starts_in_turns(
         everybody = {start.user.name: start for start in starts} | unused
         users = SimpleNamespace(values=lambda: [SimpleNamespace(spawners=everybody)])
         hub = SimpleNamespace(users=users, log=logging.getLogger("test"))
-        monkeypatch.setattr(module.JupyterHub, "instance", lambda: hub)
+        monkeypatch.setattr(JupyterHub, "instance", lambda: hub)
         monkeypatch.setattr(
-            module,
+            hubs_room,
             "idle_servers",
-            lambda _: [module.Server(f"user-{n}", "w1", 900.0, {"pods": 1.0}, n) for n in everybody if n in unused],
+            lambda _: [hubs_room.Server(f"user-{n}", "w1", 900.0, {"pods": 1.0}, n) for n in everybody if n in unused],
         )
-        monkeypatch.setattr(module, "cell_runs", lambda _: asyncio.sleep(0, result=False))
-        room = module.Room("http://127.0.0.1:9", "token")
+        monkeypatch.setattr(hubs_room, "cell_runs", lambda _: asyncio.sleep(0, result=False))
+        room = hubs_room.Room("http://127.0.0.1:9", "token")
         monkeypatch.setattr(Start, "room", room)
         stopped: list[str] = []
 
@@ -891,7 +869,7 @@ def test_a_class_beyond_the_limit_starts_in_turns(
             await asyncio.sleep(0.01)
             most = max(most, len(begun))
             assert len(begun) <= Start.concurrent_starts
-            assert module.seats_taken() <= 10
+            assert hubs_room.seats_taken() <= 10
             quiet = 0 if begun else quiet + 1
             for start in list(begun):
                 start.goes_on.set()
@@ -913,7 +891,6 @@ def test_a_class_beyond_the_limit_starts_in_turns(
 
 def test_who_has_a_seat_reads_the_place_for_a_turn(
     course: Any,  # noqa: ANN401
-    spawner: ModuleType,
     room: Any,  # noqa: ANN401
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -1063,7 +1040,7 @@ def test_shared_data_is_writable_by_role(course: Any, role: str, writable: set[s
 def test_a_profile_takes_away_neither_home_nor_course(course: Any) -> None:  # noqa: ANN401
     """KubeSpawner applies a profile during the start, after what the role gave."""
     override = {"volume_mounts": [{"name": "d", "mountPath": "/d"}], "volumes": [{"name": "d", "emptyDir": {}}]}
-    ours = chart_module("jupyterhub_config").with_ours(
+    ours = settings.with_ours(
         [{"display_name": "A", "kubespawner_override": override}], {t: getattr(course, t) for t in override}
     )
     course.profile_list = ours

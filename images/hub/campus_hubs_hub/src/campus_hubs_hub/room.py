@@ -18,11 +18,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from course_spawner import RESTRICTED_CONTAINER, RESTRICTED_POD, core_api, in_bytes
 from jupyterhub import orm
 from jupyterhub.app import JupyterHub
 from kubernetes_asyncio.client import ApiException
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError
+
+from .spawner import RESTRICTED_CONTAINER, RESTRICTED_POD, core_api, in_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from aiohttp import ClientError
+from campus_hubs_membership.roles import TEACHERS
 from jupyterhub.spawner import SpawnException
 from kubernetes_asyncio.client import ApiException, V1Affinity, V1NodeAffinity
 from kubespawner import KubeSpawner
@@ -70,7 +71,7 @@ UNENDED = 60
 API_ERRORS = (ApiException, ClientError, OSError)
 # Seconds between two looks at the watched pod; that costs no request.
 LOOK = 0.25
-TEACHERS, STUDENT = {"instructor", "teaching_assistant"}, "student"
+STUDENT = "student"
 # Before the names of shared data's volumes.
 SHARED = "shared-"
 GRADER = "campus.hubs/grader"

@@ -11,26 +11,27 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from course_spawner import (
-    COURSE_MOUNT,
-    COURSE_VOLUME,
-    GRADER,
-    RESTRICTED_CONTAINER,
-    RESTRICTED_POD,
-    TEACHERS,
-    TOGETHER,
-    node_of,
-)
+from campus_hubs_membership.roles import TEACHERS
 from jupyterhub.apihandlers import APIHandler
 from jupyterhub.scopes import needs_scope
 from kubernetes_asyncio.client import ApiException
 from kubespawner.clients import shared_client
 from tornado.httpclient import HTTPClientError
 
+from .spawner import (
+    COURSE_MOUNT,
+    COURSE_VOLUME,
+    GRADER,
+    RESTRICTED_CONTAINER,
+    RESTRICTED_POD,
+    TOGETHER,
+    node_of,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from exchange import Exchange
+    from .exchange import Exchange
 
 log = logging.getLogger("jupyterhub.homes")
 

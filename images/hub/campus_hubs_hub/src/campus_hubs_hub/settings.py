@@ -1,27 +1,19 @@
-"""The course hub's configuration: values.json and mounted Secrets in, JupyterHub traits out.
+"""The course hub's settings: values of the chart and fields of its Secrets in, JupyterHub's traits out.
 
-`hub.config` of the chart's values is laid over what this file sets.
+`hub.config` of the chart's values is laid over what is set here.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import json
-import logging
-import os
 import posixpath
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from campus_hubs_membership.identity import user_name
 
-HERE = Path(__file__).parent
-SECRETS = Path("/etc/campus-hubs/secrets")
 LTI = Path("/etc/campus-hubs/lti")
-NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 EXCHANGE_SERVICE = "exchange"
 PROBE_SERVICE = "probe"
 # What hub.config says of these is added to what the course needs, not put in its place; of one name, it counts alone.
@@ -34,9 +26,6 @@ OVERRIDDEN = KEPT - {"tolerations"}
 PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 # One object has the settings of all of a family.
 FAMILIES = (("Spawner", "KubeSpawner", "CourseSpawner"), ("Authenticator", "CourseAuthenticator"))
-
-# The loop itself holds tasks weakly.
-BACKGROUND: list[asyncio.Task[None]] = []
 
 Settings = dict[str, dict[str, Any]]
 
@@ -161,7 +150,7 @@ def people_settings() -> Settings:
     return {"JupyterHub": {"load_roles": [{"name": name, "scopes": scopes} for name, scopes in roles.items()]}}
 
 
-def synthetic_student(values: dict[str, Any], secret: dict[str, str], user_name: Callable[[str, str], str]) -> str:
+def synthetic_student(values: dict[str, Any], secret: dict[str, str]) -> str:
     """Return the name of the person whose launch proves that the course works, as the module course_probe has it.
 
     It is made from a secret, so that no LMS has somebody of that name. Empty if the course has no token for the probe.
@@ -169,7 +158,6 @@ def synthetic_student(values: dict[str, Any], secret: dict[str, str], user_name:
     Args:
         values: the chart's `course-hub.config`.
         secret: fields of the Secret course-secrets.
-        user_name: makes names of issuer and subject.
 
     """
     if not secret.get("probe-token"):
@@ -545,84 +533,3 @@ def direct(hosts: list[str], environment: dict[str, Any]) -> dict[str, str]:
     # The star is one only if it is alone.
     text = "*" if "*" in names else ",".join(dict.fromkeys([*names, "localhost", "127.0.0.1", "::1", *hosts]))
     return {"NO_PROXY": text, "no_proxy": text}
-
-
-def read_secret(folder: Path) -> dict[str, str]:
-    """Return the fields of a mounted Secret."""
-    return {path.name: path.read_text().strip() for path in folder.iterdir() if path.is_file()}
-
-
-def configure(config: Any) -> None:  # noqa: ANN401 - a traitlets Config
-    """Fill the configuration that JupyterHub hands in."""
-    import campus_hubs_login as login  # noqa: PLC0415 - of the hub's image
-
-    values = json.loads((HERE / "values.json").read_text())
-    # The API server is no more behind a proxy than the course's own pods, whatever hub.extraEnv says.
-    own = [*values["hosts"].values(), os.environ.get("KUBERNETES_SERVICE_HOST", "kubernetes.default.svc")]
-    os.environ.update(direct(own, dict(os.environ)))
-    sys.path.insert(0, str(HERE))
-    from course_spawner import CourseSpawner  # noqa: PLC0415 - beside this file
-    from exchange import Exchange  # noqa: PLC0415
-    from homes import Homes, HomesHandler  # noqa: PLC0415
-    from leases import LeaseHandler, Leases  # noqa: PLC0415
-    from room import Reserve, Room  # noqa: PLC0415
-    from sandbox import Sandboxes, sandbox_handlers  # noqa: PLC0415
-
-    secret = read_secret(SECRETS)
-    student = synthetic_student(values, secret, login.user_name)
-    exchange = Exchange(f"{exchange_url(values)}/api", secret["exchange-token"])
-
-    def before_start(spawner: Any, state: dict[str, Any] | None) -> None:  # noqa: ANN401 - a Spawner
-        spawner.environment.update(login.spawn_environment(state))
-        binding = getattr(spawner.authenticator, "binding", None)
-        if state and spawner.user.name != student and (binding is None or binding.covers(state)):
-            exchange.enrol_soon(spawner.user.name, state)
-
-    login.limit_requests()
-    course = values["config"].get("CourseAuthenticator", {})
-    lms = [url for url in (course.get("lms_url"), course.get("issuer")) if url]
-    config.JupyterHub.authenticator_class = login.CourseAuthenticator
-    config.JupyterHub.spawner_class = "course_spawner.CourseSpawner"
-    config.JupyterHub.tornado_settings = login.tornado_settings(values["publicUrl"], lms)
-    config.Authenticator.post_auth_hook = exchange.after_login(student)
-    config.Spawner.auth_state_hook = before_start
-    made = settings(values, secret, student)
-    namespace = NAMESPACE.read_text().strip()
-    hub_url = f"http://127.0.0.1:8081{values['baseUrl']}hub/api"
-    placeholders = values["scheduling"]["userPlaceholder"]["replicas"]
-    reserve = Reserve(reserve_settings(values, made["KubeSpawner"]), namespace, placeholders)
-    room = CourseSpawner.room = Room(hub_url, secret["exchange-token"], reserve)
-    if values["singleuser"]["homesAhead"]:
-        makers = {"priority_class_name": priority_classes(values).get("student", ""), **made["KubeSpawner"]}
-        HomesHandler.homes = Homes(
-            exchange, namespace, makers, lambda: len(CourseSpawner.turns or ()) + room.on_nodes()
-        )
-    LeaseHandler.leases = Leases(
-        exchange,
-        hub_url,
-        secret["exchange-token"],
-        values["membershipHours"],
-        roster=bool(course.get("lti13_platform")),
-    )
-    sandboxes = Sandboxes(sandbox_settings(values, made["KubeSpawner"]), namespace, room=room)
-    # JupyterHub reads this file in its running loop.
-    for work in (
-        sandboxes.sweep_for_ever(logging.getLogger("jupyterhub")),
-        LeaseHandler.leases.watch(),
-        room.keep_reserve(),
-    ):
-        BACKGROUND.append(asyncio.get_running_loop().create_task(work))
-    config.JupyterHub.extra_handlers = [
-        (r"/api/homes", HomesHandler),
-        (r"/api/lease", LeaseHandler),
-        *sandbox_handlers(sandboxes),
-    ]
-    for name, traits in made.items():
-        for trait, value in traits.items():
-            old = config[name].get(trait)
-            config[name][trait] = {**old, **value} if isinstance(old, dict) else value
-
-
-# JupyterHub runs this file with get_config in its namespace.
-if "get_config" in globals():
-    configure(globals()["get_config"]())

@@ -21,7 +21,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 from tornado.web import HTTPError
 
 if TYPE_CHECKING:
-    from exchange import Exchange
+    from .exchange import Exchange
 
 log = logging.getLogger("jupyterhub.leases")
 

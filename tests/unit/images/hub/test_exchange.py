@@ -7,16 +7,14 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from campus_hubs_hub import exchange
 from tornado.httpclient import HTTPClientError
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
 
-from tests.unit.charts.conftest import chart_module
-
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from types import ModuleType
 
 TOKEN = "secret"
 STATE = {
@@ -73,12 +71,7 @@ class Handler(RequestHandler):
         self.write({"members": [{"user": name, **fields} for name, fields in self.memory.members.items()]})
 
 
-@pytest.fixture(scope="module")
-def exchange() -> ModuleType:
-    return chart_module("exchange")
-
-
-def using(exchange: ModuleType, memory: Memory, do: Callable[[Any], Awaitable[None]], token: str = TOKEN) -> None:
+def using(memory: Memory, do: Callable[[Any], Awaitable[None]], token: str = TOKEN) -> None:
     """Run something with an Exchange that talks to a server with this memory."""
 
     async def run() -> None:
@@ -93,9 +86,9 @@ def using(exchange: ModuleType, memory: Memory, do: Callable[[Any], Awaitable[No
     asyncio.run(run())
 
 
-def test_a_launch_of_lti_13_makes_a_member(exchange: ModuleType) -> None:
+def test_a_launch_of_lti_13_makes_a_member() -> None:
     memory = Memory()
-    using(exchange, memory, lambda course: course.enrol("u1", STATE))
+    using(memory, lambda course: course.enrol("u1", STATE))
     assert memory.members["u1"] == {
         "subject": "17",
         "role": "instructor",
@@ -121,14 +114,12 @@ def test_a_launch_of_lti_13_makes_a_member(exchange: ModuleType) -> None:
         ({}, "", ""),
     ],
 )
-def test_a_full_name_is_for_who_has_no_other(
-    exchange: ModuleType, launch: dict[str, str], given: str, family: str
-) -> None:
+def test_a_full_name_is_for_who_has_no_other(launch: dict[str, str], given: str, family: str) -> None:
     found = exchange.member({"sub": "17", "course_role": "student", **launch})
     assert (found["given_name"], found["family_name"]) == (given, family)
 
 
-def test_a_launch_of_lti_11_carries_its_outcome(exchange: ModuleType) -> None:
+def test_a_launch_of_lti_11_carries_its_outcome() -> None:
     outcomes = {"service_url": "https://lms.example/outcomes", "result_sourcedid": "17:4"}
     state = {"sub": "17", "course_role": "student", "full_name": "Ada Lovelace", "resource_link_id": "4"}
     found = exchange.member({**state, "outcomes": outcomes})
@@ -140,12 +131,12 @@ def test_a_launch_of_lti_11_carries_its_outcome(exchange: ModuleType) -> None:
     assert found["family_name"] == "Ada Lovelace"
 
 
-def test_a_teacher_has_no_outcome(exchange: ModuleType) -> None:
+def test_a_teacher_has_no_outcome() -> None:
     outcomes = {"service_url": "https://lms.example/outcomes", "result_sourcedid": ""}
     assert exchange.member({"sub": "2", "course_role": "instructor", "outcomes": outcomes})["outcome"] is None
 
 
-def test_members_are_read(exchange: ModuleType) -> None:
+def test_members_are_read() -> None:
     memory = Memory()
 
     async def both(course: Any) -> None:  # noqa: ANN401
@@ -153,12 +144,12 @@ def test_members_are_read(exchange: ModuleType) -> None:
         (found,) = await course.members()
         assert (found["user"], found["role"]) == ("u1", "instructor")
 
-    using(exchange, memory, both)
+    using(memory, both)
 
 
-def test_a_refusal_is_an_error(exchange: ModuleType) -> None:
+def test_a_refusal_is_an_error() -> None:
     with pytest.raises(HTTPClientError, match="403"):
-        using(exchange, Memory(), lambda course: course.enrol("u1", STATE), token="wrong")
+        using(Memory(), lambda course: course.enrol("u1", STATE), token="wrong")
 
 
 def launch(at: float, role: str = "student") -> dict[str, Any]:
@@ -173,9 +164,7 @@ async def told(course: Any) -> None:  # noqa: ANN401
             await asyncio.sleep(0.01)
 
 
-def test_the_exchange_may_be_away_and_hears_of_all_in_their_order(
-    exchange: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_exchange_may_be_away_and_hears_of_all_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exchange, "PAUSES", (0.01, 0.05))
     memory = Memory()
     memory.down = 9
@@ -194,13 +183,13 @@ def test_the_exchange_may_be_away_and_hears_of_all_in_their_order(
         course.enrol_soon("u1", launch(1))
         await told(course)
 
-    using(exchange, memory, soon)
+    using(memory, soon)
     assert memory.down == 0
     assert list(memory.members) == ["u2", "u1"]
     assert (memory.members["u1"]["role"], memory.members["u1"]["launched_at"]) == ("instructor", 4)
 
 
-def test_one_that_is_refused_stops_no_other(exchange: ModuleType) -> None:
+def test_one_that_is_refused_stops_no_other() -> None:
     memory = Memory()
 
     async def soon(course: Any) -> None:  # noqa: ANN401
@@ -208,13 +197,11 @@ def test_one_that_is_refused_stops_no_other(exchange: ModuleType) -> None:
         course.enrol_soon("u1", launch(2))
         await told(course)
 
-    using(exchange, memory, soon)
+    using(memory, soon)
     assert list(memory.members) == ["u1"]
 
 
-def test_one_with_whom_the_exchange_fails_holds_up_no_other(
-    exchange: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_with_whom_the_exchange_fails_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exchange, "PAUSES", (0.01,))
     memory = Memory()
 
@@ -226,11 +213,11 @@ def test_one_with_whom_the_exchange_fails_holds_up_no_other(
                 await asyncio.sleep(0.01)
         course._telling.cancel()
 
-    using(exchange, memory, soon)
+    using(memory, soon)
     assert set(memory.members) == {"u1", "u2"}
 
 
-def test_nobody_waits_for_an_exchange_that_is_gone(exchange: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_waits_for_an_exchange_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exchange, "PAUSES", (0.01,))
 
     async def run() -> None:
@@ -238,6 +225,7 @@ def test_nobody_waits_for_an_exchange_that_is_gone(exchange: ModuleType, monkeyp
         course.after_login("")(None, None, {"name": "u1", "auth_state": STATE})
         await asyncio.sleep(0.2)
         assert list(course._waiting) == ["u1"]
+        assert course._telling
         assert not course._telling.done()
         course._telling.cancel()
 

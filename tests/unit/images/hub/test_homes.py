@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from campus_hubs_hub import homes
 from kubernetes_asyncio.client import ApiException
-
-from tests.unit.charts.conftest import chart_module
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 SPAWNER = {
     "image": "registry.example/singleuser@sha256:0",
@@ -24,12 +20,6 @@ SPAWNER = {
     "node_selector": {},
     "tolerations": [],
 }
-
-
-@pytest.fixture(scope="module")
-def homes() -> ModuleType:
-    chart_module("course_spawner")
-    return chart_module("homes")
 
 
 def member(user: str, role: str = "student", *, active: bool = True) -> dict[str, Any]:
@@ -44,7 +34,7 @@ def claim(name: str, node: str = "w1", phase: str = "Bound") -> dict[str, Any]:
     return {"metadata": {"name": name, "annotations": notes}, "status": {"phase": phase}}
 
 
-def test_who_is_missing_and_teachers_first(homes: ModuleType) -> None:
+def test_who_is_missing_and_teachers_first() -> None:
     people = [member("u1"), member("u2", "instructor"), member("u3"), member("u4", active=False), member("u5")]
     claims = [claim("home-u3"), claim("home-u5", phase="Pending"), claim("exchange")]
     assert homes.missing(people, claims) == [("u2", True), ("u1", False), ("u5", False)]
@@ -54,12 +44,12 @@ def test_who_is_missing_and_teachers_first(homes: ModuleType) -> None:
     ("nodes", "avoided"),
     [([], []), (["w1"], ["w1"]), (["w1", "w2"], ["w1", "w2"]), (["w1", "w1", "w2"], ["w1"])],
 )
-def test_homes_spread_over_the_nodes(homes: ModuleType, nodes: list[str], avoided: list[str]) -> None:
+def test_homes_spread_over_the_nodes(nodes: list[str], avoided: list[str]) -> None:
     claims = [claim(f"home-u{number}", node) for number, node in enumerate(nodes)]
     assert homes.crowded([*claims, claim("exchange", "w9")]) == avoided
 
 
-def test_the_pod_does_nothing_and_may_do_nothing(homes: ModuleType) -> None:
+def test_the_pod_does_nothing_and_may_do_nothing() -> None:
     pod = homes.pod_manifest("u1", SPAWNER, ["w1"], teaches=False)
     (container,) = pod["spec"]["containers"]
     assert container["command"] == ["/bin/true"]
@@ -69,7 +59,7 @@ def test_the_pod_does_nothing_and_may_do_nothing(homes: ModuleType) -> None:
     assert "campus.hubs/grader" not in pod["metadata"]["labels"]
 
 
-def test_a_teachers_home_is_made_where_the_course_is(homes: ModuleType) -> None:
+def test_a_teachers_home_is_made_where_the_course_is() -> None:
     pod = homes.pod_manifest("u1", SPAWNER, [], teaches=True)
     assert [v["persistentVolumeClaim"]["claimName"] for v in pod["spec"]["volumes"]] == ["home-u1", "course"]
     assert pod["metadata"]["labels"]["campus.hubs/grader"] == "true"
@@ -119,7 +109,12 @@ class Cluster:
         self.pods.remove(name)
 
 
-def test_one_home_that_cannot_be_made_stops_no_other(homes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def exchange(members: Any) -> Any:  # noqa: ANN401
+    """Return an exchange with these members."""
+    return SimpleNamespace(members=members)
+
+
+def test_one_home_that_cannot_be_made_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = Cluster()
     cluster.refused = "home-u2"
 
@@ -129,14 +124,14 @@ def test_one_home_that_cannot_be_made_stops_no_other(homes: ModuleType, monkeypa
     async def run() -> int:
         monkeypatch.setattr(homes, "shared_client", lambda _: cluster)
         monkeypatch.setattr(homes, "LOOK", 0.01)
-        made: int = await homes.Homes(SimpleNamespace(members=members), "c", SPAWNER, lambda: 0).make()
+        made: int = await homes.Homes(exchange(members), "c", SPAWNER, lambda: 0).make()
         return made
 
     assert asyncio.run(run()) == 2
     assert set(cluster.claims) == {"home-u1", "home-u3"}
 
 
-def test_homes_are_made_one_at_a_time_when_nobody_waits(homes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_homes_are_made_one_at_a_time_when_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster, queue, seen = Cluster(), [3, 2, 1, 0, 0, 0], []
 
     async def members() -> list[dict[str, Any]]:
@@ -150,7 +145,7 @@ def test_homes_are_made_one_at_a_time_when_nobody_waits(homes: ModuleType, monke
     async def run() -> list[int]:
         monkeypatch.setattr(homes, "shared_client", lambda _: cluster)
         monkeypatch.setattr(homes, "LOOK", 0.01)
-        course = homes.Homes(SimpleNamespace(members=members), "course-python-ws26", SPAWNER, waiting)
+        course = homes.Homes(exchange(members), "course-python-ws26", SPAWNER, waiting)
         return [await course.make(), await course.make()]
 
     assert asyncio.run(run()) == [3, 0]
@@ -160,7 +155,7 @@ def test_homes_are_made_one_at_a_time_when_nobody_waits(homes: ModuleType, monke
     assert seen[:4] == [(3, 0), (2, 0), (1, 0), (0, 0)]
 
 
-def test_a_changed_roster_is_looked_at_again(homes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_roster_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who leaves while homes are made gets none."""
     cluster, roster = Cluster(), [member(f"u{n}") for n in range(1, 9)]
 
@@ -170,7 +165,7 @@ def test_a_changed_roster_is_looked_at_again(homes: ModuleType, monkeypatch: pyt
     async def run() -> None:
         monkeypatch.setattr(homes, "shared_client", lambda _: cluster)
         monkeypatch.setattr(homes, "LOOK", 0.01)
-        course = homes.Homes(SimpleNamespace(members=members), "course-python-ws26", SPAWNER, lambda: 0)
+        course = homes.Homes(exchange(members), "course-python-ws26", SPAWNER, lambda: 0)
         course.make_soon()
         while not cluster.claims:
             await asyncio.sleep(0)
