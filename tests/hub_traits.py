@@ -6,7 +6,6 @@ value, of the versions that the hub's image has. A unit test compares the file w
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import sys
@@ -19,11 +18,12 @@ from jupyterhub.traitlets import ByteSpecification, Command, EntryPointType
 from kubernetes_asyncio.client import Configuration, models
 from kubespawner import KubeSpawner
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "images" / "hub" / "campus_hubs_login" / "src"))
-
-from campus_hubs_login import CourseAuthenticator
-
 ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(path) for path in ROOT.glob("images/*/campus_hubs_*/src")]
+
+from campus_hubs_hub.spawner import CourseSpawner  # noqa: E402
+from campus_hubs_login import CourseAuthenticator  # noqa: E402
+
 FILE = ROOT / "roles" / "course_hub" / "files" / "hub_traits.json"
 BYTES = {
     "type": ["integer", "number", "string"],
@@ -200,13 +200,7 @@ def required(model: str) -> list[str]:
 
 def classes() -> list[type[traitlets.HasTraits]]:
     """Return all classes whose settings the hub reads, and their ancestors with settings."""
-    path = ROOT / "charts" / "course-hub" / "files" / "course_spawner.py"
-    spec = importlib.util.spec_from_file_location("course_spawner", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    hubs = [JupyterHub, module.CourseSpawner, KubeSpawner, CourseAuthenticator, *JupyterHub().classes]
+    hubs = [JupyterHub, CourseSpawner, KubeSpawner, CourseAuthenticator, *JupyterHub().classes]
     found = {cls: None for hub in hubs for cls in hub.__mro__ if hasattr(cls, "class_traits")}
     return sorted((cls for cls in found if cls.class_traits(config=True)), key=lambda cls: cls.__name__)
 

@@ -47,6 +47,7 @@ class Image:
         name: registry and repository without tag, which it is pulled from.
         tag: stands for its content.
         context: folder that it is built from.
+        containerfiles: paths below it, read as one file.
         build_args: arguments by name.
         build_secrets: files on the machine that the build may read, by identifier.
         build_options: more options of ``buildah build``.
@@ -58,6 +59,7 @@ class Image:
     name: str
     tag: str
     context: str = ""
+    containerfiles: Sequence[str] = ("Containerfile",)
     push_name: str = ""
     build_args: Mapping[str, str] = dataclasses.field(default_factory=dict)
     build_secrets: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -112,6 +114,8 @@ def build_command(image: Image, login: Sequence[str] = ()) -> list[str]:
         build += ["--build-arg", f"{key}={value}"]
     for key, path in sorted(image.build_secrets.items()):
         build += ["--secret", f"id={key},src={path}"]
+    # buildah makes one list of the stages of all files; its manual says less (see its test).
+    build += [f"--file={image.context}/{path}" for path in image.containerfiles]
     return [*build, "--tag", image.tagged, image.context]
 
 

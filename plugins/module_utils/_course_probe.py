@@ -5,7 +5,7 @@
 """A launch and a server of a person who does not exist, to prove that a course works for those who do.
 
 The person has one name per course, made from a secret of that course: no LMS launches it, and the hub gives the probe's
-token power over nobody else. See charts/course-hub/files/jupyterhub_config.py.
+token power over nobody else. See campus_hubs_hub/settings.py in the hub's image.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def subject(token: str) -> str:
 
 
 def user_name(issuer: str, person: str) -> str:
-    """Return a person's name in the hub, as campus_hubs_login makes it.
+    """Return a person's name in the hub, as campus_hubs_membership makes it in the images of hub and exchange.
 
     Args:
         issuer: identity of the LMS.

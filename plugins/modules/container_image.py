@@ -53,8 +53,15 @@ options:
       - Needs C(libcrypt.so.1).
     type: path
   context:
-    description: Folder on the target with the C(Containerfile). Needed when the image has to be built.
+    description: Folder on the target that the image is built from. Needed when the image has to be built.
     type: path
+  containerfiles:
+    description:
+      - Paths of the Containerfiles below O(context). Several are read one after the other, like a single file, so that
+        images can have their first stages in common. The last stage of the last one is the image.
+    type: list
+    elements: str
+    default: [Containerfile]
   build_args:
     description: Build arguments by name.
     type: dict
@@ -125,6 +132,7 @@ def main() -> None:
             # A path, which is no secret itself.
             "push_htpasswd": {"type": "path", "no_log": False},
             "context": {"type": "path"},
+            "containerfiles": {"type": "list", "elements": "str", "default": ["Containerfile"]},
             "build_args": {"type": "dict", "default": {}},
             # Paths, which are no secrets themselves.
             "build_secrets": {"type": "dict", "default": {}, "no_log": False},

@@ -87,7 +87,7 @@ _FOLDER = re.compile(r"(?!course(/|$))[^/\s.~-][^/]*(/[^/.][^/]*)*")
 _DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 PULL_SECRETS, IMAGES_PULL_SECRETS = "course_hub_pull_secrets", "course_images_pull_secrets"
 VOLUMES, CONFIG, VALUES = "course_hub_volumes", "course_hub_config", "course_hub_values"
-# What the chart mounts in a person's server; charts/course-hub/files has the same.
+# What the chart mounts in a person's server; campus_hubs_hub in the hub's image has the same.
 HOME, COURSE_FOLDER = "/home/jovyan", "/srv/course"
 COURSE_LINK = f"{HOME}/course"
 OWN_MOUNTS = (HOME, "/tmp", COURSE_FOLDER, COURSE_LINK)  # noqa: S108

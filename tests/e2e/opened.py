@@ -13,15 +13,14 @@ HUB = playbook.ROOT / "tests/unit/images/hub/opened_hub.py"
 NAME = "opened-hub"
 # The configuration of the copy: the course's own, then the guards taken away.
 CONFIGURATION = """
-import pathlib, sqlite3, sys
+import pathlib, sqlite3
+from campus_hubs_hub.configuration import configure
 source, copy = "/srv/real/jupyterhub.sqlite", "/srv/jupyterhub/jupyterhub.sqlite"
 if not pathlib.Path(copy).exists():
     with sqlite3.connect(f"file:{{source}}?mode=ro", uri=True) as old, sqlite3.connect(copy) as new:
         old.backup(new)
-sys.path.insert(0, "/etc/campus-hubs/config")
 c = get_config()
-exec(compile(pathlib.Path("/etc/campus-hubs/config/jupyterhub_config.py").read_text(), "config", "exec"),
-     {{"__name__": "config", "__file__": "/etc/campus-hubs/config/jupyterhub_config.py", "get_config": lambda: c}})
+configure(c)
 from jupyterhub.proxy import Proxy
 class NoProxy(Proxy):
     should_start = False

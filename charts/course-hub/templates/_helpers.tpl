@@ -110,7 +110,16 @@ options: [{name: ndots, value: "1"}]
 {{- if dig "CourseAuthenticator" "lti13_platform" dict .Values.hub.config }}true{{ end }}
 {{- end }}
 
-{{- /* What jupyterhub_config.py reads. */ -}}
+{{- /* The hub's files: its program is the package campus_hubs_hub of its image. */ -}}
+{{- define "course-hub.hubFiles" -}}
+jupyterhub_config.py: |
+  from campus_hubs_hub.configuration import configure
+  configure(get_config())
+values.json: |
+  {{- include "course-hub.config" . | nindent 2 }}
+{{- end }}
+
+{{- /* What that package reads. */ -}}
 {{- define "course-hub.config" -}}
 {{- $image := dict "image" (include "course-hub.image" .Values.singleuser.image) "pullPolicy" .Values.singleuser.image.pullPolicy }}
 {{- dict

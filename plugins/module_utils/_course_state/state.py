@@ -42,7 +42,6 @@ from ansible_collections.campus.hubs.plugins.module_utils._course_state.ownershi
 from ansible_collections.campus.hubs.plugins.module_utils._course_state.release import (
     STUCK,
     Chart,
-    Decoder,
     Manifest,
     Parser,
     Release,
@@ -161,13 +160,13 @@ class Survey:
         snapshot.kinds = {(kind.group, kind.kind): kind for kind in kinds}
         left = {key: kind for key, kind in snapshot.kinds.items() if kind.namespaced and kind.plural not in _RECORDS}
         secrets = newest(self.api.objects(snapshot.kinds["", "Secret"], labels="owner=helm,status!=superseded"))
-        decoder, parser = Decoder(), Parser()
+        parser = Parser()
         with Lists(self.api) as lists:
             lists.ask(snapshot.kinds["", "Namespace"], COURSE, metadata_only=True)
             # The API server makes the lists while the releases are read here; nearly all have the kinds of the first.
             while secrets:
                 place, secret = secrets.popitem()
-                for manifest in self._read(place, secret, decoder, parser):
+                for manifest in self._read(place, secret, parser):
                     if kind := left.pop(key_of(manifest)[:2], None):
                         lists.ask(kind, f"{MANAGED_BY}=Helm", metadata_only=False)
                         lists.ask(kind, f"{MANAGED_BY}!=Helm", metadata_only=True)
@@ -180,19 +179,16 @@ class Survey:
                 else:
                     self._sort(kind, found, snapshot.others if metadata_only else snapshot.objects, relevant)
 
-    def _read(
-        self, place: tuple[str, str], secret: Mapping[str, Any], decoder: Decoder, parser: Parser
-    ) -> list[Manifest]:
+    def _read(self, place: tuple[str, str], secret: Mapping[str, Any], parser: Parser) -> list[Manifest]:
         """Read one release; return what it consists of, nothing if it cannot be read or is another chart's."""
         try:
-            release = decode(secret, decoder)
+            release = decode(secret)
         except StateError as error:
             self.snapshot.broken[place] = str(error)
             return []
         if release.chart != self._chart.name:
             return []
-        # A thousand of the texts that were read are a hundred megabytes.
-        self.snapshot.releases[place] = replace(release, manifest="")
+        self.snapshot.releases[place] = release
         return self._manifests.setdefault(place, release.objects(parser))
 
     def _sort(

@@ -16,14 +16,15 @@ from ansible_collections.campus.hubs.plugins.module_utils._course_state.release 
 from ansible_collections.campus.hubs.plugins.module_utils._course_state.state import Wanted, render
 from ansible_collections.campus.hubs.plugins.plugin_utils.release_values import chart_checksum
 
+from tests.unit.helm import CHART, VALUES
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.unit.charts.conftest import Manifest, Template
+    from tests.unit.charts.conftest import Manifest
+    from tests.unit.helm import Template
 
 
-CHART = Path(__file__).parents[3] / "charts" / "course-hub"
-VALUES = Path(__file__).parent / "values"
 EVERYWHERE = "0.0.0.0/0"
 HUB = "http://hub.course-python-ws26.svc.cluster.local:8081"
 
@@ -289,6 +290,9 @@ def test_what_rolls_the_hub(template: Template) -> None:
     renewed = template("minimal", "--set=checksum.secrets=other")
     for deployment in ("hub", "proxy", "exchange"):
         assert checksum(renewed, deployment) != checksum(before, deployment)
+    program = template("minimal", "--set=hub.image.name=registry/hub@sha256:ff")
+    others = [m for m in objects(program) if m not in objects(before)]
+    assert [(m["kind"], m["metadata"]["name"]) for m in others] == [("Deployment", "hub")]
     edited = template("minimal", "--set=checksum.chart=other", "--set=exchange.resources.limits.memory=1Gi")
     assert checksum(edited, "hub") == checksum(before, "hub")
 
@@ -302,22 +306,13 @@ def test_the_secret_of_the_lti_version_is_mounted(template: Template) -> None:
 
 def test_values_reach_the_hub(template: Template) -> None:
     data = of_kind(objects(template("full")), "ConfigMap")["hub"]["data"]
-    assert set(data) == {
-        "values.json",
-        "jupyterhub_config.py",
-        "course_spawner.py",
-        "exchange.py",
-        "homes.py",
-        "leases.py",
-        "room.py",
-        "sandbox.py",
-    }
+    assert set(data) == {"values.json", "jupyterhub_config.py"}
     values = json.loads(data["values.json"])
     assert values["course"] == "python-ws26"
     assert values["singleuser"]["image"] == "registry/singleuser:1"
     assert values["config"]["CourseAuthenticator"]["course_title"] == "Programming in Python"
-    for name in set(data) - {"values.json"}:
-        assert data[name] == (CHART / "files" / name).read_text()
+    # The program itself is in the hub's image.
+    assert len(data["jupyterhub_config.py"].splitlines()) == 2
 
 
 def test_the_exchange_knows_the_course_of_the_lms_as_the_hub_does(template: Template) -> None:
@@ -474,13 +469,9 @@ def test_another_readme_is_no_other_chart(helm: Path, tmp_path: Path) -> None:
     chart = tmp_path / "course-hub"
     shutil.copytree(CHART, chart)
     (chart / "README.md").write_text("x")
-    (chart / "files" / "__pycache__").mkdir(exist_ok=True)
-    (chart / "files" / "__pycache__" / "room.cpython-312.pyc").write_text("x")
-    (chart / ".mypy_cache").mkdir()
-    (chart / ".mypy_cache" / "x.json").write_text("{}")
     assert chart_checksum(chart) == chart_checksum(CHART)
     assert Chart.read(chart) == Chart(chart, "course-hub", Chart.read(CHART).files, Chart.read(CHART).defaults)
     names = [file["name"] for file in release(helm, chart=chart)["chart"]["files"]]
-    assert names == [".helmignore", *(name for name in Chart.read(CHART).files if name.startswith("files/"))]
+    assert names == [".helmignore"]
     (chart / "templates" / "NOTES.txt").write_text("x")
     assert chart_checksum(chart) != chart_checksum(CHART)

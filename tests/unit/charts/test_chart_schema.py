@@ -13,7 +13,7 @@ from tests.readmes import CHART, Schema, resolved
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.unit.charts.conftest import Template
+    from tests.unit.helm import Template
 
 SCHEMA: Schema = json.loads((CHART / "values.schema.json").read_text())
 

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from campus_hubs_hub import homes, room, sandbox, spawner
 from kubernetes import client, config
 
 from tests.bench.control_plane import control_plane
-from tests.unit.charts.conftest import chart_module
 from tests.unit.charts.hub_pods import CLAIM, CLAIMS, MESSAGE, NODE, REFUSED, HubsAccount, changed, volume
-from tests.unit.charts.test_course_settings import _no_cluster, pod, settings  # noqa: F401 - a fixture
-from tests.unit.charts.test_sandbox import SETTINGS
+from tests.unit.images.hub.rendered import hub_settings, pod
+from tests.unit.images.hub.test_sandbox import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.unit.charts.conftest import Template
     from tests.unit.charts.hub_pods import Manifest
+    from tests.unit.helm import Template
 
 TEMPLATES = Path(__file__).parents[3] / "roles/course_images/templates"
 POLICIES = TEMPLATES / "hub-pods.yaml.j2"
@@ -109,7 +109,6 @@ def hub(course: Callable[..., HubsAccount], manifests: list[Manifest]) -> HubsAc
 
 def plain(name: str = "user-u1") -> Manifest:
     """Return a pod that is as small as it may be."""
-    spawner = chart_module("course_spawner")
     container = {
         "name": "notebook",
         "image": "registry.example.edu/x",
@@ -120,7 +119,7 @@ def plain(name: str = "user-u1") -> Manifest:
 
 def server_of(template: Template, name: str, *arguments: str) -> Manifest:
     """Return the pod of a person's server, as KubeSpawner makes it."""
-    spec = pod(settings(template, name, *arguments))
+    spec = pod(hub_settings(template, name, *arguments))
     for container in [*spec["containers"], *spec.get("initContainers", [])]:
         # This client wants texts.
         container["resources"] = {
@@ -132,12 +131,9 @@ def server_of(template: Template, name: str, *arguments: str) -> Manifest:
 
 def test_what_a_hub_makes(hub: HubsAccount, template: Template) -> None:
     assert hub.refusal(server_of(template, "full")) == ""
-    chart_module("course_spawner")
-    sandbox = chart_module("sandbox")
     assert hub.refusal(sandbox.sandbox_pod(SETTINGS, "sandbox-1", "u1", "token")) == ""
-    homes, traits = chart_module("homes"), settings(template, "full")["KubeSpawner"]
+    traits = hub_settings(template, "full")["KubeSpawner"]
     assert hub.refusal(homes.claim_manifest("u1", traits), "claim") == ""
-    room = chart_module("room")
     assert hub.refusal(room.placeholder_pod({**SETTINGS, "priorityClassName": "campus-hubs-placeholder"}, "p")) == ""
     for teaches in (True, False):
         assert hub.refusal(homes.pod_manifest("u1", traits, ["w1"], teaches=teaches)) == ""

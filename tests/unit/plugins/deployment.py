@@ -16,10 +16,9 @@ from jupyterhub.app import JupyterHub
 from traitlets.config import Config
 
 from tests import hub_traits
-from tests.unit.charts.conftest import chart_module
 from tests.unit.charts.test_release_values import compute
 
-__all__ = ["chart_module", "compute", "hub_classes", "problems_of_nodes"]
+__all__ = ["compute", "hub_classes", "problems_of_nodes"]
 
 ROOT = Path(__file__).resolve().parents[3]
 loader = DataLoader()

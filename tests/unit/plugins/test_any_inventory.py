@@ -14,15 +14,14 @@ import yaml
 from ansible.errors import AnsibleError
 from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import Mistake, report
 from ansible_collections.campus.hubs.plugins.plugin_utils.json_schema import violations
+from campus_hubs_hub import settings as hub
 from hypothesis import HealthCheck, given, settings
 
-from tests.unit.charts.conftest import CHART, helm  # noqa: F401 - a fixture
-from tests.unit.charts.test_course_settings import _no_cluster, pod  # noqa: F401 - the same
-from tests.unit.charts.test_jupyterhub_config import SECRET
+from tests.unit.helm import CHART
+from tests.unit.images.hub.rendered import SECRET, pod
 from tests.unit.plugins.any_inventory import COURSE_OPTIONS, COURSES, NODE_OPTIONS, changes, text_of
 from tests.unit.plugins.deployment import (
     FILES,
-    chart_module,
     compute,
     hub_classes,
     parsed,
@@ -70,7 +69,7 @@ def nodes(hosts: Path, node: Variables) -> None:
         assert list(problems_of_nodes(variables)) == []
 
 
-def course(hosts: Path, helm: Path, given: Variables) -> None:  # noqa: F811
+def course(hosts: Path, helm: Path, given: Variables) -> None:
     found, _none, variables = refusals(hosts, {}, given)
     if found:
         return
@@ -87,7 +86,7 @@ def course(hosts: Path, helm: Path, given: Variables) -> None:  # noqa: F811
     assert done.returncode == 0, done.stderr
     manifests = [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
     (text,) = [m["data"]["values.json"] for m in manifests if "values.json" in (m.get("data") or {})]
-    made = chart_module("jupyterhub_config").settings(json.loads(text), SECRET)
+    made = hub.settings(json.loads(text), SECRET)
     hub_classes(made)
     spec = pod(made)
     (home,) = [mount for mount in spec["containers"][0]["volumeMounts"] if mount["name"] == "home"]
@@ -110,7 +109,7 @@ def test_nodes(hosts: Path, node: Variables) -> None:
 
 @SHORT
 @given(changes(COURSE_OPTIONS))
-def test_courses(hosts: Path, helm: Path, variables: Variables) -> None:  # noqa: F811
+def test_courses(hosts: Path, helm: Path, variables: Variables) -> None:
     course(hosts, helm, variables)
 
 
@@ -124,5 +123,5 @@ def test_many_nodes(hosts: Path, node: Variables) -> None:
 @pytest.mark.full
 @LONG
 @given(changes(COURSE_OPTIONS))
-def test_many_courses(hosts: Path, helm: Path, variables: Variables) -> None:  # noqa: F811
+def test_many_courses(hosts: Path, helm: Path, variables: Variables) -> None:
     course(hosts, helm, variables)

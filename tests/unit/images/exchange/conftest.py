@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-# The package is installed in the exchange's image only.
-ROOT = Path(__file__).parents[4]
-sys.path[:0] = [str(ROOT), str(ROOT / "images/exchange/campus_hubs_exchange/src")]
-
-from tests.unit.images.exchange.exchange_lab import COURSE, Exchange, Hub  # noqa: E402
-from tests.unit.images.exchange.lms_lab import COURSE11, DemoLms, Key, platform_of  # noqa: E402
+from tests.unit.images.exchange.exchange_lab import COURSE, Exchange, Hub
+from tests.unit.images.exchange.lms_lab import COURSE11, DemoLms, Key, platform_of
 
 
 @pytest.fixture(scope="session")

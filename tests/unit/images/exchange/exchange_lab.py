@@ -20,11 +20,12 @@ from tornado import web
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
+from tests.image_packages import sources
 from tests.unit.images.exchange.client import Client
 from tests.unit.zygote import Program, zygote
 
 ROOT = Path(__file__).parents[4]
-SOURCE = ROOT / "images/exchange/campus_hubs_exchange/src"
+SOURCES = [*sources("membership", "exchange"), str(ROOT)]
 COURSE = "python-demo"
 TOKEN = "service-token-" * 3
 TEACHER, TUTOR, ADA, BEN = "uteacher", "ututor", "uada", "uben"
@@ -119,7 +120,7 @@ class Exchange:
         self.program = program or "campus_hubs_exchange.cli:main"
         self.environment = {
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": f"{SOURCE}{os.pathsep}{ROOT}",
+            "PYTHONPATH": os.pathsep.join(SOURCES),
             "COURSE_ID": COURSE,
             "JUPYTERHUB_API_URL": hub.api,
             "EXCHANGE_DATA": str(self.data),

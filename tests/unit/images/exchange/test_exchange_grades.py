@@ -19,9 +19,9 @@ from campus_hubs_exchange import lms as lms_client
 from campus_hubs_exchange.ags import Placed
 from campus_hubs_exchange.api import _launched
 from campus_hubs_exchange.coursework import now
-from campus_hubs_exchange.identity import user_name
 from campus_hubs_exchange.lms import LmsError
 from campus_hubs_exchange.model import Base, Column, Score
+from campus_hubs_membership.identity import user_name
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 from tornado.httpclient import HTTPRequest, HTTPResponse

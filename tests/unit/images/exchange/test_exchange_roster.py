@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 
 import jwt
 import pytest
-from campus_hubs_exchange.identity import user_name
+from campus_hubs_membership.identity import user_name
 
 from tests.unit.images.exchange.exchange_lab import COURSE, TOKEN, Exchange, Hub
 from tests.unit.images.exchange.lms_lab import DemoLms, Key, ScriptedLms, platform_of, until

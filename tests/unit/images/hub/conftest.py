@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import html
 import re
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 import requests
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-# The package is installed in the hub's image only.
-ROOT = Path(__file__).parents[4]
-sys.path[:0] = [str(ROOT), str(ROOT / "images/hub/campus_hubs_login/src")]
-
-from tests.unit.images.hub.login_lab import Browser, Hub, Lms, free_port, new_key  # noqa: E402
+from tests.unit.images.hub.login_lab import Browser, Hub, Lms, free_port, new_key
 
 
 @pytest.fixture(scope="session")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
-from pathlib import Path
 from typing import Any
 
 import campus_hubs_login as login
+from campus_hubs_hub import settings as course
 from jupyterhub import __version__
 from jupyterhub.proxy import Proxy
 from jupyterhub.spawner import Spawner
@@ -17,10 +16,6 @@ from tornado.httpclient import AsyncHTTPClient
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RequestHandler
-
-CHART = Path(__file__).parents[4] / "charts/course-hub/files"
-sys.path.insert(0, str(CHART))
-import jupyterhub_config as chart  # noqa: E402
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821
 settings = json.loads(os.environ["HUB_UNDER_TEST"])
@@ -143,31 +138,31 @@ c.JupyterHub.load_roles = [
         "services": ["test"],
         "scopes": ["admin:users", "admin:auth_state", "admin:servers", "admin:groups", "tokens"],
     },
-    *chart.people_settings()["JupyterHub"]["load_roles"],
+    *course.people_settings()["JupyterHub"]["load_roles"],
 ]
 c.JupyterHub.cleanup_servers = True
 if leases := settings["leases"]:
-    import leases as chart_leases
-    from exchange import Exchange
+    from campus_hubs_hub import leases as course_leases
+    from campus_hubs_hub.exchange import Exchange
 
-    chart_leases.LOOK, chart_leases.NOTICE, chart_leases.RETRY = 1, leases["notice"], 1
+    course_leases.LOOK, course_leases.NOTICE, course_leases.RETRY = 1, leases["notice"], 1
     exchange = Exchange(leases["exchange"], settings["token"])
     c.Authenticator.post_auth_hook = exchange.after_login("")
-    chart_leases.LeaseHandler.leases = chart_leases.Leases(
+    course_leases.LeaseHandler.leases = course_leases.Leases(
         exchange,
         f"{settings['hub_bind_url']}{settings['base_url']}hub/api",
         settings["token"],
         leases["seconds"] / 3600,
         roster=leases["roster"],
     )
-    c.JupyterHub.extra_handlers = [("/api/lease", chart_leases.LeaseHandler)]
-    background = asyncio.get_running_loop().create_task(chart_leases.LeaseHandler.leases.watch())
+    c.JupyterHub.extra_handlers = [("/api/lease", course_leases.LeaseHandler)]
+    background = asyncio.get_running_loop().create_task(course_leases.LeaseHandler.leases.watch())
 if settings["room"]:
-    import room as chart_room
+    from campus_hubs_hub import room as course_room
 
-    chart_room.LOOK, chart_room.SETTLE = 0.3, 5
-    chart_room.IDLE_FOR_STAFF, chart_room.IDLE_FOR_STUDENTS = settings["room"]
-    room = chart_room.Room(f"{settings['hub_bind_url']}{settings['base_url']}hub/api", settings["token"])
+    course_room.LOOK, course_room.SETTLE = 0.3, 5
+    course_room.IDLE_FOR_STAFF, course_room.IDLE_FOR_STUDENTS = settings["room"]
+    room = course_room.Room(f"{settings['hub_bind_url']}{settings['base_url']}hub/api", settings["token"])
 
     async def wait_for_room() -> None:
         """Wait while there is a file `waits.json`: pod, short, staff; write the sentence to `says`."""
@@ -187,9 +182,9 @@ if settings["room"]:
     waiters = asyncio.get_running_loop().create_task(wait_for_room())
 values = {"config": {"CourseAuthenticator": settings["authenticator"]}}
 probe_secret = {"probe-token": settings["token"][::-1]}
-student = chart.synthetic_student(values, probe_secret, login.user_name)
+student = course.synthetic_student(values, probe_secret)
 c.CourseAuthenticator.synthetic_student = student
-for trait, items in chart.probe_settings(probe_secret, student)["JupyterHub"].items():
+for trait, items in course.probe_settings(probe_secret, student)["JupyterHub"].items():
     c.JupyterHub[trait].extend(items)
 if settings["opened_for"]:
     from tests.unit.images.hub.opened_hub import open_hub

@@ -24,7 +24,10 @@ from campus_hubs_login.lti13 import Platform
 from cryptography.hazmat.primitives.asymmetric import rsa
 from oauthlib.oauth1 import SIGNATURE_TYPE_BODY, Client
 
-SOURCE = Path(__file__).parents[4] / "images/hub/campus_hubs_login/src"
+from tests.image_packages import sources
+
+HERE = Path(__file__).parent
+SOURCES = [*sources("membership", "hub"), str(HERE), str(HERE.parents[3])]
 LTI = "https://purl.imsglobal.org/spec/lti/claim/"
 type Keys = tuple[rsa.RSAPrivateKey, rsa.RSAPrivateKey]
 MEMBERSHIP = "http://purl.imsglobal.org/vocab/lis/v2/membership"
@@ -272,12 +275,12 @@ class Hub:
             "HUB_UNDER_TEST": json.dumps(settings),
             "JUPYTERHUB_CRYPT_KEY": "ab" * 32,
             "CONFIGPROXY_AUTH_TOKEN": "unused",
-            "PYTHONPATH": f"{SOURCE}:{Path(__file__).parent}:{Path(__file__).parents[4]}",
+            "PYTHONPATH": os.pathsep.join(SOURCES),
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
         with (self.directory / "hub.log").open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and file
-                [sys.executable, "-m", "jupyterhub", "--debug", "-f", str(Path(__file__).parent / "hub_config.py")],
+                [sys.executable, "-m", "jupyterhub", "--debug", "-f", str(HERE / "hub_config.py")],
                 cwd=self.directory,
                 env=environment,
                 stdout=log,

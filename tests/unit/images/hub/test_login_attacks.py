@@ -13,9 +13,9 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 import requests
-from campus_hubs_login import user_name
 from campus_hubs_login.handlers import STATE_SECONDS
 from campus_hubs_login.lti11 import WINDOW_SECONDS
+from campus_hubs_membership.identity import user_name
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tornado.web import create_signed_value
 

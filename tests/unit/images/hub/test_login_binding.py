@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import requests
-from campus_hubs_login import user_name
 from campus_hubs_login.binding import Binding
 from campus_hubs_login.errors import LaunchRefused
 from campus_hubs_login.launch import launch_from_form
+from campus_hubs_membership.identity import user_name
 
 from tests.unit.images.hub.login_lab import MEMBERSHIP, Browser, Hub
 

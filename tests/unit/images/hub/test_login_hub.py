@@ -13,8 +13,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import requests
-from campus_hubs_login import CourseAuthenticator, user_name
+from campus_hubs_login import CourseAuthenticator
 from campus_hubs_login.keyset import RETRY_SECONDS
+from campus_hubs_membership.identity import user_name
 from traitlets import TraitError
 from traitlets.config import Config
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from campus_hubs_login import spawn_environment
 from campus_hubs_login.errors import LaunchRefused
-from campus_hubs_login.identity import user_name
 from campus_hubs_login.launch import launch_from_claims, launch_from_form
+from campus_hubs_membership.identity import user_name
 
 from tests.unit.images.hub.login_lab import MEMBERSHIP, Lms
 

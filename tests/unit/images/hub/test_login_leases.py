@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from campus_hubs_exchange.hub import Hub as ExchangesHub
 
 from tests.unit.images.hub.login_lab import Browser, Hub
 from tests.unit.images.hub.test_login_hub import name, spawn
-
-sys.path.append(str(Path(__file__).parents[4] / "images/exchange/campus_hubs_exchange/src"))
-from campus_hubs_exchange.hub import Hub as ExchangesHub
 
 SECONDS, NOTICE = 10, 4
 

@@ -19,7 +19,7 @@ from ansible_collections.campus.hubs.plugins.module_utils._course_probe import (
     user_name,
 )
 from campus_hubs_login import lti11
-from campus_hubs_login import user_name as hubs_user_name
+from campus_hubs_membership.identity import user_name as hubs_user_name
 
 from tests.unit.images.hub.login_lab import Browser, Hub
 

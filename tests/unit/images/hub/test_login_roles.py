@@ -1,117 +1,87 @@
-"""Roles of both LTI versions."""
+"""Whom a launch lets in, by identifier and roles: the same as a roster, or a refusal that says why."""
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import pytest
 from campus_hubs_login.errors import LaunchRefused
-from campus_hubs_login.roles import course_role
+from campus_hubs_login.launch import checked_identifier, checked_role
+from campus_hubs_membership.roles import COURSE_ROLES, course_role
 
-M = "http://purl.imsglobal.org/vocab/lis/v2/membership"
-INSTITUTION = "http://purl.imsglobal.org/vocab/lis/v2/institution/person"
-SYSTEM = "http://purl.imsglobal.org/vocab/lis/v2/system/person"
-URN = "urn:lti:role:ims/lis/"
+from tests.unit.images.membership.test_identity import UNUSABLE, USABLE
+from tests.unit.images.membership.test_roles import NONE
 
-
-@pytest.mark.parametrize(
-    ("roles", "expected"),
-    [
-        ([f"{M}#Instructor"], "instructor"),
-        ([f"{M}#Learner"], "student"),
-        ([f"{M}/Instructor#TeachingAssistant"], "teaching_assistant"),
-        # A platform sends the principal role beside the sub-role (LTI 1.3, A.2.3): still an assistant.
-        ([f"{M}#Instructor", f"{M}/Instructor#TeachingAssistant"], "teaching_assistant"),
-        ([f"{M}/Instructor#TeachingAssistantSection", f"{M}#Instructor"], "teaching_assistant"),
-        ([f"{M}#Instructor", f"{M}/Instructor#Grader"], "teaching_assistant"),
-        ([f"{M}#Instructor", f"{M}/Instructor#PrimaryInstructor"], "instructor"),
-        ([f"{M}/Instructor#Lecturer", f"{M}/Instructor#TeachingAssistant"], "instructor"),
-        ([f"{M}#Learner", f"{M}#Instructor"], "instructor"),
-        ([f"{M}#Learner", f"{M}/Instructor#TeachingAssistant"], "teaching_assistant"),
-        # A learner who teaches is a learner: the sub-role's name is not the role.
-        ([f"{M}/Learner#Instructor"], "student"),
-        ([f"{M}/Learner#GuestLearner"], "student"),
-        ([f"{M}#Mentor"], "student"),
-        ([f"{M}#Administrator"], "student"),
-        ([f"{M}#ContentDeveloper"], "student"),
-        ([f"{M}#SomethingNew"], "student"),
-        # Institution and system roles add nothing.
-        ([f"{INSTITUTION}#Instructor", f"{M}#Learner"], "student"),
-        ([f"{SYSTEM}#Administrator", f"{INSTITUTION}#Faculty", f"{M}#Learner"], "student"),
-        # LTI 1.1
-        (["Instructor"], "instructor"),
-        (["Learner"], "student"),
-        (["Student"], "student"),
-        (["TeachingAssistant"], "teaching_assistant"),
-        ([" instructor "], "instructor"),
-        ([f"{URN}Instructor"], "instructor"),
-        ([f"{URN}Instructor/Lecturer"], "instructor"),
-        ([f"{URN}Learner"], "student"),
-        ([f"{URN}TeachingAssistant"], "teaching_assistant"),
-        ([f"{URN}TeachingAssistant/TeachingAssistant"], "teaching_assistant"),
-        ([f"{URN}TeachingAssistant/Grader", "Learner"], "teaching_assistant"),
-        (["urn:lti:sysrole:ims/lis/Administrator", "urn:lti:instrole:ims/lis/Administrator", "Learner"], "student"),
-        (["urn:lti:instrole:ims/lis/Instructor", f"{URN}Learner"], "student"),
-        (["Learner", "Instructor"], "instructor"),
-    ],
-)
-def test_role_in_the_course(roles: list[str], expected: str) -> None:
-    assert course_role(roles) == expected
+LIS = "http://purl.imsglobal.org/vocab/lis/v2"
+ROLES = [
+    f"{LIS}/membership#Instructor",
+    f"{LIS}/membership#Learner",
+    f"{LIS}/membership#Mentor",
+    f"{LIS}/membership#Administrator",
+    f"{LIS}/membership/Instructor#TeachingAssistant",
+    f"{LIS}/membership/Instructor#TeachingAssistantSection",
+    f"{LIS}/membership/Instructor#Grader",
+    f"{LIS}/membership/Instructor#Lecturer",
+    f"{LIS}/membership/Learner#GuestLearner",
+    f"{LIS}/institution/person#Instructor",
+    f"{LIS}/system/person#Administrator",
+    "urn:lti:role:ims/lis/Instructor",
+    "urn:lti:role:ims/lis/TeachingAssistant",
+    "urn:lti:role:ims/lis/Learner/Learner",
+    "urn:lti:instrole:ims/lis/Instructor",
+    "Instructor",
+    "urn:x:tutor",
+    "Learner",
+    "TeachingAssistant",
+    "instructor ",
+    "Student",
+    "Owner",
+    "",
+    "Instruktor\n",
+]
+INSTITUTION = f"{LIS}/institution/person#Instructor"
 
 
-@pytest.mark.parametrize(
-    "roles",
-    [
-        [],
-        [""],
-        [f"{INSTITUTION}#Instructor"],
-        [f"{SYSTEM}#Administrator"],
-        ["urn:lti:sysrole:ims/lis/Administrator"],
-        ["urn:lti:instrole:ims/lis/Instructor"],
-        ["Administrators"],
-        ["Instructor,Learner"],
-        [f"https://evil.example/{M}#Instructor"],
-        [f"{M}#Instructor\nx"],
-        ["\u0131nstructor"],
-        ["\uff29nstructor"],
-        ["http://purl.imsglobal.org/vocab/lis/v2/membershipXInstructor"],
-        ["http://purlXimsglobalXorg/vocab/lis/v2/membership#Instructor"],
-    ],
-)
+def role_of_launch(roles: tuple[str, ...], meanings: dict[str, str]) -> str | None:
+    try:
+        return checked_role(roles, meanings)
+    except LaunchRefused:
+        return None
+
+
+def test_roles_are_those_of_the_roster() -> None:
+    for count in (0, 1, 2, 3):
+        for roles in combinations(ROLES, count):
+            choices: tuple[dict[str, str], ...] = ({}, {"urn:x:tutor": "teaching_assistant", INSTITUTION: "instructor"})
+            for meanings in choices:
+                assert course_role(roles, meanings) == role_of_launch(roles, meanings), (roles, meanings)
+    assert {course_role([role]) for role in ROLES} == {None, *COURSE_ROLES}
+
+
+@pytest.mark.parametrize("roles", NONE)
 def test_without_a_role_in_the_course_nobody_comes_in(roles: list[str]) -> None:
     with pytest.raises(LaunchRefused) as refusal:
-        course_role(roles)
+        checked_role(roles)
     assert refusal.value.status == 403
 
 
-@pytest.mark.parametrize(
-    ("roles", "expected"),
-    [
-        ([f"{INSTITUTION}#Instructor"], "instructor"),
-        ([f"{INSTITUTION}#Staff", f"{INSTITUTION}#Student"], "teaching_assistant"),
-        ([f" {INSTITUTION}#Student "], "student"),
-        (["urn:lti:instrole:ims/lis/Instructor"], "instructor"),
-        # What the launch says of the course counts before what it says of the institution.
-        ([f"{INSTITUTION}#Instructor", f"{M}#Learner"], "student"),
-        # An LMS's own roles in the course count beside the standard ones, and may replace one.
-        (["https://campus.example/roles#Tutor", f"{M}#Learner"], "teaching_assistant"),
-        ([f"{M}#Mentor", f"{M}#Learner"], "teaching_assistant"),
-        ([f"{M}#Manager"], "instructor"),
-        ([f"{INSTITUTION}#Instructor", "https://campus.example/roles#Tutor"], "teaching_assistant"),
-        ([f"{INSTITUTION}#instructor"], None),
-        ([f"{INSTITUTION}#Other"], None),
-    ],
-)
-def test_a_campus_says_what_its_roles_mean(roles: list[str], expected: str | None) -> None:
-    meanings = {
-        f"{INSTITUTION}#Instructor": "instructor",
-        f"{INSTITUTION}#Staff": "teaching_assistant",
-        f"{INSTITUTION}#Student": "student",
-        "urn:lti:instrole:ims/lis/Instructor": "instructor",
-        "https://campus.example/roles#Tutor": "teaching_assistant",
-        f"{M}#Mentor": "teaching_assistant",
-        f"{M}#Manager": "instructor",
-    }
-    if expected is None:
-        with pytest.raises(LaunchRefused, match="names these roles"):
-            course_role(roles, meanings)
-    else:
-        assert course_role(roles, meanings) == expected
+@pytest.mark.parametrize("role", [f"{LIS}/institution/person#instructor", f"{LIS}/institution/person#Other"])
+def test_who_has_no_role_reads_the_ones_that_came(role: str) -> None:
+    with pytest.raises(LaunchRefused, match="names these roles"):
+        checked_role([role], {INSTITUTION: "instructor"})
+
+
+@pytest.mark.parametrize("value", UNUSABLE)
+def test_unusable_subjects_are_refused(value: object) -> None:
+    with pytest.raises(LaunchRefused) as refusal:
+        checked_identifier(value, "sub")
+    assert refusal.value.status == 400
+
+
+def test_a_number_is_the_person_of_its_digits() -> None:
+    assert checked_identifier(4711, "sub") == "4711"
+
+
+@pytest.mark.parametrize("value", USABLE)
+def test_usable_subjects_stay_as_they_are(value: str) -> None:
+    assert checked_identifier(value, "sub") == value

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-# The package is installed in the image only.
-ROOT = Path(__file__).parents[4]
-sys.path[:0] = [str(ROOT), str(ROOT / "images/singleuser/campus_hubs_lab/src")]
-
-from tests.unit.images.singleuser.grading_lab import Course, Exchange, Hub  # noqa: E402
+from tests.unit.images.singleuser.grading_lab import Course, Exchange, Hub
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import requests
+from campus_hubs_hub import settings
 
-from tests.unit.charts.conftest import chart_module
 from tests.unit.images.singleuser.grading_lab import Course, free_port
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def test_fetch_submit_and_the_course_page(course: Course, proxy: Proxy) -> None:
 )
 def test_any_program_in_a_server(proxy: Proxy, given: dict[str, str], others: list[str]) -> None:
     """By the environment that the hub gives it; what the course says of exceptions stays."""
-    direct = chart_module("jupyterhub_config").direct(HOSTS, given)
+    direct = settings.direct(HOSTS, given)
     assert direct["no_proxy"] == direct["NO_PROXY"] == ",".join([*others, "localhost", "127.0.0.1", "::1", *HOSTS])
     ask = "import sys, urllib.request as u\ntry: u.urlopen(sys.argv[1], timeout=5)\nexcept OSError: pass"
     environment = {"PATH": os.environ["PATH"], **proxy.environment, **given, **direct}
@@ -114,4 +114,4 @@ def test_any_program_in_a_server(proxy: Proxy, given: dict[str, str], others: li
 
 
 def test_a_star_stays_one() -> None:
-    assert chart_module("jupyterhub_config").direct(HOSTS, {"no_proxy": "a,*"}) == {"NO_PROXY": "*", "no_proxy": "*"}
+    assert settings.direct(HOSTS, {"no_proxy": "a,*"}) == {"NO_PROXY": "*", "no_proxy": "*"}

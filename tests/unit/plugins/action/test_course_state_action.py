@@ -191,11 +191,10 @@ def test_a_chart_with_another_file_or_content_has_another_checksum(tmp_path: Pat
     before = chart_checksum(chart)
     assert before == chart_checksum(ROOT / "charts" / "course-hub")
     (chart / ".hidden").write_text("x")
-    (chart / "files" / "a.pyc").write_text("x")
     assert chart_checksum(chart) == before
     (chart / "values.yaml").write_text("x")
     changed = chart_checksum(chart)
-    (chart / "files" / "more.py").write_text("")
+    (chart / "templates" / "more.yaml").write_text("")
     assert len({before, changed, chart_checksum(chart)}) == 3
 
 

@@ -110,7 +110,8 @@ def test_commands_carry_all_options_in_a_stable_order() -> None:
     image = Image(
         "h/hub",
         "t",
-        "/src/hub",
+        "/src",
+        containerfiles=["python/Containerfile", "hub/Containerfile"],
         build_args={"B": "2", "A": "1"},
         build_secrets={"pip.conf": "/etc/pip.conf", "ca-bundle": "/etc/ca.crt"},
         build_options=["--network=host"],
@@ -122,6 +123,7 @@ def test_commands_carry_all_options_in_a_stable_order() -> None:
     build, push = " ".join(build_command(image)), " ".join(push_command(image))
     assert build == (
         f"{buildah} bud --layers --network=host --build-arg A=1 --build-arg B=2 --secret id=ca-bundle,src=/etc/ca.crt "
-        "--secret id=pip.conf,src=/etc/pip.conf --tag h/hub:t /src/hub"
+        "--secret id=pip.conf,src=/etc/pip.conf --file=/src/python/Containerfile --file=/src/hub/Containerfile "
+        "--tag h/hub:t /src"
     )
     assert push == f"{buildah} push --tls-verify=false h/hub:t docker://h/hub:t"

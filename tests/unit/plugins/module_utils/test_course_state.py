@@ -34,7 +34,6 @@ from ansible_collections.campus.hubs.plugins.module_utils._course_state.ownershi
 )
 from ansible_collections.campus.hubs.plugins.module_utils._course_state.release import (
     Chart,
-    Decoder,
     Parser,
     StateError,
     decode,
@@ -508,26 +507,6 @@ def test_a_record_that_holds_something_else_is_no_release(record: bytes) -> None
     broken["data"]["release"] = base64.b64encode(base64.b64encode(record)).decode()
     with pytest.raises(StateError, match="is no release"):
         decode(broken)
-
-
-def test_records_are_read_the_same_beside_others_as_alone() -> None:
-    """The chart of the one before is not parsed again, wherever its text is in the record."""
-    chart, other = {"metadata": {"name": "course-hub"}, "files": []}, {"metadata": {"name": "other"}}
-    records = [
-        {"name": "a", "chart": chart, "manifest": "x"},
-        {"name": "b", "chart": chart, "manifest": 'y "chart":{"metadata":'},
-        {"name": "c", "config": {"chart": chart}, "chart": other},
-        {"name": "d", "config": {"chart": chart}, "chart": chart},
-        {"name": "e", "info": {"chart": chart}},
-        {"name": "f", "chart": None, "config": {"chart": chart}},
-        {"name": "g", "chart": other},
-        {"name": "h", "chart": {**chart, "values": {"a": 1}}},
-        {"name": "i", "chart": chart},
-    ]
-    for order in (records, records[::-1], [records[0], *records]):
-        decoder = Decoder()
-        for record in order:
-            assert decoder.record(json.dumps(record, separators=(",", ":"))) == record
 
 
 def test_a_broken_record_stops_its_own_course_only(tmp_path: Path) -> None:

@@ -136,6 +136,14 @@ def listed(name: str) -> set[str]:
         return set()
 
 
+def document(url: str) -> dict[str, Any]:
+    """Return a manifest of an image, or what it refers to."""
+    request = urllib.request.Request(url, headers={"Accept": "application/vnd.oci.image.manifest.v1+json"})  # noqa: S310
+    with urllib.request.urlopen(request) as answer:  # noqa: S310
+        found: dict[str, Any] = json.load(answer)
+    return found
+
+
 def test_a_push_with_an_account_of_its_own(
     capsys: pytest.CaptureFixture[str], registry: Registry, image: dict[str, Any]
 ) -> None:
@@ -196,6 +204,36 @@ def test_a_registry_with_an_account_of_the_campus(
     more = run(capsys, **image | {"tag": "u"}, build_options=options, name=name, username=KNOWN[0], password=KNOWN[1])
     assert more["changed"], more
     assert listed(f"{registry.pull}/campus-hubs/hub") == {"t", "u"}
+
+
+def test_images_with_their_first_stages_in_common(
+    capsys: pytest.CaptureFixture[str], registry: Registry, image: dict[str, Any]
+) -> None:
+    stages = {
+        "first": "ARG BASE=nothing.example/x\nFROM ${BASE} AS first\nCOPY first/Containerfile /a\nENV A=b\n",
+        "second": "FROM first AS second\nCOPY second/Containerfile /b\n",
+        "last": "FROM first\nCOPY --from=second /b /c\nUSER 1000:1000\n",
+    }
+    for name, text in stages.items():
+        (Path(image["context"]) / name).mkdir()
+        (Path(image["context"]) / name / "Containerfile").write_text(text)
+    names = {"name": f"{registry.pull}/campus-hubs/hub", "push_name": f"{registry.push}/campus-hubs/hub"}
+    files = [f"{name}/Containerfile" for name in stages]
+    built = run(
+        capsys,
+        **image | names,
+        containerfiles=files,
+        build_args={"BASE": "scratch"},
+        push_htpasswd=str(registry.htpasswd),
+    )
+    assert built["changed"], built
+    repository = f"http://{registry.pull}/v2/campus-hubs/hub"
+    manifest = document(f"{repository}/manifests/t")
+    config = document(f"{repository}/blobs/{manifest['config']['digest']}")["config"]
+    assert config["User"] == "1000:1000"
+    assert "A=b" in config["Env"]
+    # Of the first file and of the last one.
+    assert len(manifest["layers"]) == 2
 
 
 def test_a_password_is_in_no_command_line_and_in_no_file(

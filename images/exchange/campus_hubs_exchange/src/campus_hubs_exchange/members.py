@@ -11,18 +11,19 @@ from html import unescape
 from html.entities import html5
 from typing import Any
 
+from campus_hubs_membership.identity import identifier_of
+from campus_hubs_membership.roles import COURSE_ROLES, TEACHERS
 from sqlalchemy import select
 from sqlalchemy import update as change
 from sqlalchemy.orm import Session
 
 from .coursework import now
 from .errors import Refused
-from .identity import USER, subject_of
 from .model import Member, PlatformFact, Score
-from .roles import COURSE_ROLES, TEACHERS
 
 MAX_TEXT = 512
 MAX_URL = 2048
+USER = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 # With its semicolon: "R&D" and "AT&T" are no escapes.
 _ESCAPE = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,31});")
 # Moodle escapes names once, an import into it may have done so before.
@@ -63,7 +64,7 @@ def read_launched(document: object) -> Launched:
     """
     if not isinstance(document, dict):
         raise Refused(400, "The body is not a JSON object.")
-    subject = subject_of(document.get("subject"))
+    subject = identifier_of(document.get("subject"))
     if not subject:
         raise Refused(400, "subject: expected 1 to 255 printable characters.")
     if document.get("role") not in COURSE_ROLES:

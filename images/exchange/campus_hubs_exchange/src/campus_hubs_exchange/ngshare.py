@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import IO, Any, TypeVar
 
+from campus_hubs_membership.roles import TEACHERS
 from sqlalchemy.orm import Session
 from tornado.http1connection import HTTP1Connection
 from tornado.web import stream_request_body
@@ -21,7 +22,6 @@ from .coursework import FileEntry, format_time, parse_time
 from .errors import Refused
 from .members import all_members
 from .model import Member
-from .roles import TEACHERS
 from .uploads import SentFile, decoded_size, form_limit, read_files, read_form, too_large
 from .web import Handler, Services
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from campus_hubs_membership.identity import user_name
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -23,7 +24,6 @@ from .database import Database
 from .errors import Refused
 from .grades import queue, value_of, way
 from .hub import Hub
-from .identity import user_name
 from .lms import Http, Lms13, LmsError
 from .members import services
 from .model import Column, Member, Score

@@ -12,17 +12,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from campus_hubs_membership.identity import identifier_of, user_name
+from campus_hubs_membership.roles import COURSE_ROLES, NO_ROLES, course_role
 from sqlalchemy.orm import Session
 
 from .coursework import now
 from .database import Database
 from .errors import Refused
 from .hub import Hub
-from .identity import subject_of, user_name
 from .lms import Lms13, LmsError
 from .members import all_members, iso, plain, printable, recall, remember, services, told_services, update
 from .model import Member
-from .roles import COURSE_ROLES, NO_ROLES, course_role
 
 log = logging.getLogger("exchange")
 
@@ -127,7 +127,7 @@ def read_members(issuer: str, pages: Iterable[object], roles: Mapping[str, str] 
         if not isinstance(members, list):
             raise LmsError("The LMS's roster is not in the format of NRPS 2.0.", final=True)
         for member in members:
-            subject = subject_of(member.get("user_id")) if isinstance(member, dict) else ""
+            subject = identifier_of(member.get("user_id")) if isinstance(member, dict) else ""
             if subject:
                 entries.setdefault(subject, []).append(member)
             else:

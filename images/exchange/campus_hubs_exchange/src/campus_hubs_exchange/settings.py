@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .roles import COURSE_ROLES
+from campus_hubs_membership.roles import COURSE_ROLES
 
 MEBIBYTE = 1024 * 1024
 

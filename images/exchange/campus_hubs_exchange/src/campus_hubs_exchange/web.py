@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from campus_hubs_membership.roles import TEACHERS
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from tornado import web
@@ -22,7 +23,6 @@ from .files import FileStore
 from .hub import Hub
 from .members import active_member
 from .outbox import Outbox
-from .roles import TEACHERS
 from .roster import Roster
 from .settings import Settings
 

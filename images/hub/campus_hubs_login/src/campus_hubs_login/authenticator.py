@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from campus_hubs_membership.identity import USER_NAME
+from campus_hubs_membership.roles import COURSE_ROLES
 from jupyterhub.app import JupyterHub
 from jupyterhub.auth import Authenticator
 from traitlets import Bool, Dict, Enum, Set, TraitError, Unicode, default, validate
@@ -25,12 +27,10 @@ from .handlers import (
     Lti13LoginHandler,
     NoPage,
 )
-from .identity import USER_NAME
 from .keyset import KeySet
 from .launch import Launch, text
 from .lti13 import Platform
 from .replay import ReplayStore
-from .roles import COURSE_ROLES
 from .settings import origin
 
 # How soon after the stop of their server the hub has removed a user whom it removes.

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from campus_hubs_membership.identity import normalise_issuer
+
 from .errors import LaunchRefused
-from .identity import normalise_issuer
 from .launch import Launch
 
 VARIABLE = "course_hub_lms_context"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .identity import checked_identifier, digits, is_identifier, user_name
-from .roles import COURSE_ROLES, NO_ROLES, CourseRole, course_role
+from campus_hubs_membership.identity import digits, identifier_of, is_identifier, user_name
+from campus_hubs_membership.roles import COURSE_ROLES, NO_ROLES, CourseRole, course_role
+
+from .errors import LaunchRefused
 
 LTI = "https://purl.imsglobal.org/spec/lti/claim/"
 NRPS = "https://purl.imsglobal.org/spec/lti-nrps/claim/namesroleservice"
@@ -16,6 +18,8 @@ AGS = "https://purl.imsglobal.org/spec/lti-ags/claim/endpoint"
 
 MAX_TEXT = 512
 MAX_URL = 2048
+# Of the roles that came, so many are shown, each so long.
+SHOWN_ROLES, SHOWN_CHARACTERS = 5, 120
 # `$(X)` is expanded by Kubernetes and `{x}` by KubeSpawner, wherever a person's name becomes an environment variable.
 _UNWANTED_IN_NAMES = str.maketrans("", "", "${}")
 
@@ -63,7 +67,7 @@ def launch_from_claims(claims: Mapping[str, Any], *, issuer: str, roles: Mapping
 
     :param claims: payload of the id_token.
     :param issuer: identity of the LMS for user names.
-    :param roles: what the LMS's own roles mean, see `course_role`.
+    :param roles: what the LMS's own roles mean, see `campus_hubs_membership.roles.course_role`.
     :raises LaunchRefused: 400 without a usable `sub`, 403 without a role in the course.
     """
     subject = checked_identifier(claims.get("sub"), "sub")
@@ -97,7 +101,7 @@ def launch_from_claims(claims: Mapping[str, Any], *, issuer: str, roles: Mapping
             "lineitem": _url(ags.get("lineitem")),
         },
     }
-    role = course_role(_texts(claims.get(LTI + "roles")), roles)
+    role = checked_role(_texts(claims.get(LTI + "roles")), roles)
     target = claims.get(LTI + "target_link_uri")
     return Launch(issuer, subject, role, details, target if isinstance(target, str) else "", text(claims.get("iss")))
 
@@ -108,7 +112,7 @@ def launch_from_form(form: Mapping[str, str], *, issuer: str, roles: Mapping[str
     :param form: launch parameters, one value each.
     :param issuer: configured identity of the LMS; if empty, the launch's `tool_consumer_instance_guid`, else its
         consumer key.
-    :param roles: what the LMS's own roles mean, see `course_role`.
+    :param roles: what the LMS's own roles mean, see `campus_hubs_membership.roles.course_role`.
     :raises LaunchRefused: 400 without a usable `user_id`, 403 without a role in the course.
     """
     subject = checked_identifier(form.get("user_id"), "user_id")
@@ -134,9 +138,48 @@ def launch_from_form(form: Mapping[str, str], *, issuer: str, roles: Mapping[str
             "result_sourcedid": text(form.get("lis_result_sourcedid"), limit=4 * MAX_TEXT),
         },
     }
-    role = course_role(form.get("roles", "").split(","), roles)
+    role = checked_role(form.get("roles", "").split(","), roles)
     lms = checked_identifier(lms, "tool_consumer_instance_guid")
     return Launch(issuer or lms, subject, role, details, form.get("custom_next") or form.get("next", ""), lms)
+
+
+def checked_identifier(value: object, what: str) -> str:
+    """Accept an opaque identifier that can be hashed without ambiguity.
+
+    :param value: what the launch says; a number, which some LMSs send, means its digits.
+    :param what: the field's name for the message.
+    :raises LaunchRefused: 400, if it is no identifier.
+    """
+    value = digits(value)
+    if not isinstance(value, str) or not value.strip():
+        raise LaunchRefused(400, f"The launch does not say who you are ({what} is missing).")
+    if not is_identifier(value):
+        raise LaunchRefused(400, f"The launch holds an unusable {what}.")
+    return value
+
+
+def checked_role(roles: Iterable[str], meanings: Mapping[str, str] = NO_ROLES) -> CourseRole:
+    """Accept the roles of a member of the course.
+
+    :param roles: role URIs, URNs or LTI 1.1 handles.
+    :param meanings: what roles of this LMS mean here.
+    :raises LaunchRefused: 403, if none of them is a role in the course; names them.
+    """
+    came = [stripped for role in roles if (stripped := role.strip())]
+    if role := course_role(came, meanings):
+        return role
+    shown = ", ".join(f"'{role[:SHOWN_CHARACTERS]}'" for role in came[:SHOWN_ROLES])
+    more = f" and {len(came) - SHOWN_ROLES} more" if len(came) > SHOWN_ROLES else ""
+    raise LaunchRefused(
+        403,
+        "Your LMS does not say that you are a member of this course. "
+        + (f"It names these roles: {shown}{more}." if came else "It names no role."),
+        student="Ask your lecturer whether you are enrolled in the LMS course.",
+        lecturer="Look who is enrolled in the LMS course, and as what. If it is all right there, send the "
+        "administrators the reference below.",
+        admin="If the LMS sends no roles in the course but only those of the institution, say in course_hub_lti_roles "
+        "what they mean.",
+    )
 
 
 def spawn_environment(auth_state: Mapping[str, Any] | None) -> dict[str, str]:
@@ -172,8 +215,7 @@ def _context_id(value: object) -> str:
 
     LTI 1.3 (5.4.1) wants a text of at most 255 characters; some LMSs send their number.
     """
-    found = digits(value)
-    return found if isinstance(found, str) and is_identifier(found) else ""
+    return identifier_of(value)
 
 
 def _first(*values: object) -> str:

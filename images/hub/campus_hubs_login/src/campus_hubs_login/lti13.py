@@ -12,11 +12,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import jwt
+from campus_hubs_membership.identity import digits
 from ltiauthenticator.lti13.error import IncorrectValueError, MissingRequiredArgumentError, ValidationError
 from ltiauthenticator.lti13.validator import LTI13LaunchValidator
 
 from .errors import LaunchRefused
-from .identity import digits
 from .keyset import KeySet
 from .launch import LTI
 

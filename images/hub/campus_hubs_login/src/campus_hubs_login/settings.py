@@ -129,6 +129,6 @@ class _Noticing(HTTPMessageDelegate):
 def limit_requests() -> None:
     """Make each web server that this process starts from now on a LimitedServer.
 
-    The hub itself has no setting for it. Call it at the top of jupyterhub_config.py.
+    The hub itself has no setting for it. Call it while it reads its configuration.
     """
     HTTPServer.configure(LimitedServer)
