@@ -189,7 +189,7 @@ def _deb822(text: str) -> list[tuple[list[str], list[str]]]:
 
 def modules_to_load(modprobe: str) -> list[str]:
     """Return kernel modules that are not loaded, and what they need, from ``modprobe --dry-run --verbose --all``."""
-    return re.findall(r"^insmod \S*?([^/\s]+?)\.ko\b", modprobe, re.MULTILINE)
+    return re.findall(r"^insmod (?:\S*/)?([^/\s.]+)", modprobe, re.MULTILINE)
 
 
 def started_at(show: str) -> float:

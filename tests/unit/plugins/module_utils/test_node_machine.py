@@ -63,11 +63,12 @@ builtin nf_conntrack
 insmod /lib/modules/6.8.0-45-generic/kernel/net/802/stp.ko.zst
 insmod /lib/modules/6.8.0-45-generic/kernel/net/bridge/br_netfilter.ko.xz brnf=1
 install /sbin/modprobe --ignore-install other
+insmod overlay
 """
 
 
 def test_kernel_modules() -> None:
-    assert _node_machine.modules_to_load(MODPROBE) == ["overlay", "stp", "br_netfilter"]
+    assert _node_machine.modules_to_load(MODPROBE) == ["overlay", "stp", "br_netfilter", "overlay"]
     assert _node_machine.modules_to_load("builtin overlay\n") == []
 
 
