@@ -121,8 +121,8 @@ def main() -> None:
         diff={
             "before_header": "kernel",
             "after_header": "kernel",
-            "before": "".join(old for old, _ in lines),
-            "after": "".join(new for _, new in lines),
+            "before": "".join(line[0] for line in lines),
+            "after": "".join(line[1] for line in lines),
         },
     )
 
