@@ -9,6 +9,8 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 
@@ -16,6 +18,41 @@ def listeners(ss: str) -> list[dict[str, Any]]:
     """Return port and program of what listens, from ``ss --no-header --numeric --listening --tcp --processes``."""
     found = re.findall(r'^LISTEN .*?\S+:(\d+)\s+\S+\s+users:\(\("([^"]+)"', ss, re.MULTILINE)
     return [{"port": int(port), "program": program} for port, program in dict.fromkeys(found)]
+
+
+# Programs of a node, as the kernel names them: 15 characters. Role course_images runs the registry.
+_COMPONENTS = frozenset(
+    ("docker-registry", "etcd", "kube-apiserver", "kube-controller", "kube-proxy", "kube-scheduler", "kubelet")
+)
+
+
+def foreign_listeners(found: list[dict[str, Any]], ports: list[int]) -> list[dict[str, Any]]:
+    """Return those of `listeners` that have one of a node's ports and are none of its components."""
+    return [entry for entry in found if entry["port"] in ports and entry["program"] not in _COMPONENTS]
+
+
+def is_node_name(name: str) -> bool:
+    """Tell whether a host name can be a node's: as a DNS subdomain of RFC 1123, short enough for a label's value."""
+    label = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+    return (
+        len(name) <= 63
+        and re.fullmatch(rf"{label}([.]{label})*", name) is not None
+        and name.partition(".")[0] != "localhost"
+    )
+
+
+def is_machine_id(text: str) -> bool:
+    """Tell whether a text is a machine-id(5)."""
+    return re.fullmatch("[0-9a-f]{32}", text) is not None
+
+
+def foreign_cni_files(names: list[str], is_node: bool) -> list[str]:
+    """Return the network configurations that containerd would take instead of Calico's.
+
+    It takes the first by name; before Calico has written its own, any.
+    """
+    others = [name for name in names if Path(name).suffix in (".conf", ".conflist", ".json") and "calico" not in name]
+    return sorted(name for name in others if not is_node or name < "10-calico.conflist")
 
 
 def name_servers(resolv_conf: str) -> list[str]:
@@ -27,6 +64,14 @@ def is_loopback(address: str) -> bool:
     """Tell whether an address, perhaps with a zone, never leaves the machine."""
     try:
         return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def is_ipv4(address: str) -> bool:
+    """Tell whether an address is one of IPv4."""
+    try:
+        return ipaddress.ip_address(address).version == 4
     except ValueError:
         return False
 
@@ -113,6 +158,19 @@ def apt_sources(name: str, text: str) -> list[dict[str, str]]:
     ]
 
 
+def foreign_sources(found: list[dict[str, str]], repositories: list[dict[str, str]], own_files: list[str]) -> list[str]:
+    """Return the files that name a repository which has a file of its own.
+
+    Args:
+        found: see `apt_sources`.
+        repositories: each with ``uri`` and ``suite``; one without a suite is flat.
+        own_files: where they belong.
+    """
+    ours = [(entry["uri"].rstrip("/"), entry.get("suite", "").rstrip("/")) for entry in repositories]
+    others = [entry for entry in found if entry["file"] not in own_files]
+    return list(dict.fromkeys(entry["file"] for entry in others if (entry["uri"], entry["suite"]) in ours))
+
+
 def _one_line(text: str) -> list[tuple[list[str], list[str]]]:
     pattern = r"^[ \t]*deb(?:-src)?[ \t]+(?:\[[^\]]*\][ \t]*)?(\S+)[ \t]+(\S+)"
     return [([uri], [suite]) for uri, suite in re.findall(pattern, text, re.MULTILINE)]
@@ -127,6 +185,17 @@ def _deb822(text: str) -> list[tuple[list[str], list[str]]]:
         if fields.get("enabled", ["yes"])[0].lower() not in ("no", "false", "without", "off", "disable"):
             found.append((fields.get("uris", []), fields.get("suites", [])))
     return found
+
+
+def modules_to_load(modprobe: str) -> list[str]:
+    """Return kernel modules that are not loaded, and what they need, from ``modprobe --dry-run --verbose --all``."""
+    return re.findall(r"^insmod (?:\S*/)?([^/\s.]+)", modprobe, re.MULTILINE)
+
+
+def started_at(show: str) -> float:
+    """Return when a process began, in seconds since 1970, from a time of systemctl show(1) in UTC; 0 for never."""
+    words = show.split()
+    return datetime.fromisoformat(f"{words[1]}T{words[2]}+00:00").timestamp() if len(words) == 4 else 0
 
 
 def without_swap(fstab: str) -> str:

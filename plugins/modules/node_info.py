@@ -37,6 +37,37 @@ options:
     type: list
     elements: str
     default: []
+  services:
+    description: Names of systemd's services to look for.
+    type: list
+    elements: str
+    default: []
+  ports:
+    description: TCP ports that only a node's components may listen on.
+    type: list
+    elements: int
+    default: []
+  repositories:
+    description: Package repositories that only files of their own may name.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      uri:
+        description: The repository's URL.
+        type: str
+        required: true
+      suite:
+        description: The suite in it; none for a flat repository.
+        type: str
+        default: ""
+      file:
+        description: The file below C(/etc/apt) that may name it.
+        type: path
+        required: true
+  time:
+    description: The time where it is asked from, in seconds since 1970.
+    type: float
 """
 
 EXAMPLES = r"""
@@ -44,30 +75,26 @@ EXAMPLES = r"""
   campus.hubs.node_info:
     address: "{{ ansible_facts.default_ipv4.address }}"
     packages: [conntrack, docker.io]
+    ports: [6443, 10250]
   register: machine
 """
 
 RETURN = r"""
-apt_sources:
-  description: Package repositories that apt knows, each with C(file), C(uri) and C(suite).
-  returned: success
-  type: list
-  elements: dict
 cgroup_version:
   description: The version of the control groups that the system uses, 1 or 2.
   returned: success
   type: int
   sample: 2
+clock_offset_seconds:
+  description: How far the system's time is ahead of O(time); 0 without it.
+  returned: success
+  type: int
 cni_files:
-  description: Names of the network configurations in C(/etc/cni/net.d) that are not Calico's.
+  description: Names of the files in C(/etc/cni/net.d) that containerd would take instead of Calico's.
   returned: success
   type: list
   elements: str
   sample: [87-podman-bridge.conflist]
-epoch:
-  description: The system's time when it was asked, in seconds since 1970.
-  returned: success
-  type: int
 firewalls:
   description:
     - Packet filters that drop what no rule of theirs accepts, V(ufw), V(firewalld), chains of nftables, or the chain
@@ -75,10 +102,26 @@ firewalls:
   returned: success
   type: list
   elements: str
+foreign_listeners:
+  description:
+    - What listens on O(ports) and is no component of a node, each with C(port) and C(program) (15 characters at most).
+  returned: success
+  type: list
+  elements: dict
+foreign_sources:
+  description: Other files of apt that name one of O(repositories).
+  returned: success
+  type: list
+  elements: str
+  sample: [/etc/apt/sources.list.d/docker.list]
 free_mb:
   description: Free space below C(/var/lib), in MiB.
   returned: success
   type: int
+host_name:
+  description: The host name, as the system has it.
+  returned: success
+  type: str
 interface:
   description: C(name) and C(mtu) of the interface that has O(address); empty if none has it.
   returned: success
@@ -92,21 +135,37 @@ is_interrupted:
   description: Whether an installation of packages was interrupted.
   returned: success
   type: bool
-listeners:
-  description: What listens on TCP ports, each with C(port) and C(program) (15 characters at most).
+is_machine_id_valid:
+  description: Whether RV(machine_id) has the form of one.
+  returned: success
+  type: bool
+is_node_name_valid:
+  description: Whether Kubernetes takes RV(node_name), and it is not C(localhost).
+  returned: success
+  type: bool
+ipv4_name_servers:
+  description: Those of RV(name_servers) that pods, which have IPv4 addresses only, can reach.
   returned: success
   type: list
-  elements: dict
+  elements: str
 loopback_name_servers:
   description: Those of RV(name_servers) that only the machine itself can reach.
   returned: success
   type: list
   elements: str
+machine_id:
+  description: The system's id; empty if it has none.
+  returned: success
+  type: str
 name_servers:
   description: The name servers that pods get.
   returned: success
   type: list
   elements: str
+node_name:
+  description: RV(host_name) in small letters, as kubeadm registers it.
+  returned: success
+  type: str
 noexec:
   description: Folders whose programs containers and nodes run, and which are mounted with C(noexec).
   returned: success
@@ -121,6 +180,11 @@ resolv_conf:
   description: The file that names them.
   returned: success
   type: str
+services:
+  description: Those of O(services) that are active.
+  returned: success
+  type: list
+  elements: str
 """
 
 import os
@@ -154,6 +218,19 @@ def main() -> None:
             "address": {"type": "str", "required": True},
             "resolv_conf": {"type": "path"},
             "packages": {"type": "list", "elements": "str", "default": []},
+            "services": {"type": "list", "elements": "str", "default": []},
+            "ports": {"type": "list", "elements": "int", "default": []},
+            "repositories": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "uri": {"type": "str", "required": True},
+                    "suite": {"type": "str", "default": ""},
+                    "file": {"type": "path", "required": True},
+                },
+            },
+            "time": {"type": "float"},
         },
         supports_check_mode=True,
     )
@@ -188,40 +265,52 @@ def main() -> None:
                 found.append(f"{unit}.service at boot")
         return found
 
-    wanted = module.params["packages"]
-    states = output("dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *wanted) if wanted else ""
-    resolv_conf = module.params["resolv_conf"] or (RESOLVED if is_active("systemd-resolved") else "/etc/resolv.conf")
+    params = module.params
+    packages, repositories = params["packages"], params["repositories"]
+    states = (
+        output("dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *packages) if packages else ""
+    )
+    resolv_conf = params["resolv_conf"] or (RESOLVED if is_active("systemd-resolved") else "/etc/resolv.conf")
     servers = _node_machine.name_servers(read(resolv_conf))
     sources = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
+    apt_sources = [
+        source
+        for path in sources
+        if path.suffix in (".list", ".sources")
+        for source in _node_machine.apt_sources(str(path), read(path))
+    ]
+    listeners = _node_machine.listeners(
+        output("ss", "--no-header", "--numeric", "--listening", "--tcp", "--processes", needed=True)
+    )
+    ip_address = output("ip", "-json", "address", needed=True)
+    is_node = Path("/etc/kubernetes/kubelet.conf").exists()
     disk = os.statvfs("/var/lib")
+    host_name, machine_id = os.uname().nodename, read("/etc/machine-id").strip()
     module.exit_json(
-        apt_sources=[
-            source
-            for path in sources
-            if path.suffix in (".list", ".sources")
-            for source in _node_machine.apt_sources(str(path), read(path))
-        ],
         cgroup_version=2 if Path("/sys/fs/cgroup/cgroup.controllers").exists() else 1,
-        cni_files=sorted(
-            path.name
-            for path in Path("/etc/cni/net.d").glob("*")
-            if path.suffix in (".conf", ".conflist", ".json") and "calico" not in path.name
-        ),
-        epoch=int(time.time()),
+        clock_offset_seconds=0 if params["time"] is None else round(time.time() - params["time"]),
+        cni_files=_node_machine.foreign_cni_files([path.name for path in Path("/etc/cni/net.d").glob("*")], is_node),
         firewalls=firewalls(),
-        free_mb=disk.f_bavail * disk.f_frsize // 2**20,
-        interface=_node_machine.interface_of(output("ip", "-json", "address", needed=True), module.params["address"])
-        or {},
-        is_node=Path("/etc/kubernetes/kubelet.conf").exists(),
-        is_interrupted=any(Path("/var/lib/dpkg/updates").glob("*")),
-        listeners=_node_machine.listeners(
-            output("ss", "--no-header", "--numeric", "--listening", "--tcp", "--processes", needed=True)
+        foreign_listeners=_node_machine.foreign_listeners(listeners, params["ports"]),
+        foreign_sources=_node_machine.foreign_sources(
+            apt_sources, repositories, [repository["file"] for repository in repositories]
         ),
+        free_mb=disk.f_bavail * disk.f_frsize // 2**20,
+        host_name=host_name,
+        interface=_node_machine.interface_of(ip_address, params["address"]) or {},
+        is_interrupted=any(Path("/var/lib/dpkg/updates").glob("*")),
+        is_machine_id_valid=_node_machine.is_machine_id(machine_id),
+        is_node=is_node,
+        is_node_name_valid=_node_machine.is_node_name(host_name.lower()),
+        ipv4_name_servers=[server for server in servers if _node_machine.is_ipv4(server)],
         loopback_name_servers=[server for server in servers if _node_machine.is_loopback(server)],
+        machine_id=machine_id,
         name_servers=servers,
+        node_name=host_name.lower(),
         noexec=[path for path in PROGRAMS if Path(path).exists() and os.statvfs(path).f_flag & os.ST_NOEXEC],
         packages=[line.split()[0] for line in states.splitlines() if line.endswith(" installed")],
         resolv_conf=resolv_conf,
+        services=[name for name in params["services"] if is_active(name)],
     )
 
 

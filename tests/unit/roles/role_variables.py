@@ -16,8 +16,8 @@ def _templar(role: str, variables: dict[str, Any]) -> Templar:
     loader = DataLoader()
     known: dict[str, Any] = {"role_path": str(ROOT / "roles" / role)}
     for folder in ("defaults", "vars"):
-        path = ROOT / "roles" / role / folder / "main.yml"
-        known |= loader.load_from_file(str(path), trusted_as_template=True) if path.exists() else {}
+        for path in sorted((ROOT / "roles" / role / folder).glob("*.yml")):
+            known |= loader.load_from_file(str(path), trusted_as_template=True)
     return Templar(loader=loader, variables=known | variables)
 
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import copy
 import re
-import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.campus.hubs.plugins.module_utils import _node_machine
 
 from tests.unit.roles.role_variables import ROOT, compute
 
-OPTIONS = yaml.safe_load((Path(__file__).resolve().parents[3] / "roles/node/meta/argument_specs.yml").read_text())
+OPTIONS = yaml.safe_load((ROOT / "roles/node/meta/argument_specs.yml").read_text())
+TASKS = yaml.safe_load((ROOT / "roles/node/tasks/preflight.yml").read_text())
 DOCKER = {"uri": "https://download.docker.com/linux/ubuntu", "suite": "noble"}
 KUBERNETES = {"uri": "https://pkgs.k8s.io/core:/stable:/v1.36/deb", "suite": ""}
-# A server as it should be.
+# A server as it should be, as its programs and files say it.
 MACHINE: dict[str, Any] = {
     "apt_sources": [
         {"file": "/etc/apt/sources.list.d/ubuntu.sources", "uri": "http://archive.ubuntu.com/ubuntu", "suite": "noble"},
@@ -24,16 +24,16 @@ MACHINE: dict[str, Any] = {
         {"file": "/etc/apt/sources.list.d/kubernetes.sources", **KUBERNETES},
     ],
     "cgroup_version": 2,
+    "clock_offset_seconds": 0,
     "cni_files": [],
-    # From now, see refusals.
-    "epoch": 0,
     "firewalls": [],
     "free_mb": 100_000,
+    "host_name": "s1",
     "interface": {"name": "eth1", "mtu": 1500},
     "is_interrupted": False,
     "is_node": False,
     "listeners": [{"port": 22, "program": "sshd"}, {"port": 6443, "program": "kube-apiserver"}],
-    "loopback_name_servers": [],
+    "machine_id": "a1" * 16,
     "name_servers": ["192.0.2.53"],
     "noexec": [],
     "packages": ["conntrack"],
@@ -41,37 +41,48 @@ MACHINE: dict[str, Any] = {
 }
 FACTS: dict[str, Any] = {
     "architecture": "x86_64",
-    "date_time": {"epoch": "1000"},
     "default_ipv4": {"address": "198.51.100.11", "mtu": 9000},
     "distribution": "Ubuntu",
     "distribution_major_version": "24",
     "distribution_version": "24.04",
     "env": {"PATH": "/usr/local/bin:/usr/sbin:/usr/bin"},
-    "hostname": "s1",
-    "machine_id": "a1" * 16,
     "memory_mb": {"nocache": {"free": 3000}},
     "memtotal_mb": 4000,
-    "nodename": "s1",
     "processor_vcpus": 4,
     "service_mgr": "systemd",
     "swapfree_mb": 0,
     "swaptotal_mb": 0,
 }
-PEER_FACTS = FACTS | {"hostname": "s2", "nodename": "s2", "machine_id": "a2" * 16}
+PEER = MACHINE | {"host_name": "s2", "machine_id": "a2" * 16}
+
+
+def gathered(machine: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
+    """Return what module node_info makes of a server."""
+    name, servers, repositories = machine["host_name"].lower(), machine["name_servers"], asked["repositories"]
+    return machine | {
+        "cni_files": _node_machine.foreign_cni_files(machine["cni_files"], machine["is_node"]),
+        "foreign_listeners": _node_machine.foreign_listeners(machine["listeners"], asked["ports"]),
+        "foreign_sources": _node_machine.foreign_sources(
+            machine["apt_sources"], repositories, [repository["file"] for repository in repositories]
+        ),
+        "ipv4_name_servers": [server for server in servers if _node_machine.is_ipv4(server)],
+        "is_machine_id_valid": _node_machine.is_machine_id(machine["machine_id"]),
+        "is_node_name_valid": _node_machine.is_node_name(name),
+        "loopback_name_servers": [server for server in servers if _node_machine.is_loopback(server)],
+        "node_name": name,
+        "packages": [package for package in machine["packages"] if package in asked["packages"]],
+    }
 
 
 def refusals(
     machine: dict[str, Any],
     variables: dict[str, Any],
-    peer: dict[str, Any] | None = None,
-    facts: dict[str, Any] = FACTS,
-    peer_facts: dict[str, Any] = PEER_FACTS,
+    peer: dict[str, Any] = PEER,
 ) -> dict[str, str]:
     """Return the name of each check that refuses the machine, with the rest of the sentence."""
-    machine = machine | {"epoch": int(time.time()) + machine["epoch"]}
-    hosts = {"s1": {"ansible_facts": facts, "_node_machine": machine}}
-    hosts["s2"] = {"ansible_facts": peer_facts, "_node_machine": peer or MACHINE}
-    known = hosts["s1"] | {
+    hosts: dict[str, dict[str, Any]] = {"s1": {}, "s2": {}}
+    known = {
+        "ansible_facts": FACTS,
         "ansible_play_hosts": list(hosts),
         "containerd_apt_suite": "noble",
         "containerd_apt_url": "https://download.docker.com/linux/ubuntu",
@@ -80,9 +91,16 @@ def refusals(
         "inventory_hostname": "s1",
         "kubeadm_apt_url": "https://pkgs.k8s.io/core:/stable:/v1.36/deb/",
         "kubeadm_node_ip": "10.0.0.11",
+    } | variables
+    (gather,) = [task for task in TASKS if "campus.hubs.node_info" in task]
+    asked = {
+        name: compute("node", gather["campus.hubs.node_info"][name].strip("{} "), known)
+        for name in ("packages", "ports", "repositories")
     }
+    for name, raw in (("s1", machine), ("s2", peer)):
+        hosts[name]["_node_machine"] = gathered(raw, asked)
     checks = compute(
-        "node", "_node_checks | rejectattr('ok') | rejectattr('name', 'in', node_ignore_checks)", known | variables
+        "node", "_node_checks | rejectattr('ok') | rejectattr('name', 'in', node_ignore_checks)", known | hosts["s1"]
     )
     return {check["name"]: f"{check['found']} / {check['expected']} / {check['fix']}" for check in checks}
 
@@ -98,17 +116,15 @@ def test_a_good_machine() -> None:
         ("MTU", {"interface": {"name": "eth1", "mtu": 9000}}, "9000 on eth1 (10.0.0.11); all nodes: 9000, 1500"),
         (
             "name servers",
-            {"name_servers": ["127.0.0.1"], "loopback_name_servers": ["127.0.0.1"]},
+            {"name_servers": ["127.0.0.1"]},
             "127.0.0.1 in /etc/re",
         ),
-        ("name servers", {"name_servers": ["192.0.2.53", "::1"], "loopback_name_servers": ["::1"]}, "192.0.2.53, ::1"),
+        ("name servers", {"name_servers": ["192.0.2.53", "::1"]}, "192.0.2.53, ::1"),
         ("name servers", {"name_servers": []}, "none in /etc/resolv.conf"),
         ("name servers", {"name_servers": ["fe80::1%eth0", "2001:db8::53"]}, "2001:db8::53 in /etc/resolv.conf"),
         ("mount options", {"noexec": ["/var/lib"]}, "noexec on /var/lib"),
         ("network configuration", {"cni_files": ["87-podman-bridge.conflist"]}, "/etc/cni/net.d/87-podman"),
         ("network configuration", {"cni_files": ["05-x.conf", "99-y.conf"], "is_node": True}, "net.d/05-x.conf / none"),
-        ("clock", {"epoch": -86400}, "0 s between the nodes' clocks, 86"),
-        ("clock", {"epoch": 450}, "0 s between the nodes' clocks, 4"),
         ("ports", {"listeners": [{"port": 5000, "program": "registry"}]}, "5000 taken by registry"),
         ("ports", {"listeners": [{"port": 5001, "program": "python3"}]}, "5001 taken by python3"),
         ("firewall", {"firewalls": ["ufw"]}, "ufw /"),
@@ -156,7 +172,6 @@ def test_a_machine_that_cannot_be_a_node(name: str, machine: dict[str, Any], wor
         ({"listeners": [{"port": 5000, "program": "x"}]}, {"course_images_registry": "registry.example.edu/x"}),
         ({"listeners": [{"port": 5000, "program": "x"}]}, {"groups": {"control_plane": ["s0", "s1"]}}),
         ({"listeners": [{"port": 5001, "program": "docker-registry"}]}, {}),
-        ({"epoch": -100}, {}),
     ],
     ids=[
         "default route",
@@ -170,11 +185,30 @@ def test_a_machine_that_cannot_be_a_node(name: str, machine: dict[str, Any], wor
         "a registry of the campus",
         "not the builder",
         "our registry",
-        "a clock of the campus",
     ],
 )
 def test_what_is_no_reason(machine: dict[str, Any], variables: dict[str, Any]) -> None:
     assert refusals(MACHINE | machine, variables) == {}
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "words"),
+    [
+        (-86400, -86400, "0 s between the nodes' clocks, 86400 s between this node's and"),
+        (450, 450, "0 s between the nodes' clocks, 450 s between this node's and"),
+        (0, 31, "31 s between the nodes' clocks, 0 s between this node's and"),
+        (-16, 15, "31 s between the nodes' clocks, 16 s between this node's and"),
+        (-15, 15, ""),
+        # A clock of the campus.
+        (-100, -100, ""),
+    ],
+)
+def test_clocks(own: int, others: int, words: str) -> None:
+    machine, peer = MACHINE | {"clock_offset_seconds": own}, PEER | {"clock_offset_seconds": others}
+    found = refusals(machine, {}, peer)
+    assert set(found) == ({"clock"} if words else set())
+    assert words in found.get("clock", "")
+    assert refusals(machine, {"node_ignore_checks": ["clock"]}, peer) == {}
 
 
 @pytest.mark.parametrize(
@@ -186,9 +220,9 @@ def test_what_is_no_reason(machine: dict[str, Any], variables: dict[str, Any]) -
     ],
 )
 def test_a_number_that_is_text_as_on_the_command_line(name: str, low: str, high: str, check: str) -> None:
-    peer = PEER_FACTS | {"date_time": {"epoch": "1005"}}
-    assert set(refusals(MACHINE, {name: low}, peer_facts=peer)) == set()
-    assert set(refusals(MACHINE, {name: high}, peer_facts=peer)) == {check}
+    peer = PEER | {"clock_offset_seconds": 5}
+    assert set(refusals(MACHINE, {name: low}, peer)) == set()
+    assert set(refusals(MACHINE, {name: high}, peer)) == {check}
 
 
 def test_a_root_without_its_programs() -> None:
@@ -210,32 +244,36 @@ def test_the_names_of_checks_are_the_option_s_choices() -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "name"),
+    ("machine", "name"),
     [
-        ({"nodename": "localhost"}, "host name"),
-        ({"nodename": "localhost.localdomain"}, "host name"),
-        ({"nodename": "s_1"}, "host name"),
-        ({"nodename": "-s1"}, "host name"),
-        ({"nodename": "s1-.example.edu"}, "host name"),
-        ({"nodename": "s1..example.edu"}, "host name"),
-        ({"nodename": "s1" * 32}, "host name"),
-        ({"nodename": "S2"}, "host name"),
+        ({"host_name": "localhost"}, "host name"),
+        ({"host_name": "localhost.localdomain"}, "host name"),
+        ({"host_name": "s_1"}, "host name"),
+        ({"host_name": "-s1"}, "host name"),
+        ({"host_name": "s1-.example.edu"}, "host name"),
+        ({"host_name": "s1..example.edu"}, "host name"),
+        ({"host_name": "s1" * 32}, "host name"),
+        ({"host_name": "S2"}, "host name"),
         ({"machine_id": ""}, "machine id"),
         ({"machine_id": "uninitialized"}, "machine id"),
         ({"machine_id": "a2" * 16}, "machine id"),
-        ({"nodename": "S1.Example.EDU"}, None),
-        ({"nodename": "1"}, None),
-        ({"nodename": "s" * 63}, None),
+        ({"host_name": "S1.Example.EDU"}, None),
+        ({"host_name": "1"}, None),
+        ({"host_name": "s" * 63}, None),
     ],
 )
-def test_names_and_ids(facts: dict[str, str], name: str | None) -> None:
-    assert set(refusals(MACHINE, {"ansible_facts": FACTS | facts}, facts=FACTS | facts)) == ({name} if name else set())
+def test_names_and_ids(machine: dict[str, str], name: str | None) -> None:
+    assert set(refusals(MACHINE | machine, {})) == ({name} if name else set())
 
 
 def test_what_is_asked_of_a_machine() -> None:
     """A fact that is looked for, and not asked for, would never be found."""
-    tasks = yaml.safe_load((ROOT / "roles/node/tasks/preflight.yml").read_text())
-    asked = compute("node", tasks[0]["campus.hubs.node_info"]["packages"].strip("{} "), {})
-    main = (ROOT / "roles/node/tasks/main.yml").read_text()
-    assert set(re.findall(r"'([\w.-]+)' in _node_machine.packages", main)) == {"network-manager"}
-    assert {"network-manager", "docker.io", "conntrack"} <= set(asked)
+    asked = TASKS[0]["campus.hubs.node_info"]
+    packages = compute("node", asked["packages"].strip("{} "), {})
+    written = (ROOT / "roles/node/tasks/configuration.yml").read_text()
+    assert set(re.findall(r"'([\w.-]+)' in _node_machine.packages", written)) == {"network-manager"}
+    assert {"network-manager", "docker.io", "conntrack"} <= set(packages)
+    assert set(re.findall(r"'([\w.-]+)' in _node_machine.services", written)) == set(asked["services"])
+    assert {repository["file"] for repository in compute("node", "_node_repositories", {})} == {
+        f"/etc/apt/sources.list.d/{role}.sources" for role in ("containerd", "kubernetes")
+    }

@@ -226,8 +226,8 @@ def changed(host: str, role: str, task: str, delegate_to: str = "") -> dict[str,
 
 
 EVENTS = [
-    changed("w1", "campus.hubs.node", "Set the kernel parameters"),
-    changed("w2", "campus.hubs.node", "Set the kernel parameters"),
+    changed("w1", "campus.hubs.node", "Load kernel modules and set kernel parameters"),
+    changed("w2", "campus.hubs.node", "Load kernel modules and set kernel parameters"),
     changed("w1", "campus.hubs.containerd", "Restart containerd"),
     changed("w1", "campus.hubs.containerd", "Restart containerd"),
     changed("cp1", "campus.hubs.kubeadm", "Export the admin kubeconfig", "localhost"),
@@ -243,8 +243,8 @@ def test_what_was_put_right_on_servers_is_told(ops: Ops) -> None:
     ((_, document),) = ops.hook.posted
     assert document["text"].splitlines() == [
         "This was not as wanted and was worked on:",
-        "w1: node : Set the kernel parameters",
-        "w2: node : Set the kernel parameters",
+        "w1: node : Load kernel modules and set kernel parameters",
+        "w2: node : Load kernel modules and set kernel parameters",
         "w1: containerd : Restart containerd",
     ]
 

@@ -26,6 +26,60 @@ def test_listeners() -> None:
     ]
 
 
+def test_foreign_listeners() -> None:
+    found = _node_machine.listeners(SS)
+    assert _node_machine.foreign_listeners(found, [22, 6443, 10248]) == [{"port": 22, "program": "sshd"}]
+    assert _node_machine.foreign_listeners(found, [6443, 80]) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "valid"),
+    [
+        *((name, True) for name in ("s1", "1", "s1.example.edu", "a-b", "s" * 63, "localhosts", "my.localhost")),
+        *((name, False) for name in ("localhost", "localhost.localdomain", "s_1", "-s1", "s1-.example.edu", "s1..edu")),
+        *((name, False) for name in ("s" * 64, "S1", "", "s1\n", "sä")),
+    ],
+)
+def test_node_names(name: str, valid: bool) -> None:
+    assert _node_machine.is_node_name(name) == valid
+
+
+def test_machine_ids() -> None:
+    assert _node_machine.is_machine_id("0123456789abcdef" * 2)
+    for text in ("", "uninitialized", "0123456789ABCDEF" * 2, "0123456789abcdef" * 2 + "0", "0" * 31):
+        assert not _node_machine.is_machine_id(text)
+
+
+def test_network_configurations() -> None:
+    names = ["10-calico.conflist", "calico-kubeconfig", "87-podman.conflist", "05-x.conf", "README", "nerdctl.json"]
+    assert _node_machine.foreign_cni_files(names, is_node=False) == ["05-x.conf", "87-podman.conflist", "nerdctl.json"]
+    assert _node_machine.foreign_cni_files(names, is_node=True) == ["05-x.conf"]
+
+
+# As modprobe of kmod 30 and 33 says it.
+MODPROBE = """\
+insmod /lib/modules/6.1.0-13-amd64/kernel/fs/overlayfs/overlay.ko
+builtin nf_conntrack
+insmod /lib/modules/6.8.0-45-generic/kernel/net/802/stp.ko.zst
+insmod /lib/modules/6.8.0-45-generic/kernel/net/bridge/br_netfilter.ko.xz brnf=1
+install /sbin/modprobe --ignore-install other
+insmod overlay
+"""
+
+
+def test_kernel_modules() -> None:
+    assert _node_machine.modules_to_load(MODPROBE) == ["overlay", "stp", "br_netfilter", "overlay"]
+    assert _node_machine.modules_to_load("builtin overlay\n") == []
+
+
+@pytest.mark.parametrize(
+    ("show", "seconds"),
+    [("Mon 2026-11-30 14:29:40 UTC", 1796048980), ("Thu 1970-01-01 00:00:01 UTC", 1), ("", 0), ("n/a", 0)],
+)
+def test_start_of_a_process(show: str, seconds: int) -> None:
+    assert _node_machine.started_at(show) == seconds
+
+
 def test_name_servers() -> None:
     text = "# nameserver 9.9.9.9\nsearch a.edu\nnameserver 127.0.0.1\nnameserver\tfe80::1%eth0\n;nameserver 8.8.8.8\n"
     assert _node_machine.name_servers(text) == ["127.0.0.1", "fe80::1%eth0"]
@@ -40,6 +94,14 @@ def test_name_servers() -> None:
 )
 def test_loopback(address: str, loopback: bool) -> None:
     assert _node_machine.is_loopback(address) == loopback
+
+
+@pytest.mark.parametrize(
+    ("address", "ipv4"),
+    [("192.0.2.1", True), ("2001:db8::1", False), ("fe80::1%eth0", False), ("ns.example.edu", False)],
+)
+def test_ipv4(address: str, ipv4: bool) -> None:
+    assert _node_machine.is_ipv4(address) == ipv4
 
 
 def test_the_interface_of_an_address() -> None:
@@ -185,6 +247,20 @@ def test_apt_sources_of_several() -> None:
     assert _node_machine.apt_sources(
         "a.list", "deb [trusted=yes] https://pkgs.example/core:/stable:/v1.36/deb/ /\n"
     ) == [{"file": "a.list", "uri": "https://pkgs.example/core:/stable:/v1.36/deb", "suite": ""}]
+
+
+def test_foreign_sources() -> None:
+    ours = [
+        {"uri": "https://d.example/u/", "suite": "noble", "file": "/o/c.sources"},
+        {"uri": "https://k.example/deb", "suite": "", "file": "/o/k.sources"},
+    ]
+    found = [
+        *({"file": name, "uri": "https://d.example/u", "suite": "noble"} for name in ("/o/c.sources", "/o/a.list")),
+        {"file": "/o/a.list", "uri": "https://k.example/deb", "suite": ""},
+        {"file": "/o/b.list", "uri": "https://d.example/u", "suite": ""},
+        {"file": "/o/b.list", "uri": "https://d.example/u", "suite": "jammy"},
+    ]
+    assert _node_machine.foreign_sources(found, ours, ["/o/c.sources", "/o/k.sources"]) == ["/o/a.list"]
 
 
 @pytest.mark.parametrize(

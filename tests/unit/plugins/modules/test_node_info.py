@@ -8,12 +8,14 @@ import shlex
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.campus.hubs.plugins.module_utils import _node_machine
 from ansible_collections.campus.hubs.plugins.modules import node_info
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -29,19 +31,33 @@ def run(capsys: pytest.CaptureFixture[str], **arguments: object) -> dict[str, An
 def test_this_machine(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     resolv_conf = tmp_path / "resolv.conf"
     resolv_conf.write_text("nameserver 127.0.0.1\nnameserver 192.0.2.53\n")
+    sources = [path for path in Path("/etc/apt").rglob("*") if path.suffix in (".list", ".sources")]
+    known = [source for path in sources for source in _node_machine.apt_sources(str(path), path.read_text("utf-8"))]
     with socket.create_server(("127.0.0.1", 0)) as server:
-        found = run(capsys, address="127.0.0.1", packages=["dpkg", "no-such"], resolv_conf=str(resolv_conf))
         port = server.getsockname()[1]
+        found = run(
+            capsys,
+            address="127.0.0.1",
+            packages=["dpkg", "no-such"],
+            ports=[port],
+            repositories=[{"uri": source["uri"], "suite": source["suite"], "file": "/our.list"} for source in known],
+            resolv_conf=str(resolv_conf),
+            services=["no-such"],
+            time=time.time() - 1000,
+        )
     assert found["interface"]["name"] == "lo"
     assert found["interface"]["mtu"] == int(Path("/sys/class/net/lo/mtu").read_text())
-    assert found["packages"] == ["dpkg"]
+    assert (found["packages"], found["services"]) == (["dpkg"], [])
     assert (found["name_servers"], found["loopback_name_servers"]) == (["127.0.0.1", "192.0.2.53"], ["127.0.0.1"])
-    assert [entry["program"] for entry in found["listeners"] if entry["port"] == port] == [
-        Path("/proc/self/comm").read_text().strip()
-    ]
+    assert found["ipv4_name_servers"] == found["name_servers"]
+    assert found["foreign_listeners"] == [{"port": port, "program": Path("/proc/self/comm").read_text().strip()}]
     disk = os.statvfs("/var/lib")
     assert abs(found["free_mb"] - disk.f_bavail * disk.f_frsize / 2**20) < 1000
-    assert {source["file"] for source in found["apt_sources"]} <= set(map(str, Path("/etc/apt").rglob("*")))
+    assert known
+    assert set(found["foreign_sources"]) == {source["file"] for source in known}
+    assert (found["host_name"], found["node_name"]) == (socket.gethostname(), socket.gethostname().lower())
+    assert found["machine_id"] == Path("/etc/machine-id").read_text().strip()
+    assert 1000 <= found["clock_offset_seconds"] < 1200
     assert set(found) - {"invocation"} == set(yaml.safe_load(node_info.RETURN))
 
 
