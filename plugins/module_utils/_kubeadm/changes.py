@@ -103,8 +103,8 @@ def _container(commands: Commands, pod: str, node_name: str) -> tuple[bool, str]
         f"pod/{pod}-{node_name}",
         f"--output=jsonpath={{{status}.ready}} {{{status}.containerID}}",
     )
-    ready, _, container = commands.try_run(command)[1].partition(" ")
-    return ready == "true", container
+    found = commands.try_run(command)[1].split(" ")
+    return found[0] == "true", found[-1]
 
 
 def restart_static_pod(commands: Commands, pod: str, node_name: str, config: str, expected: str) -> None:
@@ -175,7 +175,7 @@ def restart_kubelet(commands: Commands) -> None:
     commands.run(["systemctl", "enable", "kubelet"])
     commands.run(["systemctl", "restart", "kubelet"])
     time.sleep(SETTLE_SECONDS)
-    code, state, _ = commands.try_run(["systemctl", "is-active", "kubelet"])
+    code, state = commands.try_run(["systemctl", "is-active", "kubelet"])[:2]
     if code != 0:
         raise ChangeError(
             refusal("kubelet", f"{state.strip()} after its restart", "active", "look at journalctl --unit=kubelet")
