@@ -41,7 +41,6 @@ GIVEN: dict[str, Any] = {
     "hostvars": {host: {"ansible_facts": FACTS, "inventory_hostname": host, "ansible_host": host} for host in HOSTS},
     "ansible_play_hosts": [*HOSTS],
     "ansible_play_hosts_all": [*HOSTS],
-    "_kubeadm_machine": {"stdout": "", "stdout_lines": []},
     "_calico_pod_subnet": "10.244.0.0/16",
     "_course_images_references": IMAGES,
     "_scheduled_run_packed": {"stat": {"checksum": "0" * 40}},

@@ -34,7 +34,7 @@ def tasks() -> Iterator[tuple[str, dict[str, Any]]]:
 
 def test_only_packages_come_through_a_proxy() -> None:
     found = [(name, {proxy: environment.get(proxy) for proxy in PROXIES}) for name, environment in tasks()]
-    assert {"state.yml", "packages.yml", "join.yml", "main.yml", "kubeconfig.yml"} <= {name for name, _ in found}
+    assert {"gather.yml", "validate.yml", "packages.yml", "main.yml", "kubeconfig.yml"} <= {name for name, _ in found}
     for name, proxies in found:
         # kubeadm writes those that are not empty into what it makes run.
         wanted = None if name == "packages.yml" else ""
