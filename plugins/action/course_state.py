@@ -12,15 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.campus.hubs.plugins.module_utils._course_state.api import Api, ApiError, Kind
 from ansible_collections.campus.hubs.plugins.module_utils._course_state.outcome import course_states
 from ansible_collections.campus.hubs.plugins.module_utils._course_state.release import Chart, StateError
 from ansible_collections.campus.hubs.plugins.module_utils._course_state.state import Survey
-from ansible_collections.campus.hubs.plugins.plugin_utils.api_connection import (
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.client import Api
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.errors import (
+    ApiError,
+    KubernetesError,
     NoConnectionError,
-    plain_errors,
-    task_connection,
+    NoKubeconfigError,
 )
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.kinds import NODE, POD
+from ansible_collections.campus.hubs.plugins.plugin_utils.api_connection import task_api
 from ansible_collections.campus.hubs.plugins.plugin_utils.cluster_room import nodes_of, report, server_of
 from ansible_collections.campus.hubs.plugins.plugin_utils.course_inputs import CHART, InventoryCourses
 
@@ -32,7 +35,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     _requires_connection = False
     _supports_check_mode = True
     _supports_async = False
-    _api: Api | None = None
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """See `ansible.plugins.action.ActionBase.run`."""
@@ -43,26 +45,25 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         # What is read are trees; to look for cycles among millions of objects takes a quarter of the time.
         gc.disable()
         try:
-            with plain_errors():
-                return {**result, **self._inventory(variables)}
-        except StateError as error:
-            return {**result, "failed": True, "changed": False, "msg": f"Courses: {error}"}
+            return {**result, **self._inventory(variables)}
         except NoConnectionError as error:
             message = f"Courses: {error}"
-            # A check may come before the cluster: then the first request, if there is any, finds nobody.
-            # All else ends with an exit code of its own, since nobody knows whether there is drift.
-            never = self._api is None or self._api.calls <= 1
-            if never and self._task.check_mode and self._task.args.get("report_mode") != "report":
+            # A check may come before the cluster.
+            first = isinstance(error, NoKubeconfigError) and self._task.check_mode
+            if first and self._task.args.get("report_mode") != "report":
                 nothing: dict[str, list[Any]] = {"courses": [], "work": [], "rosters": [], "lines": [], "room": []}
                 summary = "The courses would come as soon as there is a cluster."
                 return {**result, "changed": True, **nothing, "summary": summary, "msg": message}
+            # It ends with an exit code of its own, since nobody knows whether there is drift.
             return {**result, "unreachable": True, "changed": False, "msg": message}
+        except (KubernetesError, StateError) as error:
+            return {**result, "failed": True, "changed": False, "msg": f"Courses: {error}"}
         finally:
             gc.enable()
 
     def _inventory(self, variables: Mapping[str, Any]) -> dict[str, Any]:
         hostvars, groups = variables["hostvars"], variables["groups"]
-        api = self._api = Api(task_connection(self._task, self._templar))
+        api = task_api(self._task, self._templar)
         more = {"hostvars": hostvars, "groups": groups, "ansible_check_mode": self._task.check_mode}
         raw = {host: {**hostvars.raw_get(host), **more} for host in variables["ansible_play_hosts"]}
         wanted = InventoryCourses(raw, self._loader, api, check=self._task.check_mode)
@@ -105,13 +106,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 def room(api: Api, courses: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Say how full the cluster is and how many more servers fit; one that does not tell is no reason to stop."""
     try:
-        nodes = api.objects(Kind("", "v1", "Node", "nodes", namespaced=False, verbs=frozenset()))
-        pods = api.objects(
-            Kind("", "v1", "Pod", "pods", namespaced=True, verbs=frozenset()),
-            fields="status.phase!=Succeeded,status.phase!=Failed",
-        )
+        nodes = api.objects(NODE)
+        pods = api.objects(POD, fields="status.phase!=Succeeded,status.phase!=Failed")
     except ApiError as error:
-        return [f"How full the cluster is, is not known: {error}"]
+        return [f"How full the cluster is, is not known: {error.message}"]
     servers = {host: server_of(course["values"]) for host, course in courses.items() if course["values"] is not None}
     return report(nodes_of(nodes, pods), servers)
 

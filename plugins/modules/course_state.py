@@ -248,26 +248,16 @@ api_calls:
 
 from pathlib import Path
 
-from ansible_collections.campus.hubs.plugins.module_utils._course_state.api import Api, ApiError, connection_of
 from ansible_collections.campus.hubs.plugins.module_utils._course_state.outcome import course_states, read_wanted
 from ansible_collections.campus.hubs.plugins.module_utils._course_state.release import Chart, StateError
 from ansible_collections.campus.hubs.plugins.module_utils._course_state.state import Survey
-from ansible_collections.campus.hubs.plugins.module_utils._secret_module import api_client, describe_api_error, fail
-from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
-from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
-from ansible_collections.kubernetes.core.plugins.module_utils.k8s.exceptions import CoreException
-
-try:
-    from kubernetes.client.exceptions import ApiException
-    from kubernetes.config.config_exception import ConfigException
-    from urllib3.exceptions import HTTPError
-except ImportError:  # AnsibleK8SModule says so
-    ApiException = ConfigException = HTTPError = OSError  # type: ignore[misc,assignment]
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.client import connect
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.errors import KubernetesError
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.module import fail, new_module
 
 
 def main() -> None:
     arguments = {
-        **AUTH_ARG_SPEC,
         "courses": {"type": "dict"},
         "known": {"type": "list", "elements": "str", "default": []},
         "chart": {"type": "path"},
@@ -276,23 +266,17 @@ def main() -> None:
         "report_mode": {"type": "str", "choices": ["report", "check", "apply"]},
         "repair": {"type": "bool", "default": False},
     }
-    module = AnsibleK8SModule(
-        argument_spec=arguments,
+    module = new_module(
+        arguments,
         required_together=[("courses", "chart")],
         mutually_exclusive=[("courses", "report")],
-        supports_check_mode=True,
     )
     try:
-        api = Api(connection_of(api_client(module).client.client))
-        survey = Survey(api, Chart.read(Path(module.params["chart"])), module.params["helm"] or "")
+        survey = Survey(connect(module.params), Chart.read(Path(module.params["chart"])), module.params["helm"] or "")
         survey.look(course.namespace for course in read_wanted(module.params["courses"]).values())
         result = course_states(survey, module.params, check_mode=module.check_mode)
-    except StateError as error:
+    except (KubernetesError, StateError) as error:
         fail(module, f"Courses: {error}")
-    except ApiError as error:
-        fail(module, f"Courses: The Kubernetes API answers {error.status}: {error}")
-    except (ApiException, HTTPError, ConfigException, CoreException) as error:
-        fail(module, f"Courses: {describe_api_error(error)}")
     broken = [f"{course['course']}: {sentence}" for course in result["courses"] for sentence in course["failed"]]
     if broken:
         module.fail_json(msg="Not repaired: " + "; ".join(broken), **result)

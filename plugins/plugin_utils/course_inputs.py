@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
-from ansible_collections.campus.hubs.plugins.module_utils._course_state.api import Api, Kind, Query
 from ansible_collections.campus.hubs.plugins.module_utils._course_state.release import StateError
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.client import Api
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.kinds import SECRET, SERVICE, Query
 from ansible_collections.campus.hubs.plugins.module_utils._refusals import refusal
 from ansible_collections.campus.hubs.plugins.plugin_utils.release_values import (
     PREFIX,
@@ -42,8 +43,6 @@ CLUSTER = {
     "packaged": Query("configmaps", namespace="campus-hubs", name="course-packages"),
     "dns": Query("services", namespace="kube-system", name="kube-dns"),
 }
-_SECRETS = Kind("", "v1", "Secret", "secrets", namespaced=True, verbs=frozenset())
-_SERVICES = Kind("", "v1", "Service", "services", namespaced=True, verbs=frozenset())
 # What of a course's variables says more than its values.
 ASKED = ("lti13_key_rotate_after_days", "show_secret", "lti13_platform")
 # Not for values: where helm is, and what is only done.
@@ -77,8 +76,8 @@ def read_live(api: Api, namespace: str = "") -> Mapping[str, Live]:
         ApiError: the API server refuses.
     """
     ours = "app.kubernetes.io/managed-by=campus.hubs"
-    secrets = _by_namespace(api.objects(_SECRETS, namespace=namespace, labels=ours, metadata_only=True))
-    services = _by_namespace(api.objects(_SERVICES, namespace=namespace, fields="metadata.name=proxy"))
+    secrets = _by_namespace(api.objects(SECRET, namespace=namespace, labels=ours, metadata_only=True))
+    services = _by_namespace(api.objects(SERVICE, namespace=namespace, fields="metadata.name=proxy"))
     nothing = Live.parse([], [])
     found = {each: Live.parse(secrets[each], services[each]) for each in {*secrets, *services}}
     return defaultdict(lambda: nothing, found)

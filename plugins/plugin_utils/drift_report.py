@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.campus.hubs.plugins.module_utils._course_state.api import Api
 from ansible_collections.campus.hubs.plugins.module_utils._course_state.certificates import (
     cluster_certificates,
     course_certificates,
 )
 from ansible_collections.campus.hubs.plugins.module_utils._course_state.release import StateError
 from ansible_collections.campus.hubs.plugins.module_utils._course_state.report import metrics, page, report_document
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.client import Api
 
 
 def write_report(

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from ansible_collections.campus.hubs.plugins.module_utils._course_state.api import Api, ApiError, Kind, Lists
 from ansible_collections.campus.hubs.plugins.module_utils._course_state.compare import (
     Difference,
     confirmed,
@@ -51,6 +50,9 @@ from ansible_collections.campus.hubs.plugins.module_utils._course_state.release 
     parse_manifest,
     value_differences,
 )
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.client import Api, Lists
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.errors import ApiError
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.kinds import NAMESPACE, SECRET, Kind
 from ansible_collections.campus.hubs.plugins.module_utils._refusals import difference
 
 COURSE = "campus.hubs/course"
@@ -160,10 +162,10 @@ class Survey:
         self.snapshot = snapshot
         snapshot.kinds = {(kind.group, kind.kind): kind for kind in kinds}
         left = {key: kind for key, kind in snapshot.kinds.items() if kind.namespaced and kind.plural not in _RECORDS}
-        secrets = newest(self.api.objects(snapshot.kinds["", "Secret"], labels="owner=helm,status!=superseded"))
+        secrets = newest(self.api.objects(SECRET, labels="owner=helm,status!=superseded"))
         decoder, parser = Decoder(), Parser()
         with Lists(self.api) as lists:
-            lists.ask(snapshot.kinds["", "Namespace"], COURSE, metadata_only=True)
+            lists.ask(NAMESPACE, COURSE, metadata_only=True)
             # The API server makes the lists while the releases are read here; nearly all have the kinds of the first.
             while secrets:
                 place, secret = secrets.popitem()
@@ -176,7 +178,7 @@ class Survey:
             relevant = {*namespaces, *(namespace for namespace, _name in snapshot.releases)}
             for kind, metadata_only, found in lists.answers():
                 if isinstance(found, ApiError):
-                    snapshot.unreadable.append(f"{kind.plural}.{kind.group}".rstrip(".") + f": {found}")
+                    snapshot.unreadable.append(f"{kind.plural}.{kind.group}".rstrip(".") + f": {found.message}")
                 else:
                     self._sort(kind, found, snapshot.others if metadata_only else snapshot.objects, relevant)
 
@@ -315,7 +317,7 @@ class Survey:
         """Compare the labels of the course's namespace: one of them keeps its pods restricted."""
         found = self.snapshot.namespaces.get(state.namespace)
         if found is None:  # it has lost the label that it was looked for by
-            found = self.api.get(self.snapshot.kinds["", "Namespace"], "", state.namespace)
+            found = self.api.get(NAMESPACE, "", state.namespace)
         metadata = (found or {}).get("metadata") or {}
         labels = metadata.get("labels") or {}
         return [
@@ -351,7 +353,7 @@ class Survey:
                 return [Finding(kind_name, name, "missing")]
             # What cannot be changed in place is recreated, unless it holds data.
             hopeless = kind_name in _DATA or error.status not in (409, 422)
-            obstacle = f"it cannot be changed: {error}" if hopeless else ""
+            obstacle = f"it cannot be changed: {error.message}" if hopeless else ""
             return [finding_of(kind_name, name, difference, obstacle) for difference in suspected]
         return [finding_of(kind_name, name, difference) for difference in confirmed(suspected, after)]
 
@@ -454,7 +456,7 @@ class Survey:
                     # Controllers write as well: what they have changed meanwhile is read again.
                     if error.status == 409 and attempt + 1 < _ATTEMPTS:
                         continue
-                    failed.append(f"{kind_name} {name}: {error}")
+                    failed.append(f"{kind_name} {name}: {error.message}")
                 break
         return done, failed
 
@@ -474,7 +476,7 @@ class Survey:
             except ApiError as error:
                 if error.status != 422 or kind.kind in _DATA:
                     raise
-                api.delete(kind, namespace, name, found["metadata"]["uid"])
+                api.delete_wholly(kind, namespace, name, found["metadata"]["uid"])
                 api.apply(kind, namespace, manifest)
                 return f"recreated {kind.kind} {name}, since it cannot be changed"
         # The fields are helm's again, and not ours: it removes what a later chart does not have any more.

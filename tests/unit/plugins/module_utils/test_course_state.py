@@ -14,7 +14,6 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import yaml
-from ansible_collections.campus.hubs.plugins.module_utils._course_state.api import Api, Connection, Kind
 from ansible_collections.campus.hubs.plugins.module_utils._course_state.certificates import (
     cluster_certificates,
     course_certificates,
@@ -43,6 +42,8 @@ from ansible_collections.campus.hubs.plugins.module_utils._course_state.release 
 )
 from ansible_collections.campus.hubs.plugins.module_utils._course_state.report import metrics, page, report_document
 from ansible_collections.campus.hubs.plugins.module_utils._course_state.state import Survey, Wanted
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.client import Api, Connection
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.kinds import Kind
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
