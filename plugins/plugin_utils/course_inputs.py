@@ -112,7 +112,7 @@ def course_options(variables: Mapping[str, Any], templar: Templar, names: Iterab
     return Options(plain)
 
 
-class CourseWanted(NamedTuple):
+class InventoryCourse(NamedTuple):
     """What the inventory says of a course: values, why they are not known, and more that decides what is done."""
 
     values: Values | None
@@ -157,7 +157,7 @@ class InventoryCourses:
         self._cluster, self._live = read_cluster(api, check=check), read_live(api)
         self._chart = chart_checksum(collection / "charts" / "course-hub")
 
-    def course(self, host: str) -> CourseWanted:
+    def course(self, host: str) -> InventoryCourse:
         """Return what the inventory says of a course.
 
         Raises:
@@ -178,8 +178,8 @@ class InventoryCourses:
             live = self._live[f"course-{host}"]
             values = release_values(host, options, self._cluster, live, self._chart)
         except ValuesError as error:
-            return CourseWanted(None, str(error), needs_role, lti13)
-        return CourseWanted(values, "", needs_role, lti13)
+            return InventoryCourse(None, str(error), needs_role, lti13)
+        return InventoryCourse(values, "", needs_role, lti13)
 
     def helm(self, host: str) -> str:
         """Return the helm program of the cache, empty if it is not there yet."""

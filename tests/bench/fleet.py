@@ -38,7 +38,7 @@ init_plugin_loader([str(ROOT / ".collections")])
 
 from ansible.parsing.dataloader import DataLoader  # noqa: E402
 from ansible_collections.campus.hubs.plugins.module_utils._course_state.release import decode  # noqa: E402
-from ansible_collections.campus.hubs.plugins.module_utils._course_state.state import namespace_labels  # noqa: E402
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.snapshot import namespace_labels  # noqa: E402
 from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.client import connect  # noqa: E402
 from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.kinds import NODE  # noqa: E402
 from ansible_collections.campus.hubs.plugins.plugin_utils.course_inputs import InventoryCourses  # noqa: E402

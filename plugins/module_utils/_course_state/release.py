@@ -36,7 +36,7 @@ _INSIDE = re.compile(r"[\w\\]")
 
 
 class StateError(Exception):
-    """Something that keeps the state from being known; the text says what."""
+    """Something keeps the state of courses from being known; the text says what."""
 
 
 @dataclass(frozen=True)
@@ -167,52 +167,16 @@ def _as_deployed(manifest: Manifest, release: Release) -> Manifest:
     return {**manifest, "metadata": metadata}
 
 
-# Stands where a chart was cut out; no record holds it.
-_PLACE = '"\\u0000"'
-
-
-class Decoder:
-    """Reads the records of many releases; the chart that they have in common is most of the text, and parsed once."""
-
-    def __init__(self) -> None:
-        """Begin with nothing known."""
-        self._chart: Any = None
-        self._text = ""
-
-    def record(self, text: str) -> dict[str, Any]:
-        """Parse the JSON of one release.
-
-        Args:
-            text: as Helm writes it.
-
-        Raises:
-            ValueError: it is no JSON.
-        """
-        # In a text within the record its quotes would be escaped.
-        begin = text.find('"chart":{') + len('"chart":')
-        if self._text and text.startswith(self._text, begin):
-            record: dict[str, Any] = json.loads(f"{text[:begin]}{_PLACE}{text[begin + len(self._text) :]}")
-            if record.get("chart") == json.loads(_PLACE):  # else it was cut out of something deeper inside
-                return {**record, "chart": self._chart}
-        record = json.loads(text)
-        if isinstance(record, dict) and text.startswith("{", begin):
-            chart, end = json.JSONDecoder().raw_decode(text, begin)
-            if chart == record.get("chart"):
-                self._chart, self._text = chart, text[begin:end]
-        return record
-
-
 # Releases of one chart have the same files, which are kept once.
 _file = functools.lru_cache(maxsize=256)(base64.b64decode)
 _GZIP = b"\x1f\x8b"
 
 
-def decode(secret: Mapping[str, Any], decoder: Decoder | None = None) -> Release:
+def decode(secret: Mapping[str, Any]) -> Release:
     """Read a release from Helm's Secret: base64 (Helm's), gzip, JSON.
 
     Args:
         secret: the Secret as the API gives it.
-        decoder: has read releases of the same chart before.
 
     Raises:
         StateError: it holds something else.
@@ -220,8 +184,7 @@ def decode(secret: Mapping[str, Any], decoder: Decoder | None = None) -> Release
     metadata = secret["metadata"]
     try:
         data = base64.b64decode(base64.b64decode(secret["data"]["release"]))
-        text = (zlib.decompress(data, wbits=31) if data[:2] == _GZIP else data).decode()
-        record = (decoder or Decoder()).record(text)
+        record = json.loads(zlib.decompress(data, wbits=31) if data[:2] == _GZIP else data)
         chart = record.get("chart") or {}
         return Release(
             name=record["name"],

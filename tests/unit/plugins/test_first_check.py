@@ -36,7 +36,7 @@ def test_a_check_knows_bare_servers_from_a_cluster_that_is_away(
     host = f"localhost ansible_connection=local kubeadm_kubeconfig={tmp_path}/kubeconfig"
     (tmp_path / "hosts").write_text(f"[control_plane]\n{host}\n")
     program = Path(sys.executable).with_name("ansible-playbook")
-    command = [program, "--check", f"-eroot={ROOT}", "-i", tmp_path / "hosts", tmp_path / "play.yml"]
+    command = [str(program), "--check", f"-eroot={ROOT}", "-i", str(tmp_path / "hosts"), str(tmp_path / "play.yml")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
     assert (done.returncode, said in " ".join(done.stdout.split())) == (code, True), done.stdout
     assert "went on" not in done.stdout

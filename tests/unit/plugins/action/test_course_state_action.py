@@ -210,26 +210,24 @@ SERVER = "https://192.0.2.11:6443"
 
 
 @pytest.mark.parametrize(
-    ("error", "check", "mode", "found"),
+    ("error", "check", "found"),
     [
-        (NoKubeconfigError("/k"), True, None, "changed"),
-        (NoKubeconfigError("/k"), True, "report", "unreachable"),
-        (NoKubeconfigError("/k"), False, None, "unreachable"),
-        (NoAnswerError(SERVER, "refused"), True, None, "unreachable"),
-        (NoAnswerError(SERVER, "refused"), False, None, "unreachable"),
-        (WrongKubeconfigError("no current context"), True, None, "unreachable"),
-        (ApiError(403, "not for you"), True, None, "failed"),
+        (NoKubeconfigError("/k"), True, "changed"),
+        (NoKubeconfigError("/k"), False, "unreachable"),
+        (NoAnswerError(SERVER, "refused"), True, "unreachable"),
+        (NoAnswerError(SERVER, "refused"), False, "unreachable"),
+        (WrongKubeconfigError("no current context"), True, "unreachable"),
+        (ApiError(403, "not for you"), True, "failed"),
     ],
 )
 def test_only_without_a_kubeconfig_a_check_says_that_there_is_no_cluster_yet(
-    monkeypatch: pytest.MonkeyPatch, error: Exception, check: bool, mode: str | None, found: str
+    monkeypatch: pytest.MonkeyPatch, error: Exception, check: bool, found: str
 ) -> None:
     def refuse(*_: object) -> Api:
         raise error
 
     monkeypatch.setattr(course_state, "task_api", refuse)
-    options = {"report_mode": mode} if mode else {}
-    task = Task.load({"name": "x", "campus.hubs.course_state": options, "check_mode": check})
+    task = Task.load({"name": "x", "campus.hubs.course_state": {}, "check_mode": check})
     loader, context = DataLoader(), PlayContext()
     connection = connection_loader.get("ansible.builtin.local", context)
     action = course_state.ActionModule(task, connection, context, loader, Templar(loader=loader), None)
@@ -260,7 +258,7 @@ def test_how_full_the_cluster_is() -> None:
             """See `Api`."""
             raise ApiError(403, f"cannot list {kind.plural}")
 
-    courses: dict[str, Any] = {"a": {"values": values({"a": {}})["a"]}, "b": {"values": None}}
+    courses = {"a": values({"a": {}})["a"], "b": None}
     said = room(Cluster(), courses)
     assert said[0] == "1 node takes servers; requested there: 0.0 of 2.0 cores, 0.0 of 4.0 GiB of memory."
     assert said[1:] == ["8 more servers fit, of 0.1 cores, 512 MiB of memory each (a)."]
