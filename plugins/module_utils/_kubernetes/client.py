@@ -66,6 +66,11 @@ _MORE = (
     "proxy_headers",
     "impersonate_user",
     "impersonate_groups",
+    # As kubernetes.core takes them from the environment, too.
+    "verify_ssl",
+    "ssl_ca_cert",
+    "cert_file",
+    "key_file",
 )
 _OURS = {"fieldManager": "campus.hubs"}
 # Of lists; an API server that cannot do that sends the whole objects.
@@ -106,7 +111,8 @@ def connect(options: Mapping[str, Any]) -> Api:
     if isinstance(path, str):
         if not any(Path(part).expanduser().exists() for part in path.split(os.pathsep)):
             raise NoKubeconfigError(path)
-        if not any(options.get(name) or os.environ.get(f"K8S_AUTH_{name.upper()}") for name in _MORE):
+        given = (options.get(name) not in (None, "") or os.environ.get(f"K8S_AUTH_{name.upper()}") for name in _MORE)
+        if not any(given):
             plain = plain_connection(path)
             if plain:
                 return Api(plain)

@@ -35,7 +35,8 @@ try:
     from kubernetes.stream import portforward, stream
     from urllib3.exceptions import HTTPError
 except ImportError:  # api_client says so
-    ApiClient = None  # type: ignore[assignment,misc]
+    ApiClient = CoreV1Api = portforward = stream = None  # type: ignore[assignment,misc]
+    ApiException = ConfigException = HTTPError = OSError  # type: ignore[assignment,misc]
 
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 

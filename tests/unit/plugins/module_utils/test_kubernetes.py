@@ -112,9 +112,13 @@ def test_more_options_are_left_to_the_kubernetes_client(tmp_path: Path, monkeypa
     path = kubeconfig(tmp_path, {}, TOKEN)
     connect({"kubeconfig": path, "context": "it"})
     assert asked == [{"kubeconfig": path, "context": "it"}]
-    monkeypatch.setenv("K8S_AUTH_HOST", SERVER)
-    connect({"kubeconfig": path})
+    connect({"kubeconfig": path, "context": "", "host": None})
+    assert len(asked) == 1
+    connect({"kubeconfig": path, "validate_certs": False})
     assert len(asked) == 2
+    monkeypatch.setenv("K8S_AUTH_SSL_CA_CERT", "/ca.pem")
+    connect({"kubeconfig": path})
+    assert len(asked) == 3
 
 
 def test_errors_are_sentences_without_what_was_sent() -> None:
