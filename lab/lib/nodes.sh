@@ -159,7 +159,7 @@ node_destroy() { # NAME
 nodes_destroy() {
   local x
   for x in "${LAB_NODES[@]}" "$LAB_OPS"; do node_destroy "${x%%=*}"; done
-  rm -f "$CACHE/known_hosts" "$LAB/../inventories/lab/kubeconfig"       # they speak of a cluster that is gone
+  rm -f "$CACHE/known_hosts" "$HOME/.kube/campus-hubs/lab"       # they speak of a cluster that is gone
 }
 lab_down() {
   local ids

@@ -4,7 +4,7 @@
 answers() { curl -fsS -k -m 3 -o /dev/null "$1" 2>/dev/null; }
 status_line() { printf '%-8s %-13s %s\n' "$@"; }
 lab_status() {
-  local x name state rc=0 kubectl kubeconfig=$LAB/../inventories/lab/kubeconfig
+  local x name state rc=0 kubectl kubeconfig=$HOME/.kube/campus-hubs/lab
   state=down
   if answers "http://$LAB_MIRROR:8080/lab.asc" && answers "http://$LAB_MIRROR:5000/v2/"; then state="files and registry answer"; else rc=1; fi
   status_line mirror "$LAB_MIRROR" "$state"

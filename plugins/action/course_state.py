@@ -2,117 +2,128 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Compare all courses of the inventory with what is wanted and what lives, in one step on the control machine."""
+"""Compare all courses of the play with their desired state, in one step on the control machine."""
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.campus.hubs.plugins.module_utils._course_state.api import Api, ApiError, Kind
-from ansible_collections.campus.hubs.plugins.module_utils._course_state.outcome import course_states
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.assessment import assess_all
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.findings import DesiredCourse
 from ansible_collections.campus.hubs.plugins.module_utils._course_state.release import Chart, StateError
-from ansible_collections.campus.hubs.plugins.module_utils._course_state.state import Survey
-from ansible_collections.campus.hubs.plugins.plugin_utils.api_connection import (
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.snapshot import Snapshot
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.client import Api
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.errors import (
+    ApiError,
+    KubernetesError,
     NoConnectionError,
-    plain_errors,
-    task_connection,
+    NoKubeconfigError,
 )
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.kinds import NODE, POD
+from ansible_collections.campus.hubs.plugins.plugin_utils.api_connection import task_api
 from ansible_collections.campus.hubs.plugins.plugin_utils.cluster_room import nodes_of, report, server_of
-from ansible_collections.campus.hubs.plugins.plugin_utils.course_inputs import CHART, InventoryCourses
+from ansible_collections.campus.hubs.plugins.plugin_utils.course_inputs import CHART, InventoryCourse, InventoryCourses
+
+# What is returned where there is no cluster yet.
+NO_CLUSTER: dict[str, Any] = {
+    "changed": True,
+    "courses": [],
+    "work": [],
+    "lines": [],
+    "summary": "The courses would come as soon as there is a cluster.",
+    "room": [],
+    "rosters": [],
+    "unreadable": [],
+    "api_calls": 0,
+}
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
-    """Without `courses`, take all courses of the play with the values that the role course_hub would give them."""
+    """Compute and compare in this process, where the variables of all courses are."""
 
     TRANSFERS_FILES = False
     _requires_connection = False
     _supports_check_mode = True
     _supports_async = False
-    _api: Api | None = None
+    _VALID_ARGS = frozenset({"kubeconfig", "context"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """See `ansible.plugins.action.ActionBase.run`."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        variables = task_vars or {}
-        if self._task.args.get("courses") is not None:
-            return {**result, **self._execute_module(task_vars=variables)}
+        result["changed"] = False
         # What is read are trees; to look for cycles among millions of objects takes a quarter of the time.
         gc.disable()
         try:
-            with plain_errors():
-                return {**result, **self._inventory(variables)}
-        except StateError as error:
-            return {**result, "failed": True, "changed": False, "msg": f"Courses: {error}"}
+            api = task_api(self._task, self._templar)
+            return {**result, **self._compare(api, task_vars or {})}
+        except NoKubeconfigError as error:
+            if self._task.check_mode:  # it may come before the cluster
+                return {**result, **NO_CLUSTER, "msg": f"Courses: {error}"}
+            return {**result, "unreachable": True, "msg": f"Courses: {error}"}
         except NoConnectionError as error:
-            message = f"Courses: {error}"
-            # A check may come before the cluster: then the first request, if there is any, finds nobody.
-            # All else ends with an exit code of its own, since nobody knows whether there is drift.
-            never = self._api is None or self._api.calls <= 1
-            if never and self._task.check_mode and self._task.args.get("report_mode") != "report":
-                nothing: dict[str, list[Any]] = {"courses": [], "work": [], "rosters": [], "lines": [], "room": []}
-                summary = "The courses would come as soon as there is a cluster."
-                return {**result, "changed": True, **nothing, "summary": summary, "msg": message}
-            return {**result, "unreachable": True, "changed": False, "msg": message}
+            # It ends with an exit code of its own, since nobody knows whether there is drift.
+            return {**result, "unreachable": True, "msg": f"Courses: {error}"}
+        except (KubernetesError, StateError) as error:
+            return {**result, "failed": True, "msg": f"Courses: {error}"}
         finally:
             gc.enable()
 
-    def _inventory(self, variables: Mapping[str, Any]) -> dict[str, Any]:
+    def _compare(self, api: Api, variables: Mapping[str, Any]) -> dict[str, Any]:
         hostvars, groups = variables["hostvars"], variables["groups"]
-        api = self._api = Api(task_connection(self._task, self._templar))
         more = {"hostvars": hostvars, "groups": groups, "ansible_check_mode": self._task.check_mode}
         raw = {host: {**hostvars.raw_get(host), **more} for host in variables["ansible_play_hosts"]}
-        wanted = InventoryCourses(raw, self._loader, api, check=self._task.check_mode)
-        inventory = {host: wanted.course(host) for host in raw}
-        survey = Survey(api, Chart.read(CHART), wanted.helm(next(iter(raw))))
-        survey.look([f"course-{host}" for host in raw])
-        courses = {host: {"values": course.values} for host, course in inventory.items()}
-        known = [*groups.get("courses", []), *self._task.args.get("known", [])]
-        params = {**self._task.args, "courses": courses, "known": known}
-        found = course_states(survey, params, check_mode=self._task.check_mode)
-        for course in found["courses"]:
-            name = course["course"]
-            wants = inventory.get(name)
-            if wants and wants.values is None:
-                course["deploy"] = True
-                course["reasons"].append(f"its values are not known yet: {wants.why}")
-            course["work"] = course["state"] != "orphaned" and bool(
-                course["deploy"] or course["repair"] or course["unready"] or (wants and wants.needs_role)
-            )
-        said = [line for course in found["courses"] for line in lines(course)]
-        if folder := self._task.args.get("report"):
-            # Only here: the library for certificates takes its time to be imported.
-            from ansible_collections.campus.hubs.plugins.plugin_utils.drift_report import (  # noqa: PLC0415
-                write_report,
-            )
-
-            mode = self._task.args.get("report_mode") or ("check" if self._task.check_mode else "apply")
-            said += write_report(Path(folder).expanduser(), mode, api, found["courses"], courses)
-        work = [course["course"] for course in found["courses"] if course["work"]]
+        reader = InventoryCourses(raw, self._loader, api, check=self._task.check_mode)
+        inventory = {host: reader.course(host) for host in raw}
+        desired = {host: DesiredCourse(f"course-{host}", course.values) for host, course in inventory.items()}
+        snapshot = Snapshot.collect(api, Chart.read(CHART), [course.namespace for course in desired.values()])
+        assessed = assess_all(api, snapshot, desired, groups.get("courses", []), reader.helm(next(iter(raw))))
+        courses = [result_of(assessment.document(), inventory.get(assessment.course)) for assessment in assessed]
+        work = [course["course"] for course in courses if course["work"]]
         return {
-            **found,
+            "courses": courses,
             "work": work,
-            "lines": said,
-            "summary": in_sync(found["courses"], len(courses)),
-            "room": room(api, courses),
-            "rosters": [name for name, wants in inventory.items() if wants.lti13 and name not in work],
+            "lines": [line for course in courses for line in lines(course)],
+            "summary": in_sync(courses, len(inventory)),
+            "room": room(api, {host: course.values for host, course in inventory.items()}),
+            "rosters": [host for host, course in inventory.items() if course.lti13 and host not in work],
+            "unreadable": snapshot.unreadable,
+            "api_calls": api.calls,
         }
 
 
-def room(api: Api, courses: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Say how full the cluster is and how many more servers fit; one that does not tell is no reason to stop."""
+def result_of(course: dict[str, Any], inventory: InventoryCourse | None) -> dict[str, Any]:
+    """Complete what is returned of a course by what only the inventory says.
+
+    Args:
+        course: its assessment.
+        inventory: None if it is not in the play.
+    """
+    if inventory is None:
+        return {**course, "work": False, "tls_secret": ""}
+    if inventory.values is None:
+        reasons = [*course["reasons"], f"its values are not known yet: {inventory.why}"]
+        course = {**course, "deploy": True, "reasons": reasons}
+    work = course["deploy"] or course["repair"] or bool(course["unready"]) or inventory.needs_role
+    https = ((inventory.values or {}).get("proxy") or {}).get("https") or {}
+    return {**course, "work": work, "tls_secret": https.get("secretName") or ""}
+
+
+def room(api: Api, values: Mapping[str, Mapping[str, Any] | None]) -> list[str]:
+    """Say how full the cluster is and how many more servers fit; one that does not tell is no reason to stop.
+
+    Args:
+        api: the API server.
+        values: of the courses' releases, by course; None where they are not known.
+    """
     try:
-        nodes = api.objects(Kind("", "v1", "Node", "nodes", namespaced=False, verbs=frozenset()))
-        pods = api.objects(
-            Kind("", "v1", "Pod", "pods", namespaced=True, verbs=frozenset()),
-            fields="status.phase!=Succeeded,status.phase!=Failed",
-        )
+        nodes = api.objects(NODE)
+        pods = api.objects(POD, fields="status.phase!=Succeeded,status.phase!=Failed")
     except ApiError as error:
-        return [f"How full the cluster is, is not known: {error}"]
-    servers = {host: server_of(course["values"]) for host, course in courses.items() if course["values"] is not None}
+        return [f"How full the cluster is, is not known: {error.message}"]
+    servers = {host: server_of(known) for host, known in values.items() if known is not None}
     return report(nodes_of(nodes, pods), servers)
 
 

@@ -11,14 +11,10 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
-from ansible_collections.campus.hubs.plugins.module_utils._course_state.api import Api, Query
-from ansible_collections.campus.hubs.plugins.module_utils._course_state.release import StateError
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.errors import KubernetesError
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.kinds import Query
 from ansible_collections.campus.hubs.plugins.module_utils._refusals import refusal
-from ansible_collections.campus.hubs.plugins.plugin_utils.api_connection import (
-    NoConnectionError,
-    plain_errors,
-    task_connection,
-)
+from ansible_collections.campus.hubs.plugins.plugin_utils.api_connection import task_api
 
 _QUERY = {
     "resource": {"type": "str", "required": True},
@@ -52,10 +48,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         }
         result["changed"] = False
         try:
-            with plain_errors():
-                api = Api(task_connection(self._task, self._templar))
-                objects = {name: api.read(query) for name, query in queries.items()}
-        except (StateError, NoConnectionError) as error:
+            api = task_api(self._task, self._templar)
+            objects = {name: api.read(query) for name, query in queries.items()}
+        except KubernetesError as error:
             return {**result, "failed": True, "msg": f"Objects: {error}"}
         return {**result, "objects": objects}
 

@@ -9,13 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.campus.hubs.plugins.module_utils._course_state.api import Api
-from ansible_collections.campus.hubs.plugins.module_utils._course_state.release import StateError
-from ansible_collections.campus.hubs.plugins.plugin_utils.api_connection import (
-    NoConnectionError,
-    plain_errors,
-    task_connection,
-)
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.errors import KubernetesError
+from ansible_collections.campus.hubs.plugins.plugin_utils.api_connection import task_api
 from ansible_collections.campus.hubs.plugins.plugin_utils.course_inputs import (
     CHART,
     course_options,
@@ -47,11 +42,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         result["changed"] = False
         try:
             options = course_options(variables, self._templar)
-            with plain_errors():
-                api = Api(task_connection(self._task, self._templar))
-                cluster = read_cluster(api, check=self._task.check_mode)
-                live = read_live(api, f"course-{course}")[f"course-{course}"]
+            api = task_api(self._task, self._templar)
+            cluster = read_cluster(api, check=self._task.check_mode)
+            live = read_live(api, f"course-{course}")[f"course-{course}"]
             values = release_values(course, options, cluster, live, chart_checksum(CHART))
-        except (StateError, NoConnectionError, ValuesError) as error:
+        except (KubernetesError, ValuesError) as error:
             return {**result, "failed": True, "msg": str(error)}
         return {**result, "release_values": values, "public_url": public_url(options, live)}

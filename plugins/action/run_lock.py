@@ -13,7 +13,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.campus.hubs.plugins.plugin_utils import run_lock_holder
+from ansible_collections.campus.hubs.plugins.plugin_utils.kubeconfig_path import kubeconfig_path
 from ansible_collections.campus.hubs.plugins.plugin_utils.run_lock_holder import Request
 
 
@@ -40,7 +40,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         result["changed"] = False
         if self._task.check_mode:
             return {**result, "msg": "A check changes nothing and needs no lock."}
-        answer = ask_holder(Path(arguments["kubeconfig"] or beside_the_inventory(task_vars or {})))
+        answer = ask_holder(Path(arguments["kubeconfig"] or kubeconfig_path(task_vars or {})))
         if "error" in answer:
             return {**result, "failed": True, "msg": f"The lock cannot be taken: {answer['error']}."}
         if "holder" in answer:
@@ -50,12 +50,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             msg = f"Only your runs on this machine are kept out until the cluster can be asked ({answer['why']})."
             return {**result, "msg": msg}
         return {**result, "msg": "No other run changes anything until this one has ended."}
-
-
-def beside_the_inventory(variables: Mapping[str, Any]) -> str:
-    """Return where the role kubeadm leaves the kubeconfig."""
-    first = variables["groups"]["control_plane"][0]
-    return f"{variables['hostvars'][first]['inventory_dir']}/kubeconfig"
 
 
 def refusal(holder: str, since: str) -> str:
@@ -72,7 +66,7 @@ def ask_holder(kubeconfig: Path) -> dict[str, Any]:
     """Start the holder and return its answer.
 
     Args:
-        kubeconfig: beside the inventory; names what is locked, and leads to the cluster if it is there.
+        kubeconfig: of the cluster; names what is locked, and leads to the cluster if it is there.
     """
     # A task's process is a child of ansible-playbook.
     pid = os.getppid()
@@ -83,13 +77,15 @@ def ask_holder(kubeconfig: Path) -> dict[str, Any]:
         holder=f"{user()}@{socket.gethostname()} (process {pid})",
         since=datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
     )
-    # The task's process ends soon, and leaves the holder to the system. -P: the modules beside it are not for import.
-    holder = subprocess.Popen(  # noqa: S603
-        [sys.executable, "-P", run_lock_holder.__file__],
+    collection = str(Path(run_lock_holder.__file__).parents[2])
+    # The task's process ends soon, and leaves the holder to the system.
+    holder = subprocess.Popen(
+        [sys.executable, "-P", "-m", "plugins.plugin_utils.run_lock_holder"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         cwd="/",
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([collection, os.environ.get("PYTHONPATH", "")])},
         start_new_session=True,
         text=True,
     )

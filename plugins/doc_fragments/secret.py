@@ -24,7 +24,7 @@ options:
     required: true
   state:
     description:
-      - V(present) adopts a Secret that holds the requested fields, completes or creates it otherwise. Adopting adds the label
+      - V(present) adopts a Secret that holds the fields, completes or creates it otherwise. Adopting adds the label
         C(app.kubernetes.io/managed-by=campus.hubs) unless somebody else has put his name there.
       - V(absent) deletes the Secret, if it carries that label.
     type: str

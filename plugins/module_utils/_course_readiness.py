@@ -10,13 +10,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.campus.hubs.plugins.module_utils._course_state.state import ready
-
 Manifest = Mapping[str, Any]
 PROGRAMS = ("hub", "proxy", "exchange")
 _REVISION = "deployment.kubernetes.io/revision"
 # A program that waits for another one may end once or twice; who ends for the fourth time does so for ever.
 _RESTARTS = 3
+
+
+def ready(deployment: Manifest | None) -> bool:
+    """Tell whether a Deployment runs as it is now, with all its pods."""
+    if deployment is None:
+        return False
+    status = deployment.get("status") or {}
+    wanted = (deployment.get("spec") or {}).get("replicas", 1)
+    return (
+        status.get("observedGeneration") == deployment["metadata"].get("generation")
+        and status.get("updatedReplicas", 0) == status.get("readyReplicas", 0) == wanted
+        and not status.get("unavailableReplicas")
+    )
 
 
 @dataclass(frozen=True)

@@ -61,43 +61,55 @@ seconds:
 
 import base64
 import json
-import socket
 import ssl
 import time
 from contextlib import suppress
 from typing import Any
 
 from ansible_collections.campus.hubs.plugins.module_utils._course_probe import Course, Probe, ProbeError, Site
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.client import Api
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.errors import ApiError, KubernetesError
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.kinds import (
+    CLAIM,
+    CONFIG_MAP,
+    POD,
+    SECRET,
+    VOLUME,
+    Kind,
+)
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.library import (
+    PodAccess,
+    api_client,
+    connection_of,
+)
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.module import fail, new_module
 from ansible_collections.campus.hubs.plugins.module_utils._refusals import refusal
-from ansible_collections.campus.hubs.plugins.module_utils._secret_module import api_client, describe_api_error, fail
-from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
-from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
-from ansible_collections.kubernetes.core.plugins.module_utils.k8s.exceptions import CoreException
-
-try:
-    from kubernetes.client import CoreV1Api
-    from kubernetes.client.exceptions import ApiException
-    from kubernetes.config.config_exception import ConfigException
-    from kubernetes.stream import portforward
-    from urllib3.exceptions import HTTPError
-except ImportError:  # AnsibleK8SModule says so
-    CoreV1Api = portforward = None  # type: ignore[misc,assignment]
-    ApiException = ConfigException = HTTPError = OSError  # type: ignore[misc,assignment]
 
 
-def secret(api: Any, namespace: str, name: str) -> dict[str, str]:  # noqa: ANN401 (the client is untyped)
+def data(api: Api, kind: Kind, namespace: str, name: str) -> dict[str, str]:
+    """Return the fields of a ConfigMap or a Secret.
+
+    Raises:
+        ProbeError: it is not there.
+    """
+    found = api.get(kind, namespace, name)
+    if found is None:
+        raise ProbeError(refusal(f"{kind.kind} {name}", "nothing", "the one that the role course_hub makes"))
+    return found.get("data") or {}
+
+
+def secret(api: Api, namespace: str, name: str) -> dict[str, str]:
     """Return a Secret's fields."""
-    data = api.read_namespaced_secret(name, namespace).data or {}
-    return {key: base64.b64decode(value).decode().strip() for key, value in data.items()}
+    return {key: base64.b64decode(value).decode().strip() for key, value in data(api, SECRET, namespace, name).items()}
 
 
-def read_course(api: Any, namespace: str) -> tuple[str, Course]:  # noqa: ANN401
+def read_course(api: Api, namespace: str) -> tuple[str, Course]:
     """Return a course's public URL, and what else the probe has to know of it.
 
     Raises:
         ProbeError: its release is older than the probe.
     """
-    values = json.loads(api.read_namespaced_config_map("hub", namespace).data["values.json"])
+    values = json.loads(data(api, CONFIG_MAP, namespace, "hub")["values.json"])
     login = values["config"].get("CourseAuthenticator", {})
     platform = login.get("lti13_platform") or {}
     token = secret(api, namespace, "course-secrets").get("probe-token")
@@ -114,20 +126,17 @@ def read_course(api: Any, namespace: str) -> tuple[str, Course]:  # noqa: ANN401
     return values["publicUrl"] or f"http://proxy.{namespace}{values['baseUrl']}", course
 
 
-def dial(api: Any, namespace: str) -> Any:  # noqa: ANN401 (a socket)
+def reach(api: Api, client: Any, namespace: str) -> Any:  # noqa: ANN401 (the client is untyped; a socket)
     """Return a connection to the port of the course's proxy that people use.
 
     Raises:
         ProbeError: no proxy is ready.
     """
-    for pod in api.list_namespaced_pod(namespace, label_selector="component=proxy").items:
-        if pod.status.phase == "Running" and not pod.metadata.deletion_timestamp:
-            ports = {port.name: port.container_port for box in pod.spec.containers for port in box.ports or []}
-            port = ports.get("https", ports["http"])
-            forward = portforward(
-                api.connect_get_namespaced_pod_portforward, pod.metadata.name, namespace, ports=str(port)
-            )
-            plain = socket.socket(fileno=forward.socket(port).detach())
+    for pod in api.objects(POD, namespace=namespace, labels="component=proxy"):
+        if pod["status"]["phase"] == "Running" and not pod["metadata"].get("deletionTimestamp"):
+            boxes = pod["spec"]["containers"]
+            ports = {port.get("name"): port["containerPort"] for box in boxes for port in box.get("ports") or []}
+            plain = PodAccess(client, namespace, pod["metadata"]["name"]).dial(ports.get("https", ports["http"]))
             if "https" not in ports:
                 return plain
             # By the API server, so there is no name to compare with the certificate's.
@@ -138,34 +147,35 @@ def dial(api: Any, namespace: str) -> Any:  # noqa: ANN401 (a socket)
     raise ProbeError(message)
 
 
-def remove_home(api: Any, namespace: str, user: str) -> None:  # noqa: ANN401
+def remove_home(api: Api, namespace: str, user: str) -> None:
     """Delete the home, and the volume with it: volumes are else retained when their claim goes."""
+    claim = api.get(CLAIM, namespace, f"home-{user}")
+    if claim is None:
+        return
+    if volume := claim["spec"].get("volumeName"):
+        api.merge(VOLUME, "", volume, {"spec": {"persistentVolumeReclaimPolicy": "Delete"}})
     try:
-        claim = api.read_namespaced_persistent_volume_claim(f"home-{user}", namespace)
-        if claim.spec.volume_name:
-            delete = {"spec": {"persistentVolumeReclaimPolicy": "Delete"}}
-            api.patch_persistent_volume(claim.spec.volume_name, delete)
-        api.delete_namespaced_persistent_volume_claim(f"home-{user}", namespace)
-    except ApiException as error:
+        api.delete(CLAIM, namespace, f"home-{user}")
+    except ApiError as error:
         if error.status != 404:
             raise
 
 
 def main() -> None:
     arguments = {
-        **AUTH_ARG_SPEC,
         "namespace": {"type": "str", "required": True},
         "wait_seconds": {"type": "int", "default": 300},
     }
-    module = AnsibleK8SModule(argument_spec=arguments, supports_check_mode=True)
+    module = new_module(arguments)
     namespace = module.params["namespace"]
     if module.check_mode:
         module.exit_json(changed=False, seconds=0.0)
     begin = time.monotonic()
     try:
-        api = CoreV1Api(api_client(module).client.client)
+        client = api_client(module.params)
+        api = Api(connection_of(client))
         url, course = read_course(api, namespace)
-        probe = Probe(Site(url, lambda: dial(api, namespace)), course, module.params["wait_seconds"])
+        probe = Probe(Site(url, lambda: reach(api, client, namespace)), course, module.params["wait_seconds"])
         try:
             # A run that was stopped may have left something.
             probe.leave()
@@ -180,10 +190,8 @@ def main() -> None:
             probe.leave()
         finally:
             remove_home(api, namespace, course.user)
-    except ProbeError as error:
+    except (ProbeError, KubernetesError) as error:
         fail(module, f"Probe of {namespace}: {error}")
-    except (ApiException, HTTPError, ConfigException, CoreException) as error:
-        fail(module, f"Probe of {namespace}: {describe_api_error(error)}")
     module.exit_json(changed=False, seconds=round(seconds, 1))
 
 

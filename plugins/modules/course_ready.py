@@ -58,22 +58,12 @@ unready:
 """
 
 import time
-from typing import Any
 
 from ansible_collections.campus.hubs.plugins.module_utils._course_readiness import Look
-from ansible_collections.campus.hubs.plugins.module_utils._secret_module import api_client, describe_api_error, fail
-from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
-from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
-from ansible_collections.kubernetes.core.plugins.module_utils.k8s.exceptions import CoreException
-
-try:
-    from kubernetes.client import AppsV1Api, CoreV1Api
-    from kubernetes.client.exceptions import ApiException
-    from kubernetes.config.config_exception import ConfigException
-    from urllib3.exceptions import HTTPError
-except ImportError:  # AnsibleK8SModule says so
-    AppsV1Api = CoreV1Api = None  # type: ignore[misc,assignment]
-    ApiException = ConfigException = HTTPError = OSError  # type: ignore[misc,assignment]
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.client import Api, connect
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.errors import KubernetesError
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.kinds import DEPLOYMENT, EVENT, POD, REPLICA_SET
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.module import fail, new_module
 
 # Lines and characters of a program's last words.
 _LINES = 5
@@ -83,25 +73,22 @@ _LONGEST = 600
 class Course:
     """One course's namespace behind the API server."""
 
-    def __init__(self, client: Any, namespace: str) -> None:  # noqa: ANN401 (the client is untyped)
-        """Take an ApiClient and the place."""
-        self._client, self._namespace = client, namespace
-        self._apps, self._core = AppsV1Api(client), CoreV1Api(client)
+    def __init__(self, api: Api, namespace: str) -> None:
+        """Take the API server and the place."""
+        self._api, self._namespace = api, namespace
 
     def look(self) -> Look:
         """Read what there is now."""
-        apps, namespace = self._apps, self._namespace
-        listed = (
-            apps.list_namespaced_deployment(namespace),
-            apps.list_namespaced_replica_set(namespace),
-            self._core.list_namespaced_pod(namespace, label_selector="component in (hub, proxy, exchange)"),
+        api, namespace = self._api, self._namespace
+        return Look(
+            api.objects(DEPLOYMENT, namespace=namespace),
+            api.objects(REPLICA_SET, namespace=namespace),
+            api.objects(POD, namespace=namespace, labels="component in (hub, proxy, exchange)"),
         )
-        return Look(*(self._client.sanitize_for_serialization(found.items) for found in listed))
 
     def warnings(self, look: Look) -> list[str]:
         """Return what Kubernetes warns of, as far as it has to do with programs that do not run."""
-        events = self._core.list_namespaced_event(self._namespace, field_selector="type=Warning")
-        return look.warnings(self._client.sanitize_for_serialization(events.items))
+        return look.warnings(self._api.objects(EVENT, namespace=self._namespace, fields="type=Warning"))
 
     def last_words(self, pod: str, *, previous: bool) -> str:
         """Return the end of a pod's log, on one line.
@@ -111,30 +98,28 @@ class Course:
             previous: of the container before the one that runs or waits.
         """
         try:
-            text = self._core.read_namespaced_pod_log(pod, self._namespace, tail_lines=_LINES, previous=previous)
-        except (ApiException, HTTPError):  # it has none yet, or its node does not answer
+            return one_line(self._api.log(self._namespace, pod, lines=_LINES, previous=previous))
+        except KubernetesError:  # it has none yet, or its node does not answer
             return ""
-        return one_line(text)
 
 
-def one_line(text: str | None) -> str:
-    """Return the end of a log; the client makes None of an empty one."""
-    return " | ".join(line.strip() for line in (text or "").splitlines() if line.strip())[-_LONGEST:]
+def one_line(text: str) -> str:
+    """Return the end of a log."""
+    return " | ".join(line.strip() for line in text.splitlines() if line.strip())[-_LONGEST:]
 
 
 def wait(course: Course, seconds: float) -> Look:
     """Look until all programs run, one of them never will, or the time is over; return what was seen last.
 
     Raises:
-        ApiException: the API server still refuses when the time is over.
-        HTTPError: it still does not answer then.
+        KubernetesError: the API server still refuses, or does not answer, when the time is over.
     """
     end = time.monotonic() + seconds
     while True:
         over = time.monotonic() >= end
         try:
             look = course.look()
-        except (ApiException, HTTPError):
+        except KubernetesError:
             if over:
                 raise
         else:
@@ -165,19 +150,18 @@ def reason(course: Course, look: Look, namespace: str, seconds: int) -> str:
 
 def main() -> None:
     arguments = {
-        **AUTH_ARG_SPEC,
         "namespace": {"type": "str", "required": True},
         "wait_seconds": {"type": "int", "default": 300},
     }
-    module = AnsibleK8SModule(argument_spec=arguments, supports_check_mode=True)
+    module = new_module(arguments)
     namespace, seconds = module.params["namespace"], module.params["wait_seconds"]
     try:
-        course = Course(api_client(module).client.client, namespace)
+        course = Course(connect(module.params), namespace)
         look = wait(course, seconds)
         if look.unready():
             module.fail_json(msg=reason(course, look, namespace, seconds), unready=look.unready())
-    except (ApiException, HTTPError, ConfigException, CoreException) as error:
-        fail(module, f"Course in {namespace}: {describe_api_error(error)}")
+    except KubernetesError as error:
+        fail(module, f"Course in {namespace}: {error}")
     module.exit_json(changed=False)
 
 

@@ -151,26 +151,16 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ansible_collections.campus.hubs.plugins.module_utils._course_state.api import (
-    Api,
-    ApiError,
-    Kind,
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.client import Api
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.errors import KubernetesError
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.kinds import POD
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.library import (
+    Ended,
+    PodAccess,
+    api_client,
     connection_of,
 )
-from ansible_collections.campus.hubs.plugins.module_utils._secret_module import api_client, describe_api_error, fail
-from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
-from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
-from ansible_collections.kubernetes.core.plugins.module_utils.k8s.exceptions import CoreException
-
-try:
-    from kubernetes.client import ApiClient, CoreV1Api
-    from kubernetes.client.exceptions import ApiException
-    from kubernetes.config.config_exception import ConfigException
-    from kubernetes.stream import stream
-    from urllib3.exceptions import HTTPError
-except ImportError:  # AnsibleK8SModule says so
-    ApiClient = CoreV1Api = stream = None  # type: ignore[misc,assignment]
-    ApiException = ConfigException = HTTPError = OSError  # type: ignore[misc,assignment]
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.module import fail, new_module
 
 NOTHING: dict[str, Any] = {
     "joined": [],
@@ -185,7 +175,6 @@ NOTHING: dict[str, Any] = {
 _SYNC_TIMEOUT = 300
 # Each is a process in a course's exchange, and a question to its LMS.
 _PARALLEL = 16
-_PODS = Kind("", "v1", "Pod", "pods", namespaced=True, verbs=frozenset())
 NO_EXCHANGE = "The exchange does not run."
 _NO_EXCHANGE = {"changed": False, "available": False, "reason": NO_EXCHANGE, **NOTHING}
 
@@ -209,45 +198,27 @@ def ready_pods(pods: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return found
 
 
-def synchronise(
-    api: Any,  # noqa: ANN401
-    namespace: str,
-    pod: str,
-    *,
-    check: bool,
-    confirm: bool = False,
-) -> dict[str, Any]:
+def synchronise(run: Callable[[list[str]], Ended], *, check: bool, confirm: bool = False) -> dict[str, Any]:
     """Run the exchange's own command in its pod; return the document that it prints.
+
+    Args:
+        run: runs a command there.
+        check: change nothing.
+        confirm: have people leave although they are many.
 
     Raises:
         RosterError: it failed, or printed something else.
-        ApiException: the Kubernetes API refuses.
-
+        KubernetesError: it could not be run.
     """
-    run = stream(
-        api.connect_get_namespaced_pod_exec,
-        pod,
-        namespace,
-        container="exchange",
-        command=[
-            "campus-hubs-exchange",
-            "roster",
-            *(["--check"] if check else []),
-            *(["--confirm-removals"] if confirm else []),
-        ],
-        stdout=True,
-        stderr=True,
-        _preload_content=False,
-    )
-    run.run_forever(timeout=_SYNC_TIMEOUT)
-    if run.is_open():
-        run.close()
+    options = [*(["--check"] if check else []), *(["--confirm-removals"] if confirm else [])]
+    done = run(["campus-hubs-exchange", "roster", *options])
+    if done.code is None:
         message = f"no answer within {_SYNC_TIMEOUT} s"
         raise RosterError(message)
-    if run.returncode:
-        raise RosterError(run.read_stderr().strip()[-500:] or f"exit code {run.returncode}")
+    if done.code:
+        raise RosterError(done.errors.strip()[-500:] or f"exit code {done.code}")
     try:
-        document = json.loads(run.read_stdout())
+        document = json.loads(done.output)
     except ValueError as error:
         message = "the exchange printed no JSON document"
         raise RosterError(message) from error
@@ -283,10 +254,8 @@ def read_many(
     def one(namespace: str) -> dict[str, Any]:
         try:
             document = read(namespace, pods[namespace]) if namespace in pods else _NO_EXCHANGE
-        except RosterError as error:
+        except (RosterError, KubernetesError) as error:
             return {"namespace": namespace, "msg": str(error)}
-        except (ApiException, HTTPError, ConfigException, CoreException) as error:
-            return {"namespace": namespace, "msg": describe_api_error(error)}
         return {"namespace": namespace, **document, "msg": ""}
 
     with ThreadPoolExecutor(_PARALLEL) as pool:
@@ -296,7 +265,8 @@ def read_many(
 def line_of(course: Mapping[str, Any]) -> str:
     """Say what became of one of many courses; nothing if nothing did."""
     if course["msg"]:
-        return f"{course['namespace']}: {course['msg']}. The members are as before; the next run asks again."
+        why = course["msg"].rstrip(".")
+        return f"{course['namespace']}: {why}. The members are as before; the next run asks again."
     joined, left, other = (len(course[name]) for name in ("joined", "left", "role_changed"))
     changes = [f"{joined} join, {left} leave, {other} have another role"] if course["changed"] else []
     parts = [*changes, *course["notes"]]
@@ -342,46 +312,43 @@ def result_of(courses: list[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     arguments = {
-        **AUTH_ARG_SPEC,
         "namespace": {"type": "str"},
         "namespaces": {"type": "list", "elements": "str"},
         "confirm_removals": {"type": "bool", "default": False},
         "wait_seconds": {"type": "int", "default": 60},
     }
-    module = AnsibleK8SModule(
-        argument_spec=arguments,
+    module = new_module(
+        arguments,
         mutually_exclusive=[("namespace", "namespaces")],
         required_one_of=[("namespace", "namespaces")],
-        supports_check_mode=True,
     )
     try:
-        client = api_client(module).client.client
+        client = api_client(module.params)
         if module.params["namespaces"] is not None:
             confirm = module.params["confirm_removals"]
             module.exit_json(**many(client, module.params["namespaces"], check=module.check_mode, confirm=confirm))
         document = one(client, module)
-    except RosterError as error:
-        fail(module, f"Roster of {module.params['namespace']}: {error}")
-    except ApiError as error:
-        fail(module, f"Rosters: The Kubernetes API answers {error.status}: {error}")
-    except (ApiException, HTTPError, ConfigException, CoreException) as error:
-        fail(module, f"Roster of {module.params['namespace'] or 'courses'}: {describe_api_error(error)}")
+    except (RosterError, KubernetesError) as error:
+        fail(module, f"Roster of {module.params['namespace'] or 'courses'}: {error}")
     bound = [bound_of(module.params["namespace"], document["context"])] if document["reason"] != NO_EXCHANGE else []
     module.exit_json(**document, bound=bound, diff=diff_of(document))
 
 
-def exchanges(client: Any, namespace: str = "") -> dict[str, str]:  # noqa: ANN401
+def exchanges(client: Any, namespace: str = "") -> dict[str, str]:  # noqa: ANN401 (the client is untyped)
     """Ask for the exchanges' ready pods, of all courses or of one; by namespace."""
-    return ready_pods(Api(connection_of(client)).objects(_PODS, namespace=namespace, labels="component=exchange"))
+    return ready_pods(Api(connection_of(client)).objects(POD, namespace=namespace, labels="component=exchange"))
+
+
+def runner(client: Any, namespace: str, pod: str) -> Callable[[list[str]], Ended]:  # noqa: ANN401
+    """Return what runs a command in an exchange's pod."""
+    return lambda command: PodAccess(client, namespace, pod).execute("exchange", command, _SYNC_TIMEOUT)
 
 
 def many(client: Any, namespaces: list[str], *, check: bool, confirm: bool) -> dict[str, Any]:  # noqa: ANN401
     """Bring the rosters of many courses up to date; return the module's result."""
 
     def read(namespace: str, pod: str) -> dict[str, Any]:
-        # `stream` changes the client that it is given: each has its own.
-        api = CoreV1Api(ApiClient(client.configuration))
-        return synchronise(api, namespace, pod, check=check, confirm=confirm)
+        return synchronise(runner(client, namespace, pod), check=check, confirm=confirm)
 
     return result_of(read_many(namespaces, exchanges(client), read))
 
@@ -393,8 +360,8 @@ def one(client: Any, module: Any) -> dict[str, Any]:  # noqa: ANN401
     while not (pods := exchanges(client, namespace)) and not module.check_mode and time.monotonic() < end:
         time.sleep(1)
     if pods:
-        confirm = module.params["confirm_removals"]
-        return synchronise(CoreV1Api(client), namespace, pods[namespace], check=module.check_mode, confirm=confirm)
+        run = runner(client, namespace, pods[namespace])
+        return synchronise(run, check=module.check_mode, confirm=module.params["confirm_removals"])
     if module.check_mode:
         return _NO_EXCHANGE
     message = f"no exchange is ready after {seconds} s"

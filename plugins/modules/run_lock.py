@@ -25,7 +25,7 @@ options:
   kubeconfig:
     description:
       - The cluster's kubeconfig. It need not be there yet.
-      - By default the one beside the inventory of the first host of the group C(control_plane).
+      - By default the one that the lookup P(campus.hubs.kubeconfig#lookup) names.
     type: path
 attributes:
   check_mode:

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
-from ansible_collections.campus.hubs.plugins.module_utils._course_state.api import Api, Kind, Query
 from ansible_collections.campus.hubs.plugins.module_utils._course_state.release import StateError
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.client import Api
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.kinds import SECRET, SERVICE, Query
 from ansible_collections.campus.hubs.plugins.module_utils._refusals import refusal
 from ansible_collections.campus.hubs.plugins.plugin_utils.release_values import (
     PREFIX,
@@ -42,8 +43,6 @@ CLUSTER = {
     "packaged": Query("configmaps", namespace="campus-hubs", name="course-packages"),
     "dns": Query("services", namespace="kube-system", name="kube-dns"),
 }
-_SECRETS = Kind("", "v1", "Secret", "secrets", namespaced=True, verbs=frozenset())
-_SERVICES = Kind("", "v1", "Service", "services", namespaced=True, verbs=frozenset())
 # What of a course's variables says more than its values.
 ASKED = ("lti13_key_rotate_after_days", "show_secret", "lti13_platform")
 # Not for values: where helm is, and what is only done.
@@ -77,8 +76,8 @@ def read_live(api: Api, namespace: str = "") -> Mapping[str, Live]:
         ApiError: the API server refuses.
     """
     ours = "app.kubernetes.io/managed-by=campus.hubs"
-    secrets = _by_namespace(api.objects(_SECRETS, namespace=namespace, labels=ours, metadata_only=True))
-    services = _by_namespace(api.objects(_SERVICES, namespace=namespace, fields="metadata.name=proxy"))
+    secrets = _by_namespace(api.objects(SECRET, namespace=namespace, labels=ours, metadata_only=True))
+    services = _by_namespace(api.objects(SERVICE, namespace=namespace, fields="metadata.name=proxy"))
     nothing = Live.parse([], [])
     found = {each: Live.parse(secrets[each], services[each]) for each in {*secrets, *services}}
     return defaultdict(lambda: nothing, found)
@@ -113,7 +112,7 @@ def course_options(variables: Mapping[str, Any], templar: Templar, names: Iterab
     return Options(plain)
 
 
-class CourseWanted(NamedTuple):
+class InventoryCourse(NamedTuple):
     """What the inventory says of a course: values, why they are not known, and more that decides what is done."""
 
     values: Values | None
@@ -158,7 +157,7 @@ class InventoryCourses:
         self._cluster, self._live = read_cluster(api, check=check), read_live(api)
         self._chart = chart_checksum(collection / "charts" / "course-hub")
 
-    def course(self, host: str) -> CourseWanted:
+    def course(self, host: str) -> InventoryCourse:
         """Return what the inventory says of a course.
 
         Raises:
@@ -179,8 +178,8 @@ class InventoryCourses:
             live = self._live[f"course-{host}"]
             values = release_values(host, options, self._cluster, live, self._chart)
         except ValuesError as error:
-            return CourseWanted(None, str(error), needs_role, lti13)
-        return CourseWanted(values, "", needs_role, lti13)
+            return InventoryCourse(None, str(error), needs_role, lti13)
+        return InventoryCourse(values, "", needs_role, lti13)
 
     def helm(self, host: str) -> str:
         """Return the helm program of the cache, empty if it is not there yet."""

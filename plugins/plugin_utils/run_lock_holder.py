@@ -5,8 +5,8 @@
 """Holds the lock of a run for as long as the run lives.
 
 A program of its own, because a task's process ends with the task: it reads a `Request` as JSON, answers with one line
-of JSON, and stays until ansible-playbook is gone, however that ended. It imports nothing of Ansible: that would take
-longer than the lock.
+of JSON, and stays until ansible-playbook is gone, however that ended. It imports nothing of Ansible, which would take
+longer than the lock: the collection's folder is on its path, and the import of this collection is relative.
 
 Two locks are held. A lock on a file (flock(2)) keeps out runs of the same inventory on this machine, even before there
 is a cluster; the kernel frees it with this process. A Lease in the cluster (coordination.k8s.io/v1) keeps out all
@@ -16,7 +16,6 @@ it over at once: it gets the file, which says whose the Lease was.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import fcntl
 import http.client
@@ -24,9 +23,7 @@ import json
 import os
 import select
 import signal
-import ssl
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -36,7 +33,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
+from ..module_utils._kubernetes.kubeconfig import read_kubeconfig
 
 LEASE = "campus-hubs-run"
 _LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
@@ -230,76 +227,6 @@ def is_late(spec: Mapping[str, Any]) -> bool:
     except (KeyError, ValueError):
         return True
     return (datetime.now(UTC) - renewed).total_seconds() > float(spec.get("leaseDurationSeconds", 0))
-
-
-@dataclass(frozen=True)
-class Access:
-    """How a kubeconfig's current context leads to an API server.
-
-    Attributes:
-        server: its URL.
-        headers: with the token, if that is how the user is known.
-        trust: whose certificates count, with the user's own; None without TLS.
-        certificate: the user's, PEM; empty if there is none.
-    """
-
-    server: str
-    headers: Mapping[str, str]
-    trust: ssl.SSLContext | None
-    certificate: str
-
-
-# What is understood of a cluster and of a user; all else is for a Kubernetes client.
-_CLUSTER = {"server", "certificate-authority", "certificate-authority-data", "insecure-skip-tls-verify", "extensions"}
-_USER = {"client-certificate", "client-certificate-data", "client-key", "client-key-data", "token"}
-
-
-def read_kubeconfig(path: Path) -> Access:
-    """Return address, credentials and trust of a kubeconfig's current context.
-
-    Raises:
-        OSError: it is not there, or says what only a Kubernetes client can do (`exec` and the like).
-    """
-    content = path.read_text(encoding="utf-8")
-    try:
-        document = yaml.load(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 (both are safe)
-        (context,) = [one["context"] for one in document["contexts"] if one["name"] == document["current-context"]]
-        (cluster,) = [one["cluster"] for one in document["clusters"] if one["name"] == context["cluster"]]
-        (user,) = [one["user"] for one in document["users"] if one["name"] == context["user"]]
-        server = cluster["server"].rstrip("/")
-    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
-        message = f"{path} has no current context"
-        raise OSError(message) from error
-    if unknown := sorted({*cluster} - _CLUSTER | {*user} - _USER):
-        message = f"{path} uses {', '.join(unknown)}"
-        raise OSError(message)
-
-    def text(owner: Mapping[str, Any], name: str) -> str:
-        if f"{name}-data" in owner:
-            return base64.b64decode(owner[f"{name}-data"]).decode()
-        return (path.parent / owner[name]).read_text(encoding="utf-8") if name in owner else ""
-
-    certificate, token = text(user, "client-certificate"), user.get("token")
-    if not certificate and not token:
-        message = f"{path}: the user has neither certificate nor token"
-        raise OSError(message)
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    if not server.startswith("https://"):
-        return Access(server, headers, None, "")
-    trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if cluster.get("insecure-skip-tls-verify"):
-        trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
-    elif authority := text(cluster, "certificate-authority"):
-        trust.load_verify_locations(cadata=authority)
-    else:
-        trust.load_default_certs()
-    if certificate:
-        # OpenSSL's interface takes files only.
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8") as both:
-            both.write(f"{certificate}\n{text(user, 'client-key')}")
-            both.flush()
-            trust.load_cert_chain(both.name)
-    return Access(server, headers, trust, certificate)
 
 
 def sleeper(pid: int) -> Callable[[float], None]:

@@ -25,7 +25,7 @@ from tests.e2e.lti import Lms
 from tests.e2e.waiting import wait_for
 
 COURSE, PLAIN = "bench-demo", "bench-plain"
-KUBECONFIG = playbook.INVENTORY / "kubeconfig"
+KUBECONFIG = playbook.KUBECONFIG
 LMS = "http://10.89.7.6/"
 VARIABLES: dict[str, Any] = {"course_hub_lms_url": LMS, "course_hub_service_type": "LoadBalancer"}
 

@@ -37,10 +37,10 @@ from ansible.plugins.loader import init_plugin_loader  # noqa: E402
 init_plugin_loader([str(ROOT / ".collections")])
 
 from ansible.parsing.dataloader import DataLoader  # noqa: E402
-from ansible_collections.campus.hubs.plugins.module_utils._course_state.api import Api, Kind  # noqa: E402
 from ansible_collections.campus.hubs.plugins.module_utils._course_state.release import decode  # noqa: E402
-from ansible_collections.campus.hubs.plugins.module_utils._course_state.state import namespace_labels  # noqa: E402
-from ansible_collections.campus.hubs.plugins.plugin_utils.api_connection import client_connection  # noqa: E402
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.snapshot import namespace_labels  # noqa: E402
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.client import connect  # noqa: E402
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.kinds import NODE  # noqa: E402
 from ansible_collections.campus.hubs.plugins.plugin_utils.course_inputs import InventoryCourses  # noqa: E402
 
 from tests.bench.control_plane import control_plane, programs  # noqa: E402
@@ -131,25 +131,23 @@ class Fleet:
         self.inventory.mkdir()
         self.values.mkdir()
         self.courses: list[str] = []
-        (self.inventory / "kubeconfig").write_text(plane.kubeconfig("ours"))
-        for user in ("admin", "loop", "floor"):
+        for user in ("ours", "admin", "loop", "floor"):
             (folder / f"kubeconfig-{user}").write_text(plane.kubeconfig(user))
-        self.api = Api(client_connection(str(folder / "kubeconfig-admin"), None))
+        self.api = connect({"kubeconfig": str(folder / "kubeconfig-admin")})
         self.kinds = {(kind.group, kind.kind): kind for kind in self.api.kinds()}
         self.helm = helm_program()
 
     def _create(self, manifest: dict[str, Any], namespace: str = "") -> None:
         kind = self.kinds["", manifest["kind"]]
-        self.api.request("POST", kind.url(namespace), {"apiVersion": "v1", **manifest})
+        self.api.create(kind, namespace, {"apiVersion": "v1", **manifest})
 
     def make_site(self) -> None:
         """Have in the cluster what is there before courses."""
         address = {"type": "InternalIP", "address": "192.0.2.11"}
-        node = Kind("", "v1", "Node", "nodes", namespaced=False, verbs=frozenset())
         self._create({"kind": "Node", "metadata": {"name": "cp1"}})
         status = {"status": {"addresses": [address], "conditions": [{"type": "Ready", "status": "True"}]}}
         media = ("application/json", "application/merge-patch+json")
-        self.api.request("PATCH", f"{node.url(name='cp1')}/status", status, media=media)
+        self.api.request("PATCH", f"{NODE.url(name='cp1')}/status", status, media=media)
         networks = "networking: {podSubnet: 10.244.0.0/16, serviceSubnet: 10.96.0.0/12}"
         data = {"ClusterConfiguration": networks}
         self._create({"kind": "ConfigMap", "metadata": {"name": "kubeadm-config"}, "data": data}, "kube-system")
@@ -176,7 +174,8 @@ class Fleet:
     def write_inventory(self, more: dict[str, dict[str, Any]]) -> None:
         """Write the inventory of the fleet, and of more courses with their variables."""
         hosts = {course: own_variables(course) for course in self.courses} | more
-        control_plane = {"hosts": {"cp1": {"ansible_host": "192.0.2.11"}}}
+        first = {"ansible_host": "192.0.2.11", "kubeadm_kubeconfig": f"{self.folder}/kubeconfig-ours"}
+        control_plane = {"hosts": {"cp1": first}}
         groups = {"control_plane": control_plane, "courses": {"hosts": hosts, "vars": VARIABLES}}
         (self.inventory / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": groups}}))
 
@@ -283,7 +282,7 @@ class Fleet:
 
     def measure(self, user: str, commands: Iterable[Sequence[str]], folder: Path) -> Cost:
         """Run commands one after the other as a user of the API; they must succeed."""
-        kubeconfig = str(self.inventory / "kubeconfig" if user == "ours" else self.folder / f"kubeconfig-{user}")
+        kubeconfig = f"{self.folder}/kubeconfig-{user}"
         plain = {
             "ANSIBLE_CONFIG": str(self.checkout / "ansible.cfg"),
             "ANSIBLE_NOCOLOR": "1",

@@ -21,7 +21,7 @@ from tests.e2e.cluster import Cluster
 from tests.e2e.lti import Lms
 from tests.e2e.waiting import seconds_until
 
-CLUSTER = Cluster(playbook.INVENTORY / "kubeconfig")
+CLUSTER = Cluster(playbook.KUBECONFIG)
 LMS = Lms("http://10.89.7.6")
 COURSE = "python-demo"
 NAMESPACE = "bench-plain-pods"

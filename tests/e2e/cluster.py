@@ -1,4 +1,4 @@
-"""The cluster as its operator sees it: through the kubeconfig that site.yml left beside the inventory."""
+"""The cluster as its operator sees it: through the kubeconfig that site.yml has left."""
 
 from __future__ import annotations
 

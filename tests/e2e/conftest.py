@@ -69,7 +69,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def cluster() -> Cluster:
-    return Cluster(playbook.INVENTORY / "kubeconfig")
+    return Cluster(playbook.KUBECONFIG)
 
 
 @pytest.fixture(scope="session")

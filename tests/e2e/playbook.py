@@ -17,6 +17,8 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 INVENTORY = ROOT / os.environ.get("LAB_INVENTORY", "inventories/lab")
+# As inventories/lab names it (kubeadm_kubeconfig).
+KUBECONFIG = Path.home() / ".kube/campus-hubs/lab"
 ARTIFACTS = Path(os.environ.get("ARTIFACTS", ROOT / "tests/output"))
 _RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
 

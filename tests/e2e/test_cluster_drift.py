@@ -257,7 +257,7 @@ def test_the_control_machine_has_its_own_address_of_the_api_server(changed_inven
     run = playbook.run(CLUSTER, inventory=inventory).assert_good()
     assert "kube-apiserver restarts" in run.output
     assert "DNS:api.lab.example" in on_node(CONTROL_PLANE, certificate)
-    assert "server: https://api.lab.example:6443\n" in (inventory / "kubeconfig").read_text()
+    assert "server: https://api.lab.example:6443\n" in playbook.KUBECONFIG.read_text()
     again = playbook.run(CLUSTER, inventory=inventory).assert_good()
     assert not again.changed, again.changed_tasks()
     # A certificate that kubeadm renews keeps the name; without the variable it stays there and disturbs nobody.
@@ -296,7 +296,7 @@ def test_certificates_are_renewed_before_they_end(cluster: Cluster) -> None:
         return {item["name"]: item["expirationDate"] for item in found if not item["missing"]}
 
     everything = "--extra-vars=kubeadm_renew_certificates_days=365"
-    before, kubeconfig = ends(), (playbook.INVENTORY / "kubeconfig").read_text()
+    before, kubeconfig = ends(), playbook.KUBECONFIG.read_text()
     check = converge("--check", everything)
     assert check.changed
     assert "are renewed" in check.output
@@ -308,8 +308,8 @@ def test_certificates_are_renewed_before_they_end(cluster: Cluster) -> None:
     assert [name for name in before if after[name] <= before[name]] == []
     for program in ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"):
         assert f"{program} restarts: it has not read its renewed certificates" in run.output
-    assert (playbook.INVENTORY / "kubeconfig").read_text() != kubeconfig
-    assert Cluster(playbook.INVENTORY / "kubeconfig").ready(SYSTEM, "kube-")
+    assert playbook.KUBECONFIG.read_text() != kubeconfig
+    assert Cluster(playbook.KUBECONFIG).ready(SYSTEM, "kube-")
     assert cluster.core.list_node().items  # the old kubeconfig is good as long as its certificate
 
     again = converge()

@@ -104,7 +104,7 @@ def helm(*arguments: str) -> list[str]:
     """Return a command line of the helm that the role has put into its cache."""
     cache = Path(os.environ.get("CAMPUS_HUBS_CACHE") or Path.home() / ".cache/campus-hubs")
     program = max(cache.glob("helm/*/helm"))
-    return [str(program), f"--kubeconfig={playbook.INVENTORY / 'kubeconfig'}", f"--namespace={NAMESPACE}", *arguments]
+    return [str(program), f"--kubeconfig={playbook.KUBECONFIG}", f"--namespace={NAMESPACE}", *arguments]
 
 
 def upgrade(timeout: str) -> list[str]:
@@ -370,7 +370,7 @@ class Demo:
         shown = subprocess.run(helm("get", "values", COURSE, "--output=json"), stdout=subprocess.PIPE, check=True)  # noqa: S603
         arguments = {
             "binary_path": helm()[0],
-            "kubeconfig": str(playbook.INVENTORY / "kubeconfig"),
+            "kubeconfig": str(playbook.KUBECONFIG),
             "name": COURSE,
             "namespace": NAMESPACE,
             "chart_ref": str(CHART),

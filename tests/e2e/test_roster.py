@@ -28,7 +28,7 @@ def course_roster(course: str, *options: str) -> tuple[bool, dict[str, Any]]:
 
     Removals are confirmed: other tests have left members whom these rosters do not name.
     """
-    arguments: dict[str, Any] = {"namespace": f"course-{course}", "kubeconfig": str(playbook.INVENTORY / "kubeconfig")}
+    arguments: dict[str, Any] = {"namespace": f"course-{course}", "kubeconfig": str(playbook.KUBECONFIG)}
     arguments["confirm_removals"] = True
     argv = [str(Path(sys.executable).with_name("ansible")), "localhost", "-i", str(playbook.INVENTORY), *options]
     argv += ["-m", "campus.hubs.course_roster", "-a", json.dumps(arguments)]

@@ -86,7 +86,7 @@ class Ops:
 
     def write_inventory(self, images: dict[str, str]) -> None:
         """Write the lab's inventory as it has to be for an ops host, and publish it."""
-        shutil.copytree(playbook.INVENTORY, self.inventory, ignore=shutil.ignore_patterns("kubeconfig"))
+        shutil.copytree(playbook.INVENTORY, self.inventory)
         hosts = yaml.safe_load((self.inventory / "hosts.yml").read_text())
         # For the timer localhost is the ops host, which builds no images: nobody is root there.
         children = hosts["all"]["children"]

@@ -11,5 +11,5 @@ if TYPE_CHECKING:
 
 
 def test_each_secret_module_does_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("K8S_AUTH_KUBECONFIG", str(playbook.INVENTORY / "kubeconfig"))
+    monkeypatch.setenv("K8S_AUTH_KUBECONFIG", str(playbook.KUBECONFIG))
     playbook.run("tests/integration/secrets.yml").assert_good()

@@ -2,4 +2,4 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the module course_state finds out about the courses, and how."""
+"""Whether courses are in sync, and how to repair them: snapshot, assessment, impact, repair."""

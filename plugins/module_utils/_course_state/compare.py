@@ -4,8 +4,8 @@
 
 """Compare a wanted object with a live one: where they differ, and what somebody else has added.
 
-What is found here is a suspicion: a server-side dry run of the repair shows what of it is real (`confirmed`).
-Server-side defaults are never suspected, since nobody owns them.
+What is found here are candidates: a server-side dry run of the repair shows which of them are real (`confirmed`).
+Server-side defaults are never among them, since nobody owns them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from ansible_collections.campus.hubs.plugins.module_utils._course_state.ownership import (
     ABSENT,
-    Claim,
+    ManagedFieldsEntry,
     Managers,
     Path,
     Tree,
@@ -29,7 +29,7 @@ from ansible_collections.campus.hubs.plugins.module_utils._course_state.ownershi
     last_writer,
     merge,
     reaches,
-    read_claims,
+    read_entries,
     resolve,
     step_into,
 )
@@ -164,36 +164,38 @@ def _key_step(key: Mapping[str, Any]) -> str:
     return "k:" + json.dumps(dict(sorted(key.items())), separators=(",", ":"), ensure_ascii=False)
 
 
-def additions(wanted: Manifest, found: Manifest, claims: Sequence[Claim], managers: Managers) -> Iterator[Difference]:
+def additions(
+    wanted: Manifest, found: Manifest, entries: Sequence[ManagedFieldsEntry], managers: Managers
+) -> Iterator[Difference]:
     """Find the fields that somebody else has set and the release does not.
 
     Args:
         wanted: the object as the release says.
         found: the live object.
-        claims: its managedFields.
+        entries: its managedFields.
         managers: who is a controller.
     """
-    ours = merge(claim.fields for claim in claims if not managers.is_foreign(claim))
+    ours = merge(entry.fields for entry in entries if not managers.is_foreign(entry))
     seen: set[Path] = set()
-    for claim in claims:
-        if managers.is_foreign(claim):
-            for path in unwanted(claim, wanted, ours):
+    for entry in entries:
+        if managers.is_foreign(entry):
+            for path in unwanted(entry, wanted, ours):
                 value = resolve(found, path)[0]
                 if path not in seen and value is not ABSENT:
                     seen.add(path)
-                    yield Difference(path, ABSENT, value, claim.writer)
+                    yield Difference(path, ABSENT, value, entry.writer)
 
 
-def unwanted(claim: Claim, wanted: Manifest, ours: Tree) -> Iterator[Path]:
-    """Find the highest nodes of a claim that the wanted object does not have and nobody of ours owns a part of.
+def unwanted(entry: ManagedFieldsEntry, wanted: Manifest, ours: Tree) -> Iterator[Path]:
+    """Find the highest nodes of a entry that the wanted object does not have and nobody of ours owns a part of.
 
     Args:
-        claim: somebody's fields.
+        entry: somebody's fields.
         wanted: the object as the release says.
         ours: all fields that are ours or a controller's.
     """
-    tree = {step: below for step, below in claim.fields.items() if step != "f:status"}
-    if claim.writer.manager.startswith("kubectl"):
+    tree = {step: below for step, below in entry.fields.items() if step != "f:status"}
+    if entry.writer.manager.startswith("kubectl"):
         tree = _without_notes(tree)
     yield from _unwanted(tree, wanted, ours, ())
 
@@ -220,7 +222,7 @@ def _unwanted(tree: Tree, wanted: object, ours: Tree, path: Path) -> Iterator[Pa
             yield from _unwanted(below, value, ours, here)
 
 
-def suspicions(wanted: Manifest, found: Manifest, managers: Managers) -> list[Difference]:
+def candidate_drift(wanted: Manifest, found: Manifest, managers: Managers) -> list[Difference]:
     """Return all that may be drift in one object, to be confirmed by the API server.
 
     Args:
@@ -228,30 +230,30 @@ def suspicions(wanted: Manifest, found: Manifest, managers: Managers) -> list[Di
         found: the live object, with managedFields.
         managers: who is a controller.
     """
-    claims = read_claims(found["metadata"])
-    foreign = merge(claim.fields for claim in claims if managers.is_foreign(claim))
-    shape = merge(claim.fields for claim in claims)
-    suspected = []
+    entries = read_entries(found["metadata"])
+    foreign = merge(entry.fields for entry in entries if managers.is_foreign(entry))
+    shape = merge(entry.fields for entry in entries)
+    candidates = []
     # Items of a list do not say what they are.
     fields = {name: value for name, value in wanted.items() if name not in ("apiVersion", "kind")}
     for difference in differences(fields, found, shape, foreign or None):
-        writer = last_writer((claim for claim in claims if claim.writer.subresource != "status"), difference.path)
+        writer = last_writer((entry for entry in entries if entry.writer.subresource != "status"), difference.path)
         if not writer or not managers.is_controller(writer.manager):  # what a controller writes is its job: replicas
-            suspected.append(replace(difference, writer=writer))
-    return [*suspected, *additions(fields, found, claims, managers)]
+            candidates.append(replace(difference, writer=writer))
+    return [*candidates, *additions(fields, found, entries, managers)]
 
 
-def repair_patch(suspected: Sequence[Difference], found: Manifest) -> list[dict[str, Any]]:
+def repair_patch(candidates: Sequence[Difference], found: Manifest) -> list[dict[str, Any]]:
     """Write the JSON patch (RFC 6902) that sets what is wanted and removes what was added.
 
     Args:
-        suspected: differences of one object.
+        candidates: differences of one object.
         found: the live object. The patch fails if it is changed meanwhile.
     """
     version = found["metadata"].get("resourceVersion")
     operations = [{"op": "replace", "path": "/metadata/resourceVersion", "value": version}] if version else []
     removed = []
-    for difference in suspected:
+    for difference in candidates:
         value, pointer = resolve(found, difference.path)
         if difference.wanted is ABSENT:
             removed.append(pointer)
@@ -263,15 +265,15 @@ def repair_patch(suspected: Sequence[Difference], found: Manifest) -> list[dict[
     return [*operations, *({"op": "remove", "path": pointer} for pointer in reversed(removed))]
 
 
-def confirmed(suspected: Sequence[Difference], after: Manifest) -> list[Difference]:
+def confirmed(candidates: Sequence[Difference], after: Manifest) -> list[Difference]:
     """Return the differences that the repair would really change.
 
     Args:
-        suspected: differences of one object.
+        candidates: differences of one object.
         after: the object after a dry run of `repair_patch`. What comes back by itself is a default, and no drift.
     """
     real = []
-    for difference in suspected:
+    for difference in candidates:
         value = resolve(after, difference.path)[0]
         if value != difference.found:
             real.append(replace(difference, wanted=value) if difference.wanted is ABSENT else difference)

@@ -79,7 +79,7 @@ def _word(value: object) -> str:
 
 
 @dataclass
-class CourseState:
+class Assessment:
     """The state of one course.
 
     Attributes:
@@ -136,6 +136,19 @@ class CourseState:
             "deploy": self.needs_deployment(),
             "repair": bool(self.repairable()),
         }
+
+
+@dataclass(frozen=True)
+class DesiredCourse:
+    """What the inventory says about one course.
+
+    Attributes:
+        namespace: where the course is to be.
+        values: the release's values; None: they are not known, and not compared.
+    """
+
+    namespace: str
+    values: Mapping[str, Any] | None = None
 
 
 def redact(value: Any, name: str = "") -> Any:  # noqa: ANN401 (a field can be anything)

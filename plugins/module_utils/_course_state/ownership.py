@@ -51,21 +51,21 @@ class Writer:
 
 
 @dataclass(frozen=True)
-class Claim:
+class ManagedFieldsEntry:
     """One entry of managedFields: a writer, and all fields that are its own."""
 
     writer: Writer
     fields: Tree
 
 
-def read_claims(metadata: Mapping[str, Any]) -> list[Claim]:
+def read_entries(metadata: Mapping[str, Any]) -> list[ManagedFieldsEntry]:
     """Return the entries of an object's managedFields.
 
     Args:
         metadata: the object's metadata.
     """
     return [
-        Claim(
+        ManagedFieldsEntry(
             Writer(
                 entry.get("manager") or "",
                 entry.get("operation") or "",
@@ -104,9 +104,9 @@ def reaches(tree: Tree, path: Path) -> bool:
     return True
 
 
-def last_writer(claims: Iterable[Claim], path: Path) -> Writer | None:
+def last_writer(entries: Iterable[ManagedFieldsEntry], path: Path) -> Writer | None:
     """Return who wrote a path last, None if nobody owns it (a field that was removed has no owner)."""
-    writers = [claim.writer for claim in claims if reaches(claim.fields, path)]
+    writers = [entry.writer for entry in entries if reaches(entry.fields, path)]
     return max(writers, key=lambda writer: writer.time, default=None)
 
 
@@ -132,9 +132,9 @@ class Managers:
             return True
         return manager in self._learnt and manager not in OURS and not manager.startswith("kubectl")
 
-    def is_foreign(self, claim: Claim) -> bool:
-        """Tell whether a claim is neither ours nor a controller's, nor about status."""
-        writer = claim.writer
+    def is_foreign(self, entry: ManagedFieldsEntry) -> bool:
+        """Tell whether an entry is neither ours nor a controller's, nor about status."""
+        writer = entry.writer
         return writer.manager not in OURS and writer.subresource != "status" and not self.is_controller(writer.manager)
 
 

@@ -36,7 +36,7 @@ _INSIDE = re.compile(r"[\w\\]")
 
 
 class StateError(Exception):
-    """Something that keeps the state from being known; the text says what."""
+    """Something keeps the state of courses from being known; the text says what."""
 
 
 @dataclass(frozen=True)

@@ -156,8 +156,7 @@ def fetch(config: Configuration) -> str:
                 f"rm {last_commit} on {socket.gethostname()}."
             ) from error
     git("checkout", "--quiet", "--force", "--detach", commit)
-    # The run leaves its kubeconfig beside the inventory.
-    git("clean", "-ffdxq", "--exclude=kubeconfig")
+    git("clean", "-ffdxq")
     if config.signers:
         new = last_commit.with_suffix(".new")
         new.write_text(f"{commit}\n", encoding="utf-8")
@@ -189,11 +188,12 @@ def play(config: Configuration, report: Path) -> Played:
     inventory = Path(config.state) / "inventory" / config.inventory
     if not inventory.exists():
         raise RunError(f"{config.inventory} (scheduled_run_inventory) is not in the repository.")
-    if kubeconfig := config.credential("kubeconfig"):
-        target = (inventory if inventory.is_dir() else inventory.parent) / "kubeconfig"
-        target.unlink(missing_ok=True)
-        target.touch(mode=0o600)
-        target.write_bytes(kubeconfig.read_bytes())
+    # Written by the run itself in mode repair, which a credential cannot be.
+    kubeconfig = Path(config.state) / "kubeconfig"
+    if given := config.credential("kubeconfig"):
+        kubeconfig.unlink(missing_ok=True)
+        kubeconfig.touch(mode=0o600)
+        kubeconfig.write_bytes(given.read_bytes())
     environment = os.environ | {
         "HOME": config.state,
         "XDG_CACHE_HOME": str(Path(config.state) / "cache"),
@@ -201,7 +201,6 @@ def play(config: Configuration, report: Path) -> Played:
         "ANSIBLE_COLLECTIONS_PATH": str(Path(config.playbooks).parents[3]),
         # As in ansible.cfg of a checkout.
         "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1",
-        "ANSIBLE_INVENTORY_IGNORE_REGEX": "^kubeconfig$",
         "ANSIBLE_PIPELINING": "1",
         "ANSIBLE_SSH_ARGS": shlex.join(["-o", "ControlMaster=auto", "-o", "ControlPersist=60s", *config.ssh()]),
         "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
@@ -215,7 +214,7 @@ def play(config: Configuration, report: Path) -> Played:
             environment[variable] = str(path)
     playbook = "site.yml" if config.mode == "repair" else "drift.yml"
     command = [config.program, "-i", str(inventory), str(Path(config.playbooks) / playbook)]
-    command += ["--extra-vars", json.dumps({"drift_report": str(report)})]
+    command += ["--extra-vars", json.dumps({"drift_report": str(report), "kubeadm_kubeconfig": str(kubeconfig)})]
     sys.stdout.flush()
     run = subprocess.Popen(command, env=environment, cwd=config.playbooks, stderr=subprocess.STDOUT)  # noqa: S603
     try:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.findings import DesiredCourse
+from ansible_collections.campus.hubs.plugins.module_utils._course_state.impact import render
 from ansible_collections.campus.hubs.plugins.module_utils._course_state.release import Chart, decode
-from ansible_collections.campus.hubs.plugins.module_utils._course_state.state import Wanted, render
 from ansible_collections.campus.hubs.plugins.plugin_utils.release_values import chart_checksum
 
 from tests.unit.helm import CHART, VALUES
@@ -341,7 +342,7 @@ def test_the_exchange_knows_the_course_of_the_lms_as_the_hub_does(template: Temp
 def test_what_new_values_change_is_known_whatever_letters_they_have(helm: Path) -> None:
     values = yaml.safe_load((VALUES / "minimal.yaml").read_text())
     values["hub"]["config"] = {"CourseAuthenticator": {"course_title": "Data \U0001f4da \u00e9"}}
-    rendered = render(str(helm), Chart.read(CHART), "python-ws26", Wanted("course-python-ws26", values))
+    rendered = render(str(helm), Chart.read(CHART), "python-ws26", DesiredCourse("course-python-ws26", values))
     assert rendered
     (text,) = [one["data"]["values.json"] for one in rendered if "values.json" in (one.get("data") or {})]
     assert "Data \U0001f4da \u00e9" in text

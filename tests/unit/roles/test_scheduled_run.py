@@ -140,7 +140,7 @@ class Ops:
         written = "".join(json.dumps(event) + "\n" for event in events or [])
         lines += [f'printf %s {shlex.quote(written)} > "$CAMPUS_HUBS_RUN_EVENTS"'] if events else []
         if report:
-            find = 'folder=$(printf "%s" "$5" | sed \'s/.*: "//; s/"}//\')'
+            find = 'folder=$(printf "%s" "$5" | sed \'s/.*"drift_report": "//; s/".*//\')'
             lines += [find, f'printf %s {shlex.quote(json.dumps(report))} > "$folder/drift.json"']
         program = self.folder / "ansible-playbook"
         program.write_text("\n".join([*lines, f"exit {code}"]) + "\n")
@@ -262,14 +262,15 @@ def test_a_certificate_that_ends_soon_is_told(ops: Ops, mode: str) -> None:
 def test_the_inventory_follows_the_branch(ops: Ops) -> None:
     ops.commit("gone.yml", "x\n")
     ops.run()
-    (ops.state / "inventory/kubeconfig").write_text("of the run before\n")
+    (ops.state / "kubeconfig").write_text("of the run before\n")
     (ops.state / "inventory/by_hand.yml").write_text("all: {}\n")
     ops.git("rm", "--quiet", "gone.yml")
     ops.git("commit", "--quiet", "--amend", "--allow-empty", "--message=Written anew", "--no-gpg-sign")
     ops.commit("hosts.yml", "all: {hosts: {server1: }}\n")
     assert ops.run()[0] == CLEAN
     found = {path.name for path in (ops.state / "inventory").iterdir()}
-    assert found == {".git", "hosts.yml", "kubeconfig"}
+    assert found == {".git", "hosts.yml"}
+    assert (ops.state / "kubeconfig").read_text() == "of the run before\n"
     assert "server1" in (ops.state / "inventory/hosts.yml").read_text()
 
 
@@ -442,7 +443,7 @@ def test_secrets_are_handed_on_as_files(ops: Ops) -> None:
     assert "S3CRET" not in environment
     assert f"ANSIBLE_PRIVATE_KEY_FILE={ops.credentials}/ssh_key\n" in environment
     assert f"ANSIBLE_VAULT_PASSWORD_FILE={ops.credentials}/vault_password\n" in environment
-    kubeconfig = ops.state / "inventory/kubeconfig"
+    kubeconfig = ops.state / "kubeconfig"
     assert kubeconfig.read_text() == "S3CRET kubeconfig"
     assert kubeconfig.stat().st_mode & 0o777 == 0o600
 

@@ -12,19 +12,19 @@ from ansible.playbook.play_context import PlayContext
 from ansible.playbook.task import Task
 from ansible.plugins.loader import connection_loader
 from ansible.template import Templar, trust_as_template
-from ansible_collections.campus.hubs.plugins.action import release_values
+from ansible_collections.campus.hubs.plugins.action import course_state, release_values
 from ansible_collections.campus.hubs.plugins.action.course_state import lines, room
-from ansible_collections.campus.hubs.plugins.module_utils._course_state.api import Api, ApiError, Kind
 from ansible_collections.campus.hubs.plugins.module_utils._course_state.release import StateError
-from ansible_collections.campus.hubs.plugins.plugin_utils.api_connection import (
-    NoConnectionError,
-    client_connection,
-    plain_connection,
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.client import Api
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.errors import (
+    ApiError,
+    NoAnswerError,
+    NoKubeconfigError,
+    WrongKubeconfigError,
 )
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.kinds import Kind
 from ansible_collections.campus.hubs.plugins.plugin_utils.course_inputs import InventoryCourses
 from ansible_collections.campus.hubs.plugins.plugin_utils.release_values import chart_checksum
-
-from tests.unit.plugins.kubeconfigs import write_kubeconfig
 
 ROOT = Path(__file__).resolve().parents[4]
 CLUSTER: dict[str, dict[str, Any]] = {
@@ -168,8 +168,7 @@ def test_a_course_has_the_same_values_beside_others_as_alone(common: dict[str, A
 
 def test_values_are_those_that_the_role_hands_to_helm(monkeypatch: pytest.MonkeyPatch) -> None:
     """The module that the role calls, with the variables that a task has."""
-    monkeypatch.setattr(release_values, "Api", lambda _: Answers())
-    monkeypatch.setattr(release_values, "task_connection", lambda *_: None)
+    monkeypatch.setattr(release_values, "task_api", lambda *_: Answers())
     loader = DataLoader()
     defaults = loader.load_from_file(str(ROOT / "roles/course_hub/defaults/main.yml"), trusted_as_template=True)
     for course, own in {**SETTINGS, "a": {}}.items():
@@ -206,51 +205,35 @@ def test_nothing_is_said_about_a_course_in_sync() -> None:
     assert lines({**drifted, "deploy": False, "repair": False}) == ["a: drifted", "  why"]
 
 
-def kubeconfig(folder: Path, cluster: dict[str, Any], user: dict[str, Any]) -> str:
-    """Write a kubeconfig; return its path."""
-    write_kubeconfig(folder / "kubeconfig", {"server": "https://192.0.2.11:6443", **cluster}, user)
-    return str(folder / "kubeconfig")
-
-
-def test_a_plain_kubeconfig_leads_where_the_kubernetes_client_goes(tmp_path: Path) -> None:
-    path = kubeconfig(tmp_path, {"insecure-skip-tls-verify": True}, {"token": "a-token"})
-    plain, client = plain_connection(path), client_connection(path, None)
-    assert plain
-    assert plain.server == client.server == "https://192.0.2.11:6443"
-    authorization = {name.lower(): text for name, text in client.headers().items()}["authorization"]
-    assert plain.headers()["Authorization"] == authorization == "Bearer a-token"
-    assert plain.certificate == client.certificate == ""
-
-
-TOKEN = {"token": "a-token"}
+SERVER = "https://192.0.2.11:6443"
 
 
 @pytest.mark.parametrize(
-    ("cluster", "user"),
+    ("error", "check", "found"),
     [
-        ({}, {"exec": {"command": "get-token"}}),
-        ({}, {**TOKEN, "as": "somebody"}),
-        ({}, {}),
-        ({"proxy-url": "http://192.0.2.1:3128"}, TOKEN),
-        ({"tls-server-name": "kubernetes"}, TOKEN),
-        ({"certificate-authority": "not-there.crt"}, TOKEN),
-        ({"certificate-authority-data": "bm8gY2VydGlmaWNhdGU="}, TOKEN),
-        ({"server": None}, TOKEN),
+        (NoKubeconfigError("/k"), True, "changed"),
+        (NoKubeconfigError("/k"), False, "unreachable"),
+        (NoAnswerError(SERVER, "refused"), True, "unreachable"),
+        (NoAnswerError(SERVER, "refused"), False, "unreachable"),
+        (WrongKubeconfigError("no current context"), True, "unreachable"),
+        (ApiError(403, "not for you"), True, "failed"),
     ],
 )
-def test_what_is_more_than_plain_is_left_to_the_kubernetes_client(
-    tmp_path: Path, cluster: dict[str, Any], user: dict[str, Any]
+def test_only_without_a_kubeconfig_a_check_says_that_there_is_no_cluster_yet(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, check: bool, found: str
 ) -> None:
-    assert plain_connection(kubeconfig(tmp_path, cluster, user)) is None
+    def refuse(*_: object) -> Api:
+        raise error
 
-
-def test_without_a_kubeconfig_there_is_no_connection(tmp_path: Path) -> None:
-    path = str(tmp_path / "not-there")
-    assert plain_connection(path) is None
-    with pytest.raises(NoConnectionError, match="No configuration found"):
-        client_connection(path, None)
-    (tmp_path / "broken").write_text("{ no YAML")
-    assert plain_connection(str(tmp_path / "broken")) is None
+    monkeypatch.setattr(course_state, "task_api", refuse)
+    task = Task.load({"name": "x", "campus.hubs.course_state": {}, "check_mode": check})
+    loader, context = DataLoader(), PlayContext()
+    connection = connection_loader.get("ansible.builtin.local", context)
+    action = course_state.ActionModule(task, connection, context, loader, Templar(loader=loader), None)
+    result = action.run(None, {"hostvars": {}, "groups": {}, "ansible_play_hosts": []})
+    assert [name for name in ("changed", "unreachable", "failed") if result.get(name)] == [found]
+    assert result["msg"] == f"Courses: {error}"
+    assert ("summary" in result) is (found == "changed")
 
 
 def test_how_full_the_cluster_is() -> None:
@@ -274,7 +257,7 @@ def test_how_full_the_cluster_is() -> None:
             """See `Api`."""
             raise ApiError(403, f"cannot list {kind.plural}")
 
-    courses: dict[str, Any] = {"a": {"values": values({"a": {}})["a"]}, "b": {"values": None}}
+    courses = {"a": values({"a": {}})["a"], "b": None}
     said = room(Cluster(), courses)
     assert said[0] == "1 node takes servers; requested there: 0.0 of 2.0 cores, 0.0 of 4.0 GiB of memory."
     assert said[1:] == ["8 more servers fit, of 0.1 cores, 512 MiB of memory each (a)."]

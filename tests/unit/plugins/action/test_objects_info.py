@@ -132,4 +132,4 @@ def test_a_refusal_is_said(server: Server, tmp_path: Path) -> None:
 def test_a_server_that_does_not_answer_is_said(tmp_path: Path) -> None:
     result = read(tmp_path, "http://127.0.0.1:9", {"nodes": QUERIES["nodes"]})
     assert result["failed"] is True
-    assert "no connection to a Kubernetes API" in result["msg"]
+    assert result["msg"].startswith("Objects: Kubernetes API at http://127.0.0.1:9: found no answer (")

@@ -23,7 +23,6 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.run_lock_holder import
 from tests.unit.plugins.kubeconfigs import write_kubeconfig
 
 ROOT = Path(__file__).resolve().parents[4]
-HOLDER = ROOT / "plugins/plugin_utils/run_lock_holder.py"
 TOKEN = "sesame"
 RENEW_SECONDS, EXPIRE_SECONDS = 0.5, 20
 
@@ -129,8 +128,12 @@ class Runner:
             renew_seconds=RENEW_SECONDS,
             expire_seconds=EXPIRE_SECONDS,
         )
-        self.holder = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-P", str(HOLDER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        self.holder = subprocess.Popen(
+            [sys.executable, "-P", "-m", "plugins.plugin_utils.run_lock_holder"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
         assert self.holder.stdin
         assert self.holder.stdout
@@ -345,7 +348,8 @@ def playbook(folder: Path, *options: str) -> subprocess.Popen[str]:
 def test_the_second_run_refuses_in_words(tmp_path: Path, leases: Leases, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "play.yml").write_text(PLAY)
-    (tmp_path / "hosts").write_text("[control_plane]\nlocalhost ansible_connection=local\n")
+    host = f"localhost ansible_connection=local kubeadm_kubeconfig={tmp_path}/kubeconfig"
+    (tmp_path / "hosts").write_text(f"[control_plane]\n{host}\n")
     first = playbook(tmp_path)
     try:
         wait_until(lambda: leases.spec, 60)

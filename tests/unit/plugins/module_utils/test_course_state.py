@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import copy
-import gzip
 import json
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,16 +12,11 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import yaml
-from ansible_collections.campus.hubs.plugins.module_utils._course_state.api import Api, Connection, Kind
-from ansible_collections.campus.hubs.plugins.module_utils._course_state.certificates import (
-    cluster_certificates,
-    course_certificates,
-)
 from ansible_collections.campus.hubs.plugins.module_utils._course_state.compare import (
+    candidate_drift,
     confirmed,
     quantity,
     repair_patch,
-    suspicions,
 )
 from ansible_collections.campus.hubs.plugins.module_utils._course_state.findings import HIDDEN, finding_of, redact
 from ansible_collections.campus.hubs.plugins.module_utils._course_state.ownership import (
@@ -33,93 +26,28 @@ from ansible_collections.campus.hubs.plugins.module_utils._course_state.ownershi
     resolve,
 )
 from ansible_collections.campus.hubs.plugins.module_utils._course_state.release import (
-    Chart,
     Parser,
     StateError,
     decode,
     parse_manifest,
     value_differences,
 )
-from ansible_collections.campus.hubs.plugins.module_utils._course_state.report import metrics, page, report_document
-from ansible_collections.campus.hubs.plugins.module_utils._course_state.state import Survey, Wanted
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.client import Api, Connection
 
-NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-THEN, LATER = "2026-11-24T10:00:00Z", "2026-11-24T11:00:00Z"
-CONTAINER = 'k:{"name":"hub"}'
-HOME = 'k:{"name":"HOME"}'
-
-DEPLOYMENT: dict[str, Any] = {
-    "apiVersion": "apps/v1",
-    "kind": "Deployment",
-    "metadata": {"name": "hub", "labels": {"app.kubernetes.io/managed-by": "Helm"}},
-    "spec": {
-        "replicas": 1,
-        "template": {
-            "spec": {
-                "containers": [
-                    {
-                        "name": "hub",
-                        "image": "hub:1",
-                        "env": [{"name": "HOME", "value": "/tmp"}],  # noqa: S108 (a value)
-                        "resources": {"limits": {"cpu": 0.5, "memory": "1Gi"}},
-                        "command": ["jupyterhub", "--upgrade-db"],
-                    }
-                ],
-                "volumes": [],
-            }
-        },
-    },
-}
-
-
-def entry(manager: str, fields: dict[str, Any], time: str = LATER, subresource: str = "") -> dict[str, Any]:
-    found = {"manager": manager, "operation": "Apply" if manager == "helm" else "Update", "time": time}
-    return {**found, "fieldsV1": fields, **({"subresource": subresource} if subresource else {})}
-
-
-def live() -> dict[str, Any]:
-    """Return the Deployment as it is stored right after helm has applied it."""
-    found = copy.deepcopy(DEPLOYMENT)
-    spec = found["spec"]["template"]["spec"]
-    del spec["volumes"]
-    spec["containers"][0]["resources"] = {"limits": {"cpu": "500m", "memory": "1024Mi"}}
-    spec["containers"][0]["terminationMessagePath"] = "/dev/termination-log"
-    spec["dnsPolicy"] = "ClusterFirst"
-    found["metadata"] |= {"resourceVersion": "7", "annotations": {"deployment.kubernetes.io/revision": "1"}}
-    pod: dict[str, Any] = {
-        "f:containers": {
-            CONTAINER: {
-                ".": {},
-                "f:name": {},
-                "f:image": {},
-                "f:command": {},
-                "f:env": {HOME: {".": {}, "f:name": {}, "f:value": {}}},
-                "f:resources": {"f:limits": {"f:cpu": {}, "f:memory": {}}},
-            }
-        }
-    }
-    helm = {
-        "f:metadata": {"f:labels": {"f:app.kubernetes.io/managed-by": {}}},
-        "f:spec": {"f:replicas": {}, "f:template": {"f:spec": pod}},
-    }
-    status: dict[str, Any] = {
-        "f:metadata": {"f:annotations": {"f:deployment.kubernetes.io/revision": {}}},
-        "f:status": {},
-    }
-    found["metadata"]["managedFields"] = [
-        entry("helm", helm, THEN),
-        entry("kube-controller-manager", status, subresource="status"),
-    ]
-    return found
-
-
-def container(found: dict[str, Any]) -> dict[str, Any]:
-    item: dict[str, Any] = found["spec"]["template"]["spec"]["containers"][0]
-    return item
+from tests.unit.plugins.courses import (
+    CONTAINER,
+    DEPLOYMENT,
+    HOME,
+    KINDS,
+    LATER,
+    MANIFEST,
+    FewObjects,
+    container,
+    entry,
+    live,
+    secret,
+    states,
+)
 
 
 def pod_fields(fields: dict[str, Any]) -> dict[str, Any]:
@@ -127,12 +55,12 @@ def pod_fields(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def found_in(found: dict[str, Any]) -> dict[str, tuple[Any, Any, str]]:
-    """Return what is suspected: path to wanted, found and manager."""
+    """Return what is candidates: path to wanted, found and manager."""
     managers = Managers()
     managers.learn(found["metadata"])
     return {
         json_path(item.path): (item.wanted, item.found, item.writer.manager if item.writer else "")
-        for item in suspicions(DEPLOYMENT, found, managers)
+        for item in candidate_drift(DEPLOYMENT, found, managers)
     }
 
 
@@ -236,16 +164,16 @@ def test_an_applied_copy_of_what_lives_is_suspected_and_acquitted_by_the_dry_run
     fields: dict[str, Any] = {"f:spec": {"f:template": {"f:spec": {"f:dnsPolicy": {}}}}}
     found["metadata"]["managedFields"].append(entry("kubectl", fields))
     managers = Managers()
-    suspected = suspicions(DEPLOYMENT, found, managers)
+    candidates = candidate_drift(DEPLOYMENT, found, managers)
     removal = {"op": "remove", "path": "/spec/template/spec/dnsPolicy"}
-    assert repair_patch(suspected, found) == [
+    assert repair_patch(candidates, found) == [
         {"op": "replace", "path": "/metadata/resourceVersion", "value": "7"},
         removal,
     ]
-    assert confirmed(suspected, found) == []  # the server sets it again
+    assert confirmed(candidates, found) == []  # the server sets it again
     without = copy.deepcopy(found)
     del without["spec"]["template"]["spec"]["dnsPolicy"]
-    assert confirmed(suspected, without) == suspected
+    assert confirmed(candidates, without) == candidates
 
 
 def test_removals_in_a_list_go_from_its_end() -> None:
@@ -254,7 +182,7 @@ def test_removals_in_a_list_go_from_its_end() -> None:
     container(found)["env"] += [{"name": name, "value": "1"} for name in names]
     items: dict[str, Any] = {f'k:{{"name":"{name}"}}': {".": {}, "f:name": {}} for name in names}
     found["metadata"]["managedFields"].append(entry("kubectl-edit", pod_fields({"f:env": items})))
-    patch = repair_patch(suspicions(DEPLOYMENT, found, Managers()), found)
+    patch = repair_patch(candidate_drift(DEPLOYMENT, found, Managers()), found)
     env = "/spec/template/spec/containers/0/env"
     assert [item["path"] for item in patch[1:]] == [f"{env}/2", f"{env}/1"]
 
@@ -284,7 +212,7 @@ def test_secrets_are_not_shown() -> None:
     container(found)["env"].append({"name": "MY_TOKEN", "value": "very"})
     items: dict[str, Any] = {'k:{"name":"MY_TOKEN"}': {".": {}, "f:name": {}, "f:value": {}}}
     found["metadata"]["managedFields"].append(entry("kubectl-set", pod_fields({"f:env": items})))
-    (difference,) = suspicions(DEPLOYMENT, found, Managers())
+    (difference,) = candidate_drift(DEPLOYMENT, found, Managers())
     assert "very" not in json.dumps(finding_of("Deployment", "hub", difference).document())
 
 
@@ -295,88 +223,6 @@ def test_values_differ_by_path_and_lists_as_a_whole() -> None:
 
 
 # ---- whole courses, against an API server of a few objects ----
-
-MANIFEST = json.dumps(DEPLOYMENT)
-KINDS = [
-    Kind("", "v1", "Secret", "secrets", namespaced=True, verbs=frozenset({"list"})),
-    Kind("", "v1", "Namespace", "namespaces", namespaced=False, verbs=frozenset({"list"})),
-    Kind("", "v1", "Pod", "pods", namespaced=True, verbs=frozenset({"list"})),
-    Kind("", "v1", "ConfigMap", "configmaps", namespaced=True, verbs=frozenset({"list"})),
-    Kind("apps", "v1", "Deployment", "deployments", namespaced=True, verbs=frozenset({"list"})),
-]
-
-
-def secret(course: str, status: str = "deployed", version: int = 1, **record: Any) -> dict[str, Any]:  # noqa: ANN401
-    chart = {"metadata": {"name": "course-hub"}, "templates": [], "files": [], "values": {}}
-    namespace = f"course-{course}"
-    document = {"name": course, "namespace": namespace, "version": version, "chart": chart, "config": {"a": 1}}
-    document |= {"info": {"status": status, "last_deployed": THEN}, "manifest": MANIFEST, **record}
-    data = base64.b64encode(base64.b64encode(gzip.compress(json.dumps(document).encode()))).decode()
-    labels = {"owner": "helm", "name": course, "version": str(version), "status": status}
-    return {
-        "metadata": {"name": f"{course}.v{version}", "namespace": namespace, "labels": labels},
-        "data": {"release": data},
-    }
-
-
-class FewObjects:
-    """Answers lists from memory."""
-
-    def __init__(self, *secrets: dict[str, Any]) -> None:
-        """Take Helm's Secrets; each course has its Deployment."""
-        self.secrets, self.calls = secrets, 0
-        self.others: dict[str, list[dict[str, Any]]] = {kind.kind: [] for kind in KINDS}
-        self.deployments = []
-        for item in secrets:
-            course = item["metadata"]["labels"]["name"]
-            metadata = {"meta.helm.sh/release-name": course, "meta.helm.sh/release-namespace": f"course-{course}"}
-            found = live()
-            found["metadata"]["namespace"] = f"course-{course}"
-            found["metadata"]["annotations"] |= metadata
-            self.deployments.append(found)
-            labels = {"campus.hubs/course": course, "app.kubernetes.io/managed-by": "campus.hubs"}
-            labels["pod-security.kubernetes.io/enforce"] = "restricted"
-            self.others["Namespace"].append({"metadata": {"name": f"course-{course}", "labels": labels}})
-
-    def kinds(self) -> list[Kind]:
-        """See `Api`."""
-        return KINDS
-
-    def objects(
-        self, kind: Kind, *, labels: str = "", fields: str = "", metadata_only: bool = False
-    ) -> list[dict[str, Any]]:
-        """See `Api`."""
-        assert fields in ("", "type=kubernetes.io/tls")
-        self.calls += 1
-        if kind.kind == "Secret" and "owner=helm" in labels:
-            return list(self.secrets)
-        if kind.kind == "Deployment" and not metadata_only:
-            return self.deployments
-        return self.others[kind.kind]
-
-    def patch(self, *_: object, dry: bool) -> dict[str, Any]:
-        """Answer as if the repair had worked."""
-        assert dry
-        return live()
-
-    def add(self, kind: str, name: str, course: str = "a", **metadata: Any) -> None:  # noqa: ANN401
-        """Put an object of kubectl's into a course's namespace."""
-        claims = [entry("kubectl-create", {"f:data": {}})]
-        place = {"name": name, "namespace": f"course-{course}", "creationTimestamp": LATER, "managedFields": claims}
-        self.others[kind].append({"metadata": {**place, **metadata}})
-
-
-def chart(tmp_path: Path) -> Chart:
-    (tmp_path / "Chart.yaml").write_text("name: course-hub\n")
-    (tmp_path / "values.yaml").write_text("{}\n")
-    return Chart.read(tmp_path)
-
-
-def states(tmp_path: Path, api: FewObjects, *courses: str, values: Any = None) -> dict[str, Any]:  # noqa: ANN401
-    wanted = {course: Wanted(f"course-{course}", values or {"a": 1}) for course in courses}
-    survey = Survey(api, chart(tmp_path))  # type: ignore[arg-type]
-    survey.look(course.namespace for course in wanted.values())
-    return {state.course: state for state in survey.judge(wanted)}
 
 
 def test_each_state(tmp_path: Path) -> None:
@@ -424,7 +270,7 @@ def test_additional_objects_alone_are_reported_and_not_repaired(tmp_path: Path) 
     assert "kubectl-create, " + LATER in state.reasons[0]
 
 
-def test_what_controllers_the_hub_and_this_collection_make_is_no_stranger(tmp_path: Path) -> None:
+def test_what_controllers_the_hub_and_this_collection_make_is_managed(tmp_path: Path) -> None:
     role: dict[str, Any] = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "hub"}}
     role["rules"] = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["create"]}]
     api = FewObjects(secret("a", manifest=f"{MANIFEST}\n---\n{json.dumps(role)}", config={"tls": "hub-tls"}))
@@ -517,118 +363,6 @@ def test_a_broken_record_stops_its_own_course_only(tmp_path: Path) -> None:
         ("stuck", True),
         ("in_sync", False),
     ]
-
-
-# ---- the report ----
-
-
-def report(tmp_path: Path, api: FewObjects, *courses: str, values: Any = None) -> dict[str, Any]:  # noqa: ANN401
-    found = [state.document() for state in states(tmp_path, api, *courses, values=values).values()]
-    return report_document(found, datetime(2026, 11, 24, 12, tzinfo=UTC), "apply")
-
-
-def test_a_clean_report_names_no_course(tmp_path: Path) -> None:
-    document = report(tmp_path, FewObjects(secret("a")), "a")
-    assert (document["clean"], document["courses"], document["states"]["in_sync"]) == (True, [], 1)
-    assert "All courses are in sync" in page(document)
-    assert 'campus_hubs_courses{state="in_sync"} 1\n' in metrics(document)
-    assert metrics(document).endswith(f"{document_time(document)}\n")
-
-
-def document_time(document: dict[str, Any]) -> str:
-    return f"campus_hubs_drift_report_timestamp_seconds {datetime.fromisoformat(document['time']).timestamp():.0f}"
-
-
-def test_a_report_names_class_author_and_action(tmp_path: Path) -> None:
-    api = FewObjects(secret("a"), secret("b", "failed"), secret("gone"))
-    api.add("ConfigMap", "<b>notes")
-    document = report(tmp_path, api, "a", "b", "c", values={"a": 1})
-    courses = {course["course"]: course for course in document["courses"]}
-    assert {name: course["action"] for name, course in courses.items()} == {
-        "a": "none",
-        "b": "deploy",
-        "c": "deploy",
-        "gone": "none",
-    }
-    entry_of = {name: course["entries"][0] for name, course in courses.items()}
-    classes = {name: item["class"] for name, item in entry_of.items()}
-    assert classes == {"a": "hand edit", "b": "interrupted deployment", "c": "inventory change", "gone": "orphan"}
-    assert (entry_of["a"]["manager"], entry_of["a"]["time"]) == ("kubectl-create", LATER)
-    assert 'campus_hubs_course_findings{course="a",class="hand edit"} 1' in metrics(document)
-    html = page(document)
-    assert "&lt;b&gt;notes" in html
-    assert "<b>" not in html
-    assert "http" not in html  # needs nothing else
-    json.dumps(document)
-
-
-def test_values_have_a_class_each(tmp_path: Path) -> None:
-    config = {"checksum": {"chart": "1", "secrets": "1"}, "hub": {"image": {"name": "r@1"}}, "title": "x"}
-    wanted = {"checksum": {"chart": "2", "secrets": "2"}, "hub": {"image": {"name": "r@2"}}, "title": "y"}
-    document = report(tmp_path, FewObjects(secret("a", config=config)), "a", values=wanted)
-    found = {item["path"]: item["class"] for item in document["courses"][0]["entries"]}
-    assert found == {
-        "$.checksum.chart": "version",
-        "$.checksum.secrets": "secret",
-        "$.hub.image.name": "version",
-        "$.title": "inventory change",
-    }
-
-
-@pytest.mark.parametrize("deployed", ["2026-11-24T10:59:59.9Z", "2026-11-24T12:30:00.1+02:00"])
-def test_who_changed_a_secret_after_the_deployment_is_named(tmp_path: Path, deployed: str) -> None:
-    release = secret("a", config={"checksum": {"secrets": "1"}}, info={"status": "deployed", "last_deployed": deployed})
-    api = FewObjects(release)
-    api.add("Secret", "course-secrets", labels={"app.kubernetes.io/managed-by": "campus.hubs"})
-    document = report(tmp_path, api, "a", values={"checksum": {"secrets": "2"}})
-    found = {item["path"]: (item["class"], item["manager"], item["time"]) for item in document["courses"][0]["entries"]}
-    assert found == {"$.checksum.secrets": ("secret", "kubectl-create", LATER)}
-
-
-def tls_secret(days: float, course: str = "a") -> dict[str, Any]:
-    """Return a Secret with a certificate that ends after some days."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hub")])
-    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, NOW - timedelta(1), NOW + timedelta(days))
-    pem = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-    metadata = {"name": "tls", "namespace": f"course-{course}"}
-    return {"metadata": metadata, "data": {"tls.crt": base64.b64encode(pem).decode()}}
-
-
-@pytest.mark.parametrize(("days", "soon"), [(20.5, False), (13.5, True), (-1.0, True)])
-def test_a_certificate_that_ends_soon_is_reported(tmp_path: Path, days: float, soon: bool) -> None:
-    api = FewObjects(secret("a"))
-    courses = states(tmp_path, api, "a")
-    api.others["Secret"] = [tls_secret(days), tls_secret(1, "of-another"), {"metadata": tls_secret(1)["metadata"]}]
-    names = {("course-a", "tls"): "a"}
-    found = course_certificates(api, names)  # type: ignore[arg-type]
-    document = report_document([state.document() for state in courses.values()], NOW, "report", found)
-    (end,) = document["certificates"]
-    assert (end["name"], end["course"], end["days"], end["soon"]) == ("Secret tls", "a", int(days // 1), soon)
-    assert ("expiring certificate" in page(document)) is soon
-    assert document["clean"] is not soon
-    line = 'campus_hubs_certificate_end_timestamp_seconds{name="Secret tls",course="a"}'
-    assert f"{line} {(NOW + timedelta(days)).timestamp():.0f}" in metrics(document)
-
-
-def test_no_list_is_made_for_courses_without_certificates() -> None:
-    api = FewObjects()
-    assert course_certificates(api, {}) == []  # type: ignore[arg-type]
-    assert api.calls == 0
-
-
-def test_the_api_server_s_and_the_kubeconfig_s_ends_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    pem = base64.b64decode(tls_secret(29.5)["data"]["tls.crt"])
-    asked = []
-
-    def answer(address: tuple[str, int], timeout: float) -> str:
-        asked.append(address)
-        return pem.decode()
-
-    monkeypatch.setattr("ssl.get_server_certificate", answer)
-    found = cluster_certificates("https://192.0.2.11:6443", pem.decode())
-    assert asked == [("192.0.2.11", 6443)]
-    assert [(end.name, end.document(NOW)["soon"]) for end in found] == [("API server", True), ("kubeconfig", True)]
 
 
 # ---- parsing ----

@@ -1,16 +1,15 @@
-"""The edge to the Kubernetes API: what is sent, which answers are conflicts, and what an error says."""
+"""A Secret behind the Kubernetes API: what is sent, and which answers are conflicts."""
 
 from __future__ import annotations
 
 import base64
-from typing import Any
 
 import pytest
 from ansible_collections.campus.hubs.plugins.module_utils._kept_secret import MANAGED_BY, Conflict, SecretError
-from ansible_collections.campus.hubs.plugins.module_utils._secret_module import ClusterSecret, describe_api_error
-from kubernetes.client.exceptions import ApiException
-from kubernetes.config.config_exception import ConfigException
-from urllib3.exceptions import HTTPError
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.errors import ApiError
+from ansible_collections.campus.hubs.plugins.module_utils._secret_module import ClusterSecret
+
+from tests.unit.plugins.api_server import Answers, api_of
 
 MANIFEST = {
     "apiVersion": "v1",
@@ -28,53 +27,17 @@ MANIFEST = {
 }
 
 
-class Api:
-    """The calls of kubernetes.core's client that are used, recorded; answers what it was given."""
-
-    def __init__(self, answer: Any = None) -> None:  # noqa: ANN401
-        """Take an object to return or an error to raise."""
-        self.answer, self.calls = answer, list[tuple[str, dict[str, Any]]]()
-
-    def resource(self, kind: str, version: str) -> Api:
-        """Return the resource, of which there is one."""
-        assert (kind, version) == ("Secret", "v1")
-        return self
-
-    def to_dict(self) -> Any:  # noqa: ANN401
-        """Return the object that `get` returned."""
-        return self.answer
-
-    def _call(self, verb: str, arguments: dict[str, Any]) -> Api:
-        self.calls.append((verb, arguments))
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self
-
-    def get(self, **arguments: Any) -> Api:  # noqa: ANN401
-        """Record a GET."""
-        return self._call("get", arguments)
-
-    def create(self, **arguments: Any) -> Api:  # noqa: ANN401
-        """Record a POST."""
-        return self._call("create", arguments)
-
-    def replace(self, **arguments: Any) -> Api:  # noqa: ANN401
-        """Record a PUT."""
-        return self._call("replace", arguments)
-
-    def delete(self, **arguments: Any) -> Api:  # noqa: ANN401
-        """Record a DELETE."""
-        return self._call("delete", arguments)
+SECRETS, SECRET = "/api/v1/namespaces/n/secrets", "/api/v1/namespaces/n/secrets/s"
 
 
-def status(code: int) -> ApiException:
-    error = ApiException(status=code, reason="Reason")
-    error.body = '{"message": "said by the server"}'
-    return error
+def store(answer: object) -> tuple[ClusterSecret, Answers]:
+    """Return a Secret whose requests all get this answer, and what notes them."""
+    pool = Answers({SECRETS: answer, SECRET: answer})
+    return ClusterSecret(api_of(pool), "n", "s"), pool
 
 
 def test_read() -> None:
-    found = ClusterSecret(Api(MANIFEST), "n", "s").read()
+    found = store(MANIFEST)[0].read()
     assert found is not None
     assert found.data == {"one": b"\x00x"}
     assert (found.type, found.labels, found.immutable) == ("Opaque", {}, False)
@@ -83,23 +46,30 @@ def test_read() -> None:
 
 
 def test_nothing_there() -> None:
-    assert ClusterSecret(Api(status(404)), "n", "s").read() is None
+    assert store(404)[0].read() is None
 
 
 def test_not_allowed_is_not_nothing_there() -> None:
-    with pytest.raises(ApiException):
-        ClusterSecret(Api(status(403)), "n", "s").read()
+    with pytest.raises(ApiError):
+        store(403)[0].read()
+
+
+def test_create_sends_a_secret_of_ours() -> None:
+    place, pool = store(MANIFEST)
+    place.create({"two": b"2"}, {MANAGED_BY: "campus.hubs"})
+    ((method, path, body),) = pool.asked
+    assert (method, path) == ("POST", f"{SECRETS}?fieldManager=campus.hubs")
+    assert (body["kind"], body["type"], body["data"]) == ("Secret", "Opaque", {"two": "Mg=="})
+    assert body["metadata"] == {"name": "s", "namespace": "n", "labels": {MANAGED_BY: "campus.hubs"}}
 
 
 def test_replace_sends_the_version_that_was_read_and_keeps_what_is_not_ours() -> None:
-    api = Api(MANIFEST)
-    store = ClusterSecret(api, "n", "s")
-    found = store.read()
+    place, pool = store(MANIFEST)
+    found = place.read()
     assert found is not None
-    store.replace(found, {"two": b"2"}, {MANAGED_BY: "campus.hubs"})
-    verb, arguments = api.calls[-1]
-    body = arguments["body"]
-    assert verb == "replace"
+    place.replace(found, {"two": b"2"}, {MANAGED_BY: "campus.hubs"})
+    method, path, body = pool.asked[-1]
+    assert (method, path) == ("PUT", f"{SECRET}?fieldManager=campus.hubs")
     assert body["metadata"]["resourceVersion"] == "7"
     assert body["metadata"]["annotations"] == {"theirs": "kept"}
     assert body["metadata"]["labels"] == {MANAGED_BY: "campus.hubs"}
@@ -107,39 +77,28 @@ def test_replace_sends_the_version_that_was_read_and_keeps_what_is_not_ours() ->
 
 
 def test_delete_sends_what_was_read() -> None:
-    api = Api(MANIFEST)
-    store = ClusterSecret(api, "n", "s")
-    found = store.read()
+    place, pool = store(MANIFEST)
+    found = place.read()
     assert found is not None
-    store.delete(found)
-    assert api.calls[-1][1]["body"] == {"preconditions": {"uid": "u", "resourceVersion": "7"}}
+    place.delete(found)
+    assert pool.asked[-1] == ("DELETE", SECRET, {"preconditions": {"uid": "u", "resourceVersion": "7"}})
 
 
 def test_conflicts() -> None:
-    found = ClusterSecret(Api(MANIFEST), "n", "s").read()
+    found = store(MANIFEST)[0].read()
     assert found is not None
     with pytest.raises(Conflict):
-        ClusterSecret(Api(status(409)), "n", "s").create({}, {})
+        store(409)[0].create({}, {})
     for code in (404, 409):
         with pytest.raises(Conflict):
-            ClusterSecret(Api(status(code)), "n", "s").replace(found, {}, {})
+            store(code)[0].replace(found, {}, {})
         with pytest.raises(Conflict):
-            ClusterSecret(Api(status(code)), "n", "s").delete(found)
+            store(code)[0].delete(found)
     for code in (403, 422, 500):
-        with pytest.raises(ApiException):
-            ClusterSecret(Api(status(code)), "n", "s").replace(found, {}, {})
+        with pytest.raises(ApiError):
+            store(code)[0].replace(found, {}, {})
 
 
 def test_missing_namespace_is_said() -> None:
     with pytest.raises(SecretError, match="The namespace n does not exist"):
-        ClusterSecret(Api(status(404)), "n", "s").create({}, {})
-
-
-def test_errors_are_sentences_without_what_was_sent() -> None:
-    error = status(403)
-    error.headers = {"authorization": "hunter2"}
-    assert describe_api_error(error) == "The Kubernetes API answers 403: said by the server"
-    error.body = None
-    assert describe_api_error(error) == "The Kubernetes API answers 403: Reason"
-    assert "does not answer: refused" in describe_api_error(HTTPError("refused"))
-    assert "K8S_AUTH_KUBECONFIG" in describe_api_error(ConfigException("no file"))
+        store(404)[0].create({}, {})

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import base64
 import json
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible_collections.campus.hubs.plugins.module_utils._course_probe import LMS, ProbeError, subject, user_name
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.client import Api
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.errors import ApiError
 from ansible_collections.campus.hubs.plugins.modules import course_probe
-from kubernetes.client.exceptions import ApiException
+
+from tests.unit.plugins.api_server import Answers, api_of
 
 PLATFORM = {"issuer": "https://moodle.example.edu", "client_id": "c", "deployment_id": "1"}
 
 
-def api(config: dict[str, Any], secrets: dict[str, dict[str, str]], url: str = "http://10.1.2.3/") -> Any:  # noqa: ANN401
-    values = {"config": config, "publicUrl": url, "baseUrl": "/"}
-
-    def secret(name: str, _namespace: str) -> SimpleNamespace:
-        return SimpleNamespace(data={key: base64.b64encode(f"{v}\n".encode()) for key, v in secrets[name].items()})
-
-    return SimpleNamespace(
-        read_namespaced_config_map=lambda *_: SimpleNamespace(data={"values.json": json.dumps(values)}),
-        read_namespaced_secret=secret,
-    )
+def api(config: dict[str, Any], secrets: dict[str, dict[str, str]], url: str = "http://10.1.2.3/") -> Api:
+    values, place = {"config": config, "publicUrl": url, "baseUrl": "/"}, "/api/v1/namespaces/course-x"
+    objects = {f"{place}/configmaps/hub": {"kind": "ConfigMap", "data": {"values.json": json.dumps(values)}}}
+    for name, fields in secrets.items():
+        data = {key: base64.b64encode(f"{value}\n".encode()).decode() for key, value in fields.items()}
+        objects[f"{place}/secrets/{name}"] = {"kind": "Secret", "data": data}
+    return api_of(Answers(objects))
 
 
 def test_a_course_with_lti_13_has_no_consumer() -> None:
@@ -51,35 +50,24 @@ def test_without_a_token_it_says_where_that_comes_from() -> None:
         course_probe.read_course(api({}, {"course-secrets": {}}), "course-x")
 
 
-class Volumes:
-    """Claims and volumes of an API server."""
+def test_a_course_that_is_not_there_is_named() -> None:
+    with pytest.raises(ProbeError, match="ConfigMap hub: found nothing, expected the one that the role course_hub"):
+        course_probe.read_course(api_of(Answers({})), "course-x")
 
-    def __init__(self, status: int = 0) -> None:
-        """Refuse with a status, if there is one."""
-        self.status, self.done = status, list[tuple[Any, ...]]()
 
-    def read_namespaced_persistent_volume_claim(self, *_: str) -> SimpleNamespace:
-        """Return a bound claim."""
-        if self.status:
-            raise ApiException(status=self.status)
-        return SimpleNamespace(spec=SimpleNamespace(volume_name="pv-1"))
-
-    def patch_persistent_volume(self, name: str, body: dict[str, Any]) -> None:
-        """Note it."""
-        self.done.append((name, body["spec"]["persistentVolumeReclaimPolicy"]))
-
-    def delete_namespaced_persistent_volume_claim(self, *name: str) -> None:
-        """Note it."""
-        self.done.append(name)
+CLAIMS = "/api/v1/namespaces/course-x/persistentvolumeclaims/home-u1"
+VOLUMES = "/api/v1/persistentvolumes/pv-1"
 
 
 def test_the_volume_goes_with_its_claim() -> None:
-    volumes = Volumes()
-    course_probe.remove_home(volumes, "course-x", "u1")
-    assert volumes.done == [("pv-1", "Delete"), ("home-u1", "course-x")]
+    pool = Answers({CLAIMS: {"kind": "PersistentVolumeClaim", "spec": {"volumeName": "pv-1"}}, VOLUMES: {}})
+    course_probe.remove_home(api_of(pool), "course-x", "u1")
+    done = [(method, path.partition("?")[0]) for method, path, _ in pool.asked]
+    assert done == [("GET", CLAIMS), ("PATCH", VOLUMES), ("DELETE", CLAIMS)]
+    assert pool.asked[1][2] == {"spec": {"persistentVolumeReclaimPolicy": "Delete"}}
 
 
 def test_a_home_that_was_never_made_is_no_error_but_a_refusal_is() -> None:
-    course_probe.remove_home(Volumes(404), "course-x", "u1")
-    with pytest.raises(ApiException):
-        course_probe.remove_home(Volumes(403), "course-x", "u1")
+    course_probe.remove_home(api_of(Answers({})), "course-x", "u1")
+    with pytest.raises(ApiError):
+        course_probe.remove_home(api_of(Answers({CLAIMS: 403})), "course-x", "u1")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.library import Ended
 from ansible_collections.campus.hubs.plugins.modules import course_roster
 
 DOCUMENT = {
@@ -39,59 +39,29 @@ def test_only_a_ready_pod_that_stays_is_asked() -> None:
     assert course_roster.ready_pods(pods[1:]) == {}
 
 
-class Run:
-    """A command in a pod that has ended, or not."""
-
-    def __init__(self, stdout: str = "", stderr: str = "", code: int = 0, *, is_open: bool = False) -> None:
-        """Take what it leaves."""
-        self.returncode, self._out, self._err, self._open = code, stdout, stderr, is_open
-
-    def run_forever(self, timeout: int) -> None:
-        """Wait."""
-
-    def is_open(self) -> bool:
-        """Tell whether it still runs."""
-        return self._open
-
-    def close(self) -> None:
-        """End it."""
-
-    def read_stdout(self) -> str:
-        """Return its output."""
-        return self._out
-
-    def read_stderr(self) -> str:
-        """Return its errors."""
-        return self._err
-
-
-def synchronise(
-    monkeypatch: pytest.MonkeyPatch, run: Run, *, check: bool = False, confirm: bool = False
-) -> tuple[dict[str, Any], list[str]]:
+def synchronise(done: Ended, *, check: bool = False, confirm: bool = False) -> tuple[dict[str, Any], list[str]]:
     commands: list[list[str]] = []
 
-    def stream(*_: Any, command: list[str], **__: Any) -> Run:  # noqa: ANN401
+    def run(command: list[str]) -> Ended:
         commands.append(command)
-        return run
+        return done
 
-    monkeypatch.setattr(course_roster, "stream", stream)
-    api = SimpleNamespace(connect_get_namespaced_pod_exec=None)
-    return course_roster.synchronise(api, "course-x", "exchange-1", check=check, confirm=confirm), commands[0]
+    return course_roster.synchronise(run, check=check, confirm=confirm), commands[0]
 
 
-def test_the_document_is_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    document, command = synchronise(monkeypatch, Run(json.dumps(DOCUMENT)))
+def test_the_document_is_the_result() -> None:
+    document, command = synchronise(Ended(0, json.dumps(DOCUMENT)))
     assert document == DOCUMENT
     assert command == ["campus-hubs-exchange", "roster"]
 
 
-def test_check_mode_asks_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, command = synchronise(monkeypatch, Run(json.dumps(DOCUMENT)), check=True)
+def test_check_mode_asks_only() -> None:
+    _, command = synchronise(Ended(0, json.dumps(DOCUMENT)), check=True)
     assert command == ["campus-hubs-exchange", "roster", "--check"]
 
 
-def test_who_waits_leaves_when_it_is_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, command = synchronise(monkeypatch, Run(json.dumps(DOCUMENT)), confirm=True)
+def test_who_waits_leaves_when_it_is_confirmed() -> None:
+    _, command = synchronise(Ended(0, json.dumps(DOCUMENT)), confirm=True)
     assert command == ["campus-hubs-exchange", "roster", "--confirm-removals"]
     document = {**DOCUMENT, "namespace": "course-x", "msg": "", "changed": False, "notes": ["41 of 42 stay."]}
     assert course_roster.line_of(document) == "course-x: 41 of 42 stay."
@@ -114,17 +84,17 @@ def test_the_report_says_what_a_course_is_bound_to(context: dict[str, str], word
 @pytest.mark.parametrize(
     ("run", "reason"),
     [
-        (Run(stderr="The LMS answers 503.", code=1), "The LMS answers 503."),
-        (Run(code=3), "exit code 3"),
-        (Run("hello"), "printed no JSON document"),
-        (Run("[]"), "unexpected document"),
-        (Run('{"changed": true}'), "unexpected document"),
-        (Run(is_open=True), "no answer within"),
+        (Ended(1, errors="The LMS answers 503."), "The LMS answers 503."),
+        (Ended(3), "exit code 3"),
+        (Ended(0, "hello"), "printed no JSON document"),
+        (Ended(0, "[]"), "unexpected document"),
+        (Ended(0, '{"changed": true}'), "unexpected document"),
+        (Ended(None), "no answer within"),
     ],
 )
-def test_what_goes_wrong_is_said(monkeypatch: pytest.MonkeyPatch, run: Run, reason: str) -> None:
+def test_what_goes_wrong_is_said(run: Ended, reason: str) -> None:
     with pytest.raises(course_roster.RosterError, match=reason):
-        synchronise(monkeypatch, run)
+        synchronise(run)
 
 
 def test_the_diff_names_who_comes_and_goes() -> None:

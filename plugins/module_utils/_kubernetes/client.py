@@ -2,23 +2,41 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The few questions to the API server: which kinds there are, lists of them, one object, and changes (dry or real)."""
+"""A client of the Kubernetes API: which kinds there are, lists of them, one object, and changes (dry or real).
+
+It sends plain requests: the models of the Kubernetes client cost more than all comparisons of courses.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import time
 import urllib.parse
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.campus.hubs.plugins.module_utils._course_state.release import StateError
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.errors import (
+    ApiError,
+    KubernetesError,
+    NoAnswerError,
+    NoKubeconfigError,
+)
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.kinds import POD, Kind, Query
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.kubeconfig import read_kubeconfig
 from ansible_collections.campus.hubs.plugins.module_utils._refusals import refusal
+
+try:
+    from urllib3 import PoolManager
+    from urllib3.exceptions import HTTPError
+except ImportError:  # the Kubernetes client brings it, which is asked for then
+    PoolManager = None  # type: ignore[assignment,misc]
+    HTTPError = OSError  # type: ignore[assignment,misc]
 
 Manifest = dict[str, Any]
 _PAGE = 500
@@ -33,69 +51,30 @@ _APPLY, _JSON_PATCH, _MERGE = (
     "application/merge-patch+json",
 )
 _JSON = "application/json"
+# What asks for more than a plain kubeconfig has. No connection goes by a proxy that is not asked for.
+_MORE = (
+    "context",
+    "host",
+    "api_key",
+    "username",
+    "password",
+    "validate_certs",
+    "ca_cert",
+    "client_cert",
+    "client_key",
+    "proxy",
+    "proxy_headers",
+    "impersonate_user",
+    "impersonate_groups",
+    # As kubernetes.core takes them from the environment, too.
+    "verify_ssl",
+    "ssl_ca_cert",
+    "cert_file",
+    "key_file",
+)
+_OURS = {"fieldManager": "campus.hubs"}
 # Of lists; an API server that cannot do that sends the whole objects.
 _METADATA = f"{_JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,{_JSON}"
-
-
-class ApiError(Exception):
-    """The API server refuses: code, and its sentence."""
-
-    def __init__(self, status: int, message: str) -> None:
-        """Take what it said."""
-        super().__init__(message)
-        self.status = status
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One kind of object, with the version that the API server prefers."""
-
-    group: str
-    version: str
-    kind: str
-    plural: str
-    namespaced: bool
-    verbs: frozenset[str]
-
-    @property
-    def api_version(self) -> str:
-        """Return it as in a manifest."""
-        return f"{self.group}/{self.version}" if self.group else self.version
-
-    def url(self, namespace: str = "", name: str = "") -> str:
-        """Return the path of all objects, of a namespace's, or of one."""
-        parts = ["apis", self.group, self.version] if self.group else ["api", self.version]
-        if namespace and self.namespaced:
-            parts += ["namespaces", namespace]
-        parts += [self.plural, *([urllib.parse.quote(name, safe="")] if name else [])]
-        return "/" + "/".join(parts)
-
-
-@dataclass(frozen=True)
-class Query:
-    """A question for one object, or for a list of them.
-
-    Attributes:
-        resource: name of the resource in the API, such as `configmaps`.
-        api_version: group and version, or the version alone of the core group.
-        namespace: where to look; empty for all namespaces, and for what is in none.
-        name: of one object; empty for a list.
-        label_selectors: requirements on the labels of a list, as `kubectl get --selector` takes them.
-    """
-
-    resource: str
-    api_version: str = "v1"
-    namespace: str = ""
-    name: str = ""
-    label_selectors: Sequence[str] = ()
-
-    @property
-    def path(self) -> str:
-        """Return the path on the API server, with selectors."""
-        group, _separator, version = self.api_version.rpartition("/")
-        path = Kind(group, version, "", self.resource, bool(self.namespace), frozenset()).url(self.namespace, self.name)
-        labels = ",".join(self.label_selectors)
-        return f"{path}?{urllib.parse.urlencode({'labelSelector': labels})}" if labels else path
 
 
 @dataclass(frozen=True)
@@ -115,21 +94,51 @@ class Connection:
     certificate: str
 
 
-def connection_of(client: Any) -> Connection:  # noqa: ANN401 (the client is untyped)
-    """Return the connection of a `kubernetes.client.ApiClient`, with its credentials."""
+def connect(options: Mapping[str, Any]) -> Api:
+    """Return the API server that options lead to.
 
-    def headers() -> dict[str, str]:
-        found = dict(client.default_headers)
-        client.update_params_for_auth(found, [], ["BearerToken"], "", "", None)
-        return found
+    The kubeconfig is that of the options, else of K8S_AUTH_KUBECONFIG, else of KUBECONFIG, else what the Kubernetes
+    client finds.
 
-    configuration = client.configuration
-    certificate = Path(configuration.cert_file).read_text(encoding="utf-8") if configuration.cert_file else ""
-    return Connection(configuration.host, client.rest_client.pool_manager, headers, certificate)
+    Args:
+        options: as of kubernetes.core; those that are not there or None do not count.
+
+    Raises:
+        NoConnectionError: they lead nowhere, or there is no kubeconfig.
+        KubernetesError: the Kubernetes client is needed and is not there.
+    """
+    path = options.get("kubeconfig") or os.environ.get("K8S_AUTH_KUBECONFIG") or os.environ.get("KUBECONFIG")
+    if isinstance(path, str):
+        if not any(Path(part).expanduser().exists() for part in path.split(os.pathsep)):
+            raise NoKubeconfigError(path)
+        given = (options.get(name) not in (None, "") or os.environ.get(f"K8S_AUTH_{name.upper()}") for name in _MORE)
+        if not any(given):
+            plain = plain_connection(path)
+            if plain:
+                return Api(plain)
+    # The Kubernetes client takes half a second to be imported.
+    from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.library import (  # noqa: PLC0415
+        api_client,
+        connection_of,
+    )
+
+    return Api(connection_of(api_client({**options, "kubeconfig": path})))
+
+
+def plain_connection(path: str) -> Connection | None:
+    """Return the connection of a kubeconfig as kubeadm writes it; None for all that takes the Kubernetes client."""
+    if PoolManager is None:
+        return None
+    try:
+        access = read_kubeconfig(Path(path).expanduser())
+    except (OSError, ValueError):
+        return None
+    pool = PoolManager(maxsize=PARALLEL, ssl_context=access.trust)
+    return Connection(access.server, pool, lambda: access.headers, access.certificate)
 
 
 class Api:
-    """A Kubernetes API server, by plain requests: the client's models cost more than all comparisons."""
+    """A Kubernetes API server. Every method raises `ApiError` if it refuses, `NoAnswerError` if it does not answer."""
 
     def __init__(self, connection: Connection) -> None:
         """Take how it is reached."""
@@ -152,28 +161,37 @@ class Api:
             body: what is sent, JSON.
             query: parameters.
             media: media types of the answer and of the body.
-
-        Raises:
-            ApiError: the API server refuses.
         """
+        return json.loads(self._send(method, url, body, query, media))
+
+    def _send(
+        self, method: str, url: str, body: object, query: Mapping[str, str] | None, media: tuple[str, str]
+    ) -> bytes:
         self.calls += 1
         headers = {**self.connection.headers(), "Accept": media[0], "Content-Type": media[1]}
         target = self.connection.server + url
         if query:
             target += "?" + urllib.parse.urlencode(query)
-        answer = self.connection.pool.request(
-            method, target, headers=headers, body=None if body is None else json.dumps(body).encode(), timeout=60.0
-        )
+        data = None if body is None else json.dumps(body).encode()
+        try:
+            answer = self.connection.pool.request(method, target, headers=headers, body=data, timeout=60.0)
+        except HTTPError as error:
+            raise NoAnswerError(self.connection.server, getattr(error, "reason", None) or error) from error
         if answer.status >= 300:
             try:
                 message = json.loads(answer.data)["message"]
             except (ValueError, KeyError, TypeError):
                 message = answer.reason
             raise ApiError(answer.status, str(message))
-        return json.loads(answer.data)
+        found: bytes = answer.data
+        return found
 
     def kinds(self) -> list[Kind]:
-        """Return all kinds that can be listed, in their groups' preferred versions (aggregated discovery)."""
+        """Return all kinds that can be listed, in their groups' preferred versions (aggregated discovery).
+
+        Raises:
+            KubernetesError: the API server has no aggregated discovery.
+        """
         found: dict[tuple[str, str], Kind] = {}
         for root in ("/api", "/apis"):
             for group in self.request("GET", root, media=(_DISCOVERY, _JSON)).get("items") or []:
@@ -192,7 +210,7 @@ class Api:
                             found.setdefault((name, kind.plural), kind)
         if not found:
             message = refusal("API server", "no aggregated discovery", "one of Kubernetes 1.30 or newer")
-            raise StateError(message)
+            raise KubernetesError(message)
         return list(found.values())
 
     def objects(
@@ -225,11 +243,7 @@ class Api:
         return next(iter(self._read(kind.url(namespace, name))), None)
 
     def read(self, query: Query) -> list[Manifest]:
-        """Return the objects of a list, one object, or nothing if it is not there; of Secrets only the metadata.
-
-        Raises:
-            ApiError: the API server refuses.
-        """
+        """Return the objects of a list, one object, or nothing if it is not there; of Secrets only the metadata."""
         return self._read(query.path, metadata_only=query.resource == "secrets")
 
     def _read(self, path: str, *, metadata_only: bool = False) -> list[Manifest]:
@@ -238,9 +252,6 @@ class Api:
         Args:
             path: on the API server, with selectors if any.
             metadata_only: leave out all but metadata; only for lists.
-
-        Raises:
-            ApiError: the API server refuses.
         """
         try:
             found = self.request("GET", path, media=(_METADATA if metadata_only else _JSON, _JSON))
@@ -250,16 +261,40 @@ class Api:
             raise
         return list(found.get("items") or []) if found["kind"].endswith("List") else [found]
 
+    def log(self, namespace: str, pod: str, *, lines: int, previous: bool) -> str:
+        """Return the end of a pod's log.
+
+        Args:
+            namespace: of the pod.
+            pod: its name.
+            lines: how many.
+            previous: of the container before the one that runs or waits.
+        """
+        query = {"tailLines": str(lines), "previous": str(previous).lower()}
+        # Any media type: the log is text, and an error is JSON.
+        return self._send("GET", f"{POD.url(namespace, pod)}/log", None, query, ("*/*", _JSON)).decode(errors="replace")
+
+    def create(self, kind: Kind, namespace: str, manifest: Manifest) -> Manifest:
+        """Create one object, which must not exist."""
+        result: Manifest = self.request("POST", kind.url(namespace), manifest, _OURS)
+        return result
+
+    def replace(self, kind: Kind, namespace: str, manifest: Manifest) -> Manifest:
+        """Replace one object; if the manifest has a resourceVersion, only if that is still the object's."""
+        url = kind.url(namespace, manifest["metadata"]["name"])
+        result: Manifest = self.request("PUT", url, manifest, _OURS)
+        return result
+
     def patch(self, kind: Kind, namespace: str, name: str, operations: list[dict[str, Any]], *, dry: bool) -> Manifest:
         """Change one object by a JSON patch (RFC 6902)."""
-        query = {"fieldManager": "campus.hubs", **({"dryRun": "All"} if dry else {})}
+        query = {**_OURS, **({"dryRun": "All"} if dry else {})}
         url = kind.url(namespace, name)
         result: Manifest = self.request("PATCH", url, operations, query, (_JSON, _JSON_PATCH))
         return result
 
     def merge(self, kind: Kind, namespace: str, name: str, change: Manifest) -> None:
         """Change one object by a merge patch (RFC 7386)."""
-        self.request("PATCH", kind.url(namespace, name), change, {"fieldManager": "campus.hubs"}, (_JSON, _MERGE))
+        self.request("PATCH", kind.url(namespace, name), change, _OURS, (_JSON, _MERGE))
 
     def apply(self, kind: Kind, namespace: str, manifest: Manifest) -> Manifest:
         """Apply one object as helm does (server-side, forced)."""
@@ -268,8 +303,23 @@ class Api:
         result: Manifest = self.request("PATCH", url, manifest, query, (_JSON, _APPLY))
         return result
 
-    def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
-        """Delete one object, if it still has this uid, with all that depends on it; wait until it is gone."""
+    def delete(self, kind: Kind, namespace: str, name: str, **preconditions: str) -> None:
+        """Delete one object.
+
+        Args:
+            kind: of the object.
+            namespace: of the object.
+            name: of the object.
+            preconditions: `uid` and `resourceVersion` that it must still have.
+        """
+        self.request("DELETE", kind.url(namespace, name), {"preconditions": preconditions})
+
+    def delete_wholly(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+        """Delete one object, if it still has this uid, with all that depends on it; wait until it is gone.
+
+        Raises:
+            ApiError: it is still there after a minute.
+        """
         body = {"preconditions": {"uid": uid}, "propagationPolicy": "Foreground"}
         self.request("DELETE", kind.url(namespace, name), body)
         end = time.monotonic() + _GONE

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ansible_collections.campus.hubs.plugins.module_utils._course_state.api import Api, Kind
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.client import Api
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.kinds import SECRET
 
 try:
     from cryptography import x509
@@ -24,7 +25,6 @@ except ImportError:  # nothing is known of certificates then
 
 # Days left at which an end is reported. Runs renew kubeadm's earlier; who issues the others has had time by then.
 CLUSTER_DAYS, COURSE_DAYS = 30, 14
-_SECRETS = Kind("", "v1", "Secret", "secrets", namespaced=True, verbs=frozenset({"list"}))
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def course_certificates(api: Api, names: Mapping[tuple[str, str], str]) -> list[
     Raises:
         ApiError: the API server refuses.
     """
-    secrets = api.objects(_SECRETS, fields="type=kubernetes.io/tls") if names else []
+    secrets = api.objects(SECRET, fields="type=kubernetes.io/tls") if names else []
     return list(_ends(secrets, names))
 
 
