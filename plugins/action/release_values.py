@@ -6,8 +6,11 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from typing import Any
 
+from ansible import constants
 from ansible.plugins.action import ActionBase
 from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.errors import KubernetesError
 from ansible_collections.campus.hubs.plugins.plugin_utils.api_connection import task_api
@@ -22,6 +25,7 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.release_values import 
     chart_checksum,
     public_url,
     release_values,
+    values_text,
 )
 
 
@@ -48,4 +52,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             values = release_values(course, options, cluster, live, chart_checksum(CHART))
         except (KubernetesError, ValuesError) as error:
             return {**result, "failed": True, "msg": str(error)}
-        return {**result, "release_values": values, "public_url": public_url(options, live)}
+        # Ansible removes the folder at the end of the run.
+        descriptor, path = tempfile.mkstemp(prefix=f"values-{course}-", suffix=".yml", dir=constants.DEFAULT_LOCAL_TMP)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(values_text(values))
+        return {**result, "release_values": values, "values_file": path, "public_url": public_url(options, live)}

@@ -22,7 +22,7 @@ from ansible_collections.campus.hubs.plugins.module_utils._course_state.release 
 from ansible_collections.campus.hubs.plugins.module_utils._refusals import refusal
 from ansible_collections.campus.hubs.plugins.plugin_utils.course_servers import ValuesError, server_values
 
-__all__ = ["Cluster", "Live", "Options", "ValuesError", "chart_checksum", "public_url", "release_values"]
+__all__ = ["Cluster", "Live", "Options", "ValuesError", "chart_checksum", "public_url", "release_values", "values_text"]
 
 PREFIX = "course_hub_"
 PROGRAMS = ("hub", "singleuser", "proxy", "exchange")
@@ -205,6 +205,18 @@ def release_values(course: str, options: Options, cluster: Cluster, live: Live, 
         message = refusal(f"variables of {course}", other, "those that playbooks/check_inventory.yml accepts")
         raise ValuesError(message) from error
     return found
+
+
+class _Quoted(yaml.SafeDumper):
+    """Writes texts in quotes: Helm takes y, 1e3 and 0o17 for other things than PyYAML does, which leaves them bare."""
+
+
+_Quoted.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))
+
+
+def values_text(values: Values) -> str:
+    """Return values as YAML that Helm reads as what they are."""
+    return str(yaml.dump(values, Dumper=_Quoted, width=float("inf")))
 
 
 def public_url(options: Options, live: Live) -> str:

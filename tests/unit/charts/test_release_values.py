@@ -24,6 +24,7 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.release_values import 
     ValuesError,
     public_url,
     release_values,
+    values_text,
 )
 from ansible_collections.campus.hubs.plugins.plugin_utils.timezones import local_timezone
 
@@ -245,6 +246,56 @@ def test_the_chart_takes_them(values: dict[str, dict[str, Any]], helm: Path, tmp
     ]
     memory = pod["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"]
     assert memory == f"{max(512, 128 + 3 * values[course]['exchange']['maxUploadMiB'])}Mi"
+
+
+# What YAML's versions and programs read in different ways, and what has to be escaped.
+ODD_TEXTS = [
+    *("y", "n", "Y", "N", "yes", "off", "null", "~", "=", "<<", ".inf", ".nan", "1e3", "7e10", "1E5", ".5e3", "+1e3"),
+    *(
+        "0o17",
+        "-0o7",
+        "0x1F",
+        "0b1",
+        "0123",
+        "1_000",
+        "1:30",
+        "2026-10-01",
+        "",
+        " ",
+        "a\n",
+        "\ta",
+        "a: b",
+        "# a",
+        "'",
+        '"',
+    ),
+    *(
+        "\\",
+        "\\n",
+        "{{ a }}",
+        "\u2028",
+        "\u00a0",
+        "\ufeff",
+        "\u202e",
+        "\u0301",
+        "\U0001f393",
+        "x " * 200,
+        "-----\nA\n-----\n",
+    ),
+]
+
+
+def test_helm_reads_each_text_as_it_is(helm: Path, tmp_path: Path) -> None:
+    texts = {f"t{index}": text for index, text in enumerate(ODD_TEXTS)}
+    numbers = {"a": 1, "b": 0.1, "c": True, "e": -5, "f": 10**15}
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "all.yaml").write_text("all: {{ .Values.all | toJson }}\n")
+    (tmp_path / "Chart.yaml").write_text("{apiVersion: v2, name: a, version: 1.0.0}\n")
+    found = {**texts, **numbers, **dict.fromkeys(ODD_TEXTS, "name")}
+    (tmp_path / "mine.yaml").write_text(values_text({"all": found}))
+    command = [str(helm), "template", "a", str(tmp_path), f"--values={tmp_path / 'mine.yaml'}"]
+    made = subprocess.check_output(command, text=True)  # noqa: S603
+    assert json.loads(made.partition("all: ")[2]) == found
 
 
 def test_the_smallest_course_is_as_the_chart_s_defaults(values: dict[str, dict[str, Any]]) -> None:

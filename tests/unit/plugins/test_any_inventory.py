@@ -14,6 +14,7 @@ import yaml
 from ansible.errors import AnsibleError
 from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import Mistake, report
 from ansible_collections.campus.hubs.plugins.plugin_utils.json_schema import violations
+from ansible_collections.campus.hubs.plugins.plugin_utils.release_values import values_text
 from campus_hubs_hub import settings as hub
 from hypothesis import HealthCheck, given, settings
 
@@ -75,8 +76,7 @@ def course(hosts: Path, helm: Path, given: Variables) -> None:
         return
     values = compute(COURSES[0], variables, check=True)
     assert list(violations(values, SCHEMA, SCHEMA)) == []
-    # As kubernetes.core.helm writes them.
-    hosts.with_name("values.yaml").write_text(yaml.safe_dump(values))
+    hosts.with_name("values.yaml").write_text(values_text(values))
     done = subprocess.run(  # noqa: S603
         [str(helm), "template", COURSES[0], str(CHART), f"--values={hosts.with_name('values.yaml')}"],
         capture_output=True,

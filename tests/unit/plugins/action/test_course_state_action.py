@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from ansible import constants
 from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.play_context import PlayContext
 from ansible.playbook.task import Task
@@ -182,6 +184,10 @@ def test_values_are_those_that_the_role_hands_to_helm(monkeypatch: pytest.Monkey
         made = action.run(None, variables)
         assert made["release_values"] == values({course: own})[course]
         assert made["public_url"] == made["release_values"]["hub"]["publicUrl"]
+        file = Path(made["values_file"])
+        assert yaml.safe_load(file.read_text()) == made["release_values"]
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert file.parent == Path(constants.DEFAULT_LOCAL_TMP)
 
 
 def test_a_chart_with_another_file_or_content_has_another_checksum(tmp_path: Path) -> None:
