@@ -289,6 +289,30 @@ def square(x):
     sys.displayhook(1)
     return 0
 """
+# As a plot with a label that cannot be drawn.
+UNSHOWN = """
+class Plot:
+    def _repr_png_(self):
+        raise ValueError("no such font")
+def square(x):
+    display(Plot())
+    return x * x
+"""
+CALLED = """
+def after_each_cell(result=None):
+    raise ValueError("no such result")
+get_ipython().events.register("post_run_cell", after_each_cell)
+"""
+CLOSED = """
+import sys
+with open("log.txt", "w") as sys.stdout:
+    print("read later")
+"""
+NO_MESSAGE = """
+def square(x):
+    get_ipython().kernel.iopub_socket.send_multipart([b"x", b"<IDS|MSG>", b"", b"{", b"{", b"{", b"{"])
+    return x * x
+"""
 DEAD = {**NOTHING}
 SECOND_ONLY = {**FULL, "test_square": 0.0}
 
@@ -311,6 +335,12 @@ OUTPUTS = {
     "a widget": HandIn(solving(SQUARE, WIDGET)),
     "a display of odd values in a test": HandIn(solving(ODD)),
     "messages of its own": HandIn(solving(SQUARE, FORGED)),
+    "a picture that cannot be shown in a test": HandIn(solving(UNSHOWN)),
+    "a callback that fails": HandIn(solving(SQUARE, CALLED)),
+    "a stream that was closed": HandIn(solving(SQUARE, CLOSED)),
+    "a closed stream and an error": HandIn(solving(f"{CLOSED}\n1 / 0"), SECOND_ONLY),
+    "no stream": HandIn(solving(f"{SQUARE}\nimport sys\nsys.stdout = sys.stderr = None")),
+    "what is no message": HandIn(solving(NO_MESSAGE)),
     "half a character put out": HandIn(solving("def square(x):\n    print('\\ud800')\n    return x * x")),
     "output after the end": HandIn(solving(SQUARE, LATER)),
     "a question": HandIn(solving("def square(x):\n    return int(input('x * x = '))"), SECOND_ONLY),
@@ -330,6 +360,7 @@ OUTPUTS = {
         large=True,
     ),
     "a sleep": HandIn(solving("import time\ntime.sleep(10**6)"), SECOND_ONLY, large=True),
+    "a sleep that is awaited": HandIn(solving("import asyncio\nawait asyncio.sleep(10**6)"), SECOND_ONLY, large=True),
     "a flood": HandIn(solving("while True:\n    print('x' * 10_000)"), SECOND_ONLY, large=True),
 }
 
@@ -398,8 +429,19 @@ NOTEBOOKS = {
         changed("test_square", outputs=[{"output_type": "stream", "name": "stdout", "text": "x" * 2 * 10**7}])
     ),
     "a picture in the essay": HandIn(changed("why", attachments={"p.png": {"image/png": "AAAA"}})),
+    "a photo in the text of a code cell's answer": HandIn(
+        solving(f"# {'A' * 5_000_000}\n{SQUARE}"), SECOND_ONLY, "cells were cut"
+    ),
     "half a character in a picture": HandIn(changed("why", attachments={"p.png": {"image/png": "AAAA\ud800"}})),
     "renamed": HandIn(lambda n: {"sums (1).ipynb": n}, FULL, "'sums (1).ipynb' was graded"),
+    "saved by a browser as text": HandIn(
+        lambda n: {f"{NOTEBOOK}.txt": n}, FULL, f"is missing; '{NOTEBOOK}.txt' was graded"
+    ),
+    "renamed beside many others": HandIn(
+        lambda n: {"sums (1).ipynb": n} | {f"Untitled{number}.ipynb": {"cells": []} for number in range(9)},
+        FULL,
+        "'sums (1).ipynb' was graded",
+    ),
     "renamed in its letters": HandIn(lambda n: {"Sums.IPYNB": n}, FULL, "'Sums.IPYNB' was graded"),
     "moved into a folder": HandIn(lambda n: {f"mine/{NOTEBOOK}": n}, FULL, f"is missing; 'mine/{NOTEBOOK}' was graded"),
     "an empty file and a copy": HandIn(

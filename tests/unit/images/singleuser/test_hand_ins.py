@@ -317,6 +317,20 @@ def test_what_a_student_has_made_is_served_in_a_sandbox(released: Course, lectur
     assert codes == [404, 403]
 
 
+def test_a_hand_in_names_no_module_of_an_exporter(released: Course, lecturer: Lab) -> None:
+    """As "Save and Export" of a script, or a link to it, would import and call it."""
+    released.hand_in("u1", GOOD)
+    path = released.root / "submitted/u1/ps1/sums.ipynb"
+    notebook = json.loads(path.read_text())
+    script = "nbconvert/script/course/submitted/u1/ps1/sums.ipynb"
+    for name, code in (("nbconvert.exporters.HTMLExporter", 500), ("python", 200)):
+        notebook["metadata"]["language_info"] = {"name": "python", "nbconvert_exporter": name}
+        path.write_text(json.dumps(notebook))
+        answer = lecturer.get(script)
+        assert answer.status_code == code
+        assert ("return x * x" in answer.text) is (code == 200)
+
+
 def test_options_are_a_closed_list_of_data(course: Course) -> None:
     (course.root / "options.json").write_text(
         json.dumps({"Execute.timeout": 60, "Execute.kernel_name": "evil", "SandboxExecute.total_timeout": "60"})

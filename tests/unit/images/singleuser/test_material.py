@@ -330,9 +330,27 @@ def hostile(folder: Path) -> None:
     (folder / "intro.txt").write_text("MINE\n")
 
 
+def pipes(folder: Path) -> None:
+    """Leave pipes in the repository: nobody waits for what never comes."""
+    (folder / ".git/HEAD").unlink()
+    for name in ("HEAD", "packed-refs", "logs/HEAD", "refs/heads/pipe"):
+        (folder / ".git" / name).parent.mkdir(exist_ok=True)
+        os.mkfifo(folder / ".git" / name)
+    nothing(folder)
+
+
+def odd_logs(folder: Path) -> None:
+    """Let the repository look like another program's, with lines in its logs that are none."""
+    (folder / ".git/refs/campus-hubs/material").unlink()
+    git(folder, "config", "remote.origin.url", f"file://{folder.parents[1] / 'material.git'}")
+    (folder / ".git/logs").mkdir(exist_ok=True)
+    (folder / ".git/logs/HEAD").write_text("\tclone\nx\tfetch\n")
+    edited(folder)
+
+
 STUDENT = [
     *(nothing, edited, untracked, swapped, links, fifo, commits, broken, no_repository, killed, foreign, a_file),
-    *(a_link_out, hostile, detached, rebasing, tagged),
+    *(a_link_out, hostile, detached, rebasing, tagged, pipes, odd_logs),
 ]
 
 
@@ -532,6 +550,34 @@ def test_what_is_too_large_for_a_merge_is_kept_beside_the_new(repository: Path, 
     commit(repository, "data.csv", f"new\n{lines}")
     assert "kept under another name: data (mine).csv" in fetch(home, url, memory="134217728")
     assert place.read_text() == f"new\n{lines}"
+
+
+def test_no_large_file_of_a_home_is_copied_beside_our_repository(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pod that fills its own volume is ended, at each start anew."""
+    home, url = tmp_path / "home", f"file://{repository}"
+    assert fetch(home, url) == ""
+    place = home / "material/intro.txt"
+    with place.open("r+b") as file:
+        file.truncate(2**33)
+    commit(repository, "intro.txt", "version 3\n")
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    material.fetch({"MATERIAL_GIT": url}, cache)
+    monkeypatch.delattr(shutil, "copyfile")
+    said = Merge(material_git.Git(cache / material.REPOSITORY, 60), home / "material", home, url).run()
+    assert said == ["what you had changed is kept under another name: intro (mine).txt."]
+    assert place.read_text() == "version 3\n"
+
+
+def test_a_server_starts_whatever_goes_wrong(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(_merge: Merge) -> list[str]:
+        raise RecursionError("too deep")
+
+    monkeypatch.setattr(Merge, "run", wrong)
+    material.main("", {"HOME": str(tmp_path), "MATERIAL_GIT": f"file://{repository}"})
+    assert "could not be updated: RecursionError: too deep." in (tmp_path / PROBLEM).read_text()
 
 
 def test_large_files_take_little_memory(repository: Path, tmp_path: Path) -> None:

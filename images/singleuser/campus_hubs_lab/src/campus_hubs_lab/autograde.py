@@ -11,6 +11,8 @@ import copy
 import fnmatch
 import glob
 import json
+import math
+import re
 import shutil
 import stat
 import subprocess
@@ -28,7 +30,7 @@ from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.converters import Autograde
 from nbgrader.converters.base import BaseConverter
 from nbgrader.preprocessors import SaveAutoGrades, SaveCells
-from nbgrader.utils import compute_checksum, determine_grade, is_task
+from nbgrader.utils import compute_checksum, is_task
 
 from . import gradebook, reader
 from .cputime import WHOLE, cpu_limit
@@ -46,6 +48,8 @@ ABOUT: Final = "campus_hubs"
 LOOKED_AT: Final = 5
 # Seconds of CPU for one notebook, without those of its sandbox.
 NOTEBOOK: Final = 300
+# Since NumPy 2 a number's text has its type (numpy.org/neps, 51).
+_OF_NUMPY: Final = re.compile(r"^np\.[a-z]+[0-9]*\((.*)\)$")
 
 
 def read_notebook(path: Path) -> dict[str, Any]:
@@ -174,12 +178,22 @@ def hand_in(
 
 
 def _instead_of(path: Path, marks: dict[str, Mark]) -> tuple[str, dict[str, Any]] | None:
-    """Find the notebook that one has become: a copy, in other letters or another encoding, or in another folder."""
-    plain = unicodedata.normalize("NFC", path.name).casefold()
-    found = (p for p in regular_files(path.parent, links=False) if p.suffix.casefold() == ".ipynb" and p != path)
+    """Find the notebook that one has become: a copy, in other letters or another encoding, or in another folder.
+
+    Some browsers save it as `name.ipynb.txt`.
+    """
+
+    def folded(name: str) -> str:
+        return unicodedata.normalize("NFC", name).casefold()
+
+    plain, stem = folded(path.name), folded(path.stem)
+    found = (p for p in regular_files(path.parent, links=False) if ".ipynb" in p.name.casefold() and p != path)
     others = sorted(
         found,
-        key=lambda p: (len(p.parts), unicodedata.normalize("NFC", p.name).casefold() != plain, p.name),
+        key=lambda p: (
+            *(stem not in folded(p.name), p.suffix.casefold() != ".ipynb"),
+            *(len(p.parts), folded(p.name) != plain, p.name),
+        ),
     )
     best: tuple[int, str, dict[str, Any]] | None = None
     for other in others[:LOOKED_AT]:
@@ -239,7 +253,7 @@ class SaveGrades(SaveAutoGrades):  # type: ignore[misc] # nbgrader has no types
         self._odd: list[str] = []
         nb, resources = super().preprocess(nb, resources)
         step, about = self.parent.parent, resources["nbgrader"]
-        note = f"Ended in a value that is no score between 0 and its points, and counted as passed: {names(self._odd)}."
+        note = f"Ended in a value that is no score between 0 and its points, and got the nearest: {names(self._odd)}."
         place = (step.coursedir.root, about["assignment"], about["student"], f"{about['notebook']}: scores")
         gradebook.note(*place, [note] if self._odd else [])
         return nb, resources
@@ -261,17 +275,32 @@ class SaveGrades(SaveAutoGrades):  # type: ignore[misc] # nbgrader has no types
 
     def _add_score(self, cell: NotebookNode, resources: Any) -> None:  # noqa: ANN401 - nbconvert's ResourcesDict
         judged = copy.copy(cell)
-        if cell.cell_type == "code" and self._python:
-            # A Python kernel says by itself when a cell fails; progress bars and warnings are no failure.
-            outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
-            # nbgrader takes what comes first: a value before the assertion that fails would be a score.
-            judged["outputs"] = [o for o in outputs if o.output_type == "error"] or outputs
-        try:
-            determine_grade(judged, self.log)
-        except (ValueError, KeyError, TypeError, IndexError):
-            self._odd.append(cell.metadata.nbgrader["grade_id"])
-            judged["outputs"] = [o for o in judged["outputs"] if o.output_type != "execute_result"]
+        if cell.cell_type == "code":
+            results = [self._score(cell, o) for o in cell.outputs if o.output_type == "execute_result"]
+            others = [o for o in cell.outputs if o.output_type != "execute_result"]
+            if self._python:
+                # A Python kernel says by itself when a cell fails; progress bars and warnings are no failure.
+                others = [o for o in others if o.output_type == "error"]
+            # nbgrader takes what comes first, also a value before the assertion that fails.
+            judged["outputs"] = others + [result for result in results[-1:] if result]
         super()._add_score(judged, resources)
+
+    def _score(self, cell: NotebookNode, result: NotebookNode) -> NotebookNode | None:
+        """Return a result as a score that the cell may have; None if it is no number: the cell has passed then.
+
+        nbgrader gives all points for what is less than nothing, and for what is no number any more.
+        """
+        text, name = result.get("data", {}).get("text/plain"), cell.metadata.nbgrader["grade_id"]
+        try:
+            number = float(_OF_NUMPY.sub(r"\1", text))
+        except (ValueError, TypeError):
+            return None
+        nearest = 0.0 if math.isnan(number) else min(max(number, 0.0), float(cell.metadata.nbgrader["points"]))
+        if nearest != number:
+            self._odd.append(name)
+        from_dict: Any = nbformat.from_dict
+        made: NotebookNode = from_dict({**result, "data": {"text/plain": repr(nearest)}})
+        return made
 
 
 def install() -> None:

@@ -230,6 +230,9 @@ def _merge_step(environment: Mapping[str, str], cache: Path) -> None:
         full = error.errno in {errno.ENOSPC, errno.EDQUOT}
         why = "your home is full" if full else f"{error.filename or 'a file'}: {error.strerror or error}"
         sentences = [f"{name} could not be updated: {why}."]
+    except Exception as error:
+        # Whatever lies in a home, its server starts.
+        sentences = [f"{name} could not be updated: {type(error).__name__}: {error}."]
     try:
         _show(home / PROBLEM, "\n".join(sentences), set_aside)
     except OSError as error:

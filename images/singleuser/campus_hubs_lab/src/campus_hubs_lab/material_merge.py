@@ -29,11 +29,14 @@ NAMED: Final = 5
 POINTER: Final = range(100, 1024)
 LFS: Final = b"version https://git-lfs.github.com/spec/"
 SUBMODULE, LINK = "160000", "120000"
+# Bytes of a file that is merged line by line, three times in memory and beside our repository.
+MERGED: Final = 16 * 1024**2
 # No file system here has such a name; and what stops everything.
 _NO_NAME: Final = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ}
 _NO_HOME: Final = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG}
 # What somebody does in a repository, in its references' logs (git-reflog(1)).
 _OWN: Final = re.compile(r"\t(commit|rebase|cherry-pick|revert|am\b|merge [^\n]*: (?!Fast-forward))")
+_FETCHED_LINE: Final = re.compile(r"\S+ (\S+) [^\t]*\t(?:clone|fetch|pull)\b")
 _ID: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -134,11 +137,11 @@ class Merge:
         if url.decode().strip() != self._url:
             return ""
         logs = [*(folder / "logs/refs/remotes/origin").rglob("*"), folder / "logs/HEAD"]
-        lines = [line for log in logs if log.is_file() for line in log.read_text(errors="replace").splitlines()]
+        lines = [line for log in logs for line in _text(log).splitlines()]
         # HEAD's own log has the person's commits as well (gitglossary(7), "reflog").
-        fetched = {line.split(" ", 2)[1] for line in lines if re.search(r"\t(clone|fetch|pull)\b", line)}
+        fetched = {found[1] for found in map(_FETCHED_LINE.match, lines) if found}
         fetched |= {commit for name, commit in found.items() if name.startswith("refs/remotes/origin/")}
-        head = (folder / "HEAD").read_text().strip().removeprefix("ref: ")
+        head = _text(folder / "HEAD").removeprefix("ref: ")
         shallow = [f"--shallow-file={folder / 'shallow'}"] if (folder / "shallow").is_file() else []
         history = self._git.run(*shallow, "rev-list", "--date-order", found.get(head, head)).decode().split()
         return next((commit for commit in history if commit in fetched), "")
@@ -201,6 +204,8 @@ class Merge:
         """Merge a file that both have changed; tell whether that was possible."""
         if not old or LINK in {old.mode, new.mode} or path.is_symlink() or not path.is_file():
             return False
+        if max(path.stat().st_size, old.size, new.size) > MERGED:
+            return False
         with tempfile.TemporaryDirectory(dir=self._git.folder.parent) as place:
             mine, base, theirs = (Path(place) / name for name in ("mine", "base", "theirs"))
             try:
@@ -211,7 +216,7 @@ class Merge:
                 if path.suffix == ".ipynb":
                     # Lines that fit together need not be a notebook.
                     json.loads(mine.read_bytes())
-            except (MaterialError, MemoryError, PermissionError, ValueError):
+            except (MaterialError, MemoryError, PermissionError, RecursionError, ValueError):
                 self._git.remaining()
                 return False
             with _replaced(path, new) as made:
@@ -284,12 +289,11 @@ def _has_own(folder: Path, before: str) -> bool:
     # In a clone of another program's making they are the material's.
     kinds = ("refs/heads/", "refs/stash", *(["refs/tags/"] if PLACED in found else []))
     commits = [commit for name, commit in found.items() if name.startswith(kinds)]
-    head = (folder / "HEAD").read_text(errors="replace").strip()
-    log = folder / "logs/HEAD"
+    head = _text(folder / "HEAD")
     under_way = ("reftable", "worktrees", "rebase-merge", "rebase-apply", "MERGE_HEAD", "CHERRY_PICK_HEAD")
     return (
         {*commits, *([] if head.startswith("ref: ") else [head])} - {before} != set()
-        or (log.is_file() and bool(_OWN.search(log.read_text(errors="replace"))))
+        or bool(_OWN.search(_text(folder / "logs/HEAD")))
         or any((folder / name).exists() for name in under_way)
     )
 
@@ -313,17 +317,20 @@ def _remove_tree(path: Path) -> None:
 def references(folder: Path) -> dict[str, str]:
     """Return a repository's references by name, without git (gitrepository-layout(5))."""
     found = {}
-    packed = folder / "packed-refs"
-    for line in packed.read_text(errors="replace").splitlines() if packed.is_file() else ():
+    for line in _text(folder / "packed-refs").splitlines():
         commit, _, name = line.partition(" ")
         if _ID.fullmatch(commit):
             found[name] = commit
     for path in (folder / "refs").rglob("*"):
-        if path.is_file():
-            commit = path.read_text(errors="replace").strip()
-            if _ID.fullmatch(commit):
-                found[str(path.relative_to(folder))] = commit
+        commit = _text(path)
+        if _ID.fullmatch(commit):
+            found[str(path.relative_to(folder))] = commit
     return found
+
+
+def _text(path: Path) -> str:
+    """Read a file of a repository; '' if it is none, such as a pipe, which would be waited for."""
+    return path.read_text(errors="replace").strip() if path.is_file() else ""
 
 
 def has_content(path: Path, entry: Entry) -> bool:

@@ -37,7 +37,6 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty
 from typing import Any, Final
 
 from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, NoSuchKernel
@@ -47,6 +46,7 @@ from nbformat import NotebookNode, from_dict
 from tornado import web
 from tornado.httpserver import HTTPServer
 
+from .kernel import SANDBOX
 from .outputs import Outputs
 from .owntime import OwnTime
 
@@ -78,8 +78,12 @@ NOTEBOOK_OUTPUT: Final = 24 * 1024**2
 MIN_OUTPUT: Final = 4 * 1024
 FLOOD: Final = 256 * 1024**2
 _PR_SET_DUMPABLE: Final = 4
-# Only a cell's last line is its result, as IPython has it; a notebook may have set it otherwise.
-LAST_LINE: Final = "get_ipython().ast_node_interactivity = 'last_expr'"
+# A graded cell's result is its last line's value, and is written in full; a notebook may have set both otherwise.
+PLAIN_RESULT: Final = """
+get_ipython().ast_node_interactivity = "last_expr"
+get_ipython().display_formatter.formatters["text/plain"].pop(int, None)
+get_ipython().display_formatter.formatters["text/plain"].pop(float, None)
+"""
 _crowded = threading.Event()
 
 
@@ -143,8 +147,8 @@ class Runner(NotebookClient):
                 continue
             await emit({"start": index})
             if python and cell.metadata.get("nbgrader", {}).get("grade"):
-                # Each line's value would be taken for a score.
-                await ensure_async(client.execute(LAST_LINE, silent=True, store_history=False, allow_stdin=False))
+                # Each line's value, or one that is rounded, would be taken for a score.
+                await ensure_async(client.execute(PLAIN_RESULT, silent=True, store_history=False, allow_stdin=False))
             outputs = Outputs(max(MIN_OUTPUT, min(self._limits.output, self._left)))
             run = CellRun(self, clock, outputs)
             end = await run.run(cell.source)
@@ -163,6 +167,7 @@ class Runner(NotebookClient):
 
         """
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("SANDBOX_", "KUBERNETES_"))}
+        environment[SANDBOX] = "1"
         self.create_kernel_manager()
         manager: Any = self.km
         try:
@@ -254,35 +259,37 @@ class CellRun:
 
     async def _reply(self) -> dict[str, Any] | None:
         """Wait a moment for the kernel's answer."""
-        try:
+        # There may be none yet, or what a notebook has sent by itself, which need not be a message.
+        with contextlib.suppress(Exception):
             message: dict[str, Any] = await ensure_async(self._kernel.shell_channel.get_msg(timeout=TICK))
-        except Empty:
-            return None
-        return message if message["parent_header"].get("msg_id") == self._message else None
+            if message["parent_header"]["msg_id"] == self._message:
+                return message
+        return None
 
     async def _listen(self) -> None:
         """Take what the kernel says about this cell; what threads of earlier cells say is dropped."""
         while True:
-            message = await ensure_async(self._kernel.iopub_channel.get_msg(timeout=None))
+            with contextlib.suppress(Exception):
+                self._hear(await ensure_async(self._kernel.iopub_channel.get_msg(timeout=None)))
             # A flood of messages is always ready to be read: others have their turn.
             await asyncio.sleep(0)
-            if message["parent_header"].get("msg_id") != self._message:
-                continue
-            self._messages += 1
-            kind, content = message["msg_type"], message["content"]
-            if kind == "status":
-                if content.get("execution_state") == "idle":
-                    self._idle.set()
-            elif kind.startswith("comm"):
-                # Widgets that catch output, which is not kept then; whatever else they say means nothing here.
-                with contextlib.suppress(Exception):
-                    self._runner.handle_comm_msg([], message, 0)
-            elif kind == "execute_input":
-                self.count = content.get("execution_count")
-            elif kind == "execute_result" or not self._runner.output_hook_stack[self._message]:
-                # Whatever a notebook has sent by itself; that it failed says the kernel's answer.
-                with contextlib.suppress(Exception):
-                    self._outputs.add(kind, content)
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        """Take a message; one that a notebook has made by itself may raise anything."""
+        if message["parent_header"]["msg_id"] != self._message:
+            return
+        self._messages += 1
+        kind, content = message["msg_type"], message["content"]
+        if kind == "status":
+            if content["execution_state"] == "idle":
+                self._idle.set()
+        elif kind.startswith("comm"):
+            # Widgets that catch output, which is not kept then; whatever else they say means nothing here.
+            self._runner.handle_comm_msg([], message, 0)
+        elif kind == "execute_input":
+            self.count = content["execution_count"]
+        elif kind == "execute_result" or not self._runner.output_hook_stack[self._message]:
+            self._outputs.add(kind, content)
 
     def _judge(self, content: dict[str, Any], *, too_long: bool, flood: bool) -> None:
         """Put a failure among the outputs if the kernel has not shown it: nbgrader looks at outputs only."""

@@ -15,6 +15,8 @@ from jupyter_server.services.contents.largefilemanager import AsyncLargeFileMana
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from jupyter_server.utils import ApiPath, to_os_path
 from jupyter_server_terminals.terminalmanager import TerminalManager
+from nbconvert.exporters import get_exporter, script
+from nbconvert.exporters.base import ExporterNameError
 from tornado import web
 from traitlets.config import Config
 
@@ -142,6 +144,18 @@ class CourseNbconvertHandler(_Confined, NbconvertFileHandler):  # type: ignore[m
     """`<base>nbconvert/<format>/...`."""
 
 
+def known_exporter(name: str, config: Any = None) -> Any:  # noqa: ANN401 - a class of nbconvert's
+    """Return the exporter of a script, which a notebook's metadata name; nbconvert would import any module and call it.
+
+    Raises:
+        ExporterNameError: it is none of those that are installed.
+
+    """
+    if not name.isidentifier():
+        raise ExporterNameError(f"A notebook names the exporter {name!r}, which is none.")
+    return get_exporter(name, config)  # type: ignore[no-untyped-call]
+
+
 # campus_hubs_lab loads formgrader for who may have it.
 EXTENSIONS: Final = {
     "campus_hubs_lab": True,
@@ -175,3 +189,4 @@ def guard(handlers: Path) -> None:
         self.update_config(Config({"ServerApp": {**classes, **merged}, "CourseContentsManager": files}))
 
     ServerApp.find_server_extensions = find_server_extensions  # type: ignore[method-assign]
+    script.get_exporter = known_exporter
