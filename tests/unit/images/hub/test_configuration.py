@@ -13,7 +13,7 @@ from campus_hubs_hub import configuration, settings
 from campus_hubs_hub.homes import HomesHandler
 from campus_hubs_hub.leases import LeaseHandler
 from campus_hubs_hub.spawner import CourseSpawner
-from traitlets.config import PyFileConfigLoader
+from traitlets.config.loader import PyFileConfigLoader
 
 from tests.unit.images.hub.rendered import SECRET, hub_files
 
