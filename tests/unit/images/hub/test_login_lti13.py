@@ -126,9 +126,11 @@ def test_wrong_claims_are_refused(lms: Lms, changes: Callable[[], dict[str, Any]
 
 def test_a_client_id_may_be_a_number(lms: Lms, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lms, "client_id", "10000000000009")
-    for aud in (10000000000009, [10000000000009], ["other", 10000000000009]):
+    good: tuple[object, ...] = (10000000000009, [10000000000009], ["other", 10000000000009])
+    for aud in good:
         verify(lms, lms.token(lms.claims(NONCE, aud=aud, azp=10000000000009)))
-    for aud in (10000000000008, 10000000000009.0, True, ["10000000000008"]):
+    wrong: tuple[object, ...] = (10000000000008, 10000000000009.0, True, ["10000000000008"])
+    for aud in wrong:
         assert refused(lms, lms.token(lms.claims(NONCE, aud=aud)))[0] == 401
 
 
