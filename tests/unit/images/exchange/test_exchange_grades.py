@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -10,16 +11,18 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import requests
-from campus_hubs_exchange import grades, members, outbox
+from campus_hubs_exchange import grades, members, outbox, outcomes
 from campus_hubs_exchange import lms as lms_client
 from campus_hubs_exchange.ags import Placed
 from campus_hubs_exchange.api import _launched
 from campus_hubs_exchange.coursework import now
-from campus_hubs_exchange.lms import LmsError
+from campus_hubs_exchange.errors import Refused
+from campus_hubs_exchange.lms import Lms13, LmsError, Registration
 from campus_hubs_exchange.model import Base, Column, Score
 from campus_hubs_membership.identity import user_name
 from sqlalchemy import create_engine
@@ -918,7 +921,7 @@ def test_grades_while_others_read(book: Gradebook) -> None:
         ("7", 7),
         ("-1", None),
         ("86400", 3600),
-        ("9" * 4000, 3600),
+        ("9" * 5000, 3600),
         ("Thu, 01 Jan 1970 00:02:00 GMT", 20),
         ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
         ("Thu, 01 Jan 2099 00:00:00 GMT", 3600),
@@ -941,5 +944,86 @@ def test_how_long_an_lms_is_left_alone(written: str, seconds: float | None) -> N
 )
 def test_too_many_requests_are_no_refusal(status: int, body: bytes, final: bool) -> None:
     """Canvas has said so with 403 until 2025, and still does where a campus runs an older one."""
-    answer = HTTPResponse(HTTPRequest("http://lms/scores"), status, buffer=BytesIO(body))
-    assert lms_client.failure(answer).final is final
+    failure = lms_client.failure(HTTPResponse(HTTPRequest("http://lms/scores"), status, buffer=BytesIO(body)))
+    assert failure.final is final
+    # Nobody of the class goes on meanwhile, even if it does not say for how long.
+    assert failure.retry_after == (None if final else 10)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<script" * 20_000,
+        b"<" * 200_000,
+        b"[" * 3000 + b"]" * 3000,
+        b'{"error":' * 400 + b'"x"' + b"}" * 400,
+        b"x" * 8_000_000,
+        "\ud800".encode("utf-8", "surrogatepass"),
+        b'{"message": "\\ud800"}',
+    ],
+    ids=["scripts", "tags", "lists", "objects", "long", "surrogate", "escaped surrogate"],
+)
+def test_no_refusal_is_too_much_to_be_read(body: bytes) -> None:
+    """Before, some of these have held up the service for minutes."""
+    begin = time.process_time()
+    answer = HTTPResponse(HTTPRequest("http://lms/scores"), 500, buffer=BytesIO(body), reason="Locked")
+    assert lms_client.failure(answer).reason.encode().startswith(b"500: ")
+    assert time.process_time() - begin < 5
+
+
+def answering(code: int, content_type: str, body: bytes) -> Lms13:
+    """Give an LMS that answers so to all that has a token."""
+    token = HTTPResponse(HTTPRequest("http://lms"), 200, buffer=BytesIO(b'{"access_token": "t"}'))
+    headers = HTTPHeaders({"Content-Type": content_type})
+    answers = [token, HTTPResponse(HTTPRequest("http://lms"), code, headers=headers, buffer=BytesIO(body))]
+
+    async def send(*_: object) -> HTTPResponse:
+        return answers.pop(0)
+
+    lms = Lms13(Registration("c", "http://lms/token", Path("/"), "a"), SimpleNamespace(send=send))  # type: ignore[arg-type]
+    lms._assertion = str  # type: ignore[method-assign]
+    return lms
+
+
+def test_a_web_page_with_status_200_is_no_success() -> None:
+    """A login, maintenance or firewall before the LMS answers so: no score has arrived."""
+    lms = answering(200, "text/html; charset=utf-8", b"\n<!DOCTYPE html><title>Log in</title>")
+    with pytest.raises(LmsError, match="200, but with a web page: Log in") as error:
+        asyncio.run(lms.request("POST", "http://lms/scores", [], accept="*/*", document={}))
+    assert (error.value.final, error.value.refusal) == (False, True)
+    # Moodle says the same of no page at all.
+    for body in (b"", b"[]"):
+        asyncio.run(answering(200, "text/html", body).request("POST", "http://lms/scores", [], accept="*/*"))
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"<r><imsx_codeMajor> Success </imsx_codeMajor></r>", "success"),
+        (b"<r><imsx_codeMajor/></r>", "no code"),
+        (b"<html></html>", "no code"),
+        (b"<html><br></html>", "no XML"),
+        (b'<?xml version="1.0" encoding="GB2312"?><r/>', "no XML"),
+        (b'<?xml version="1.0" encoding="none"?><r/>', "no XML"),
+        (b"", "no XML"),
+    ],
+)
+def test_what_lti_11_answers_is_read(body: bytes, code: str) -> None:
+    assert outcomes._status(body)[0] == code
+
+
+def test_texts_that_cannot_be_stored_are_no_failure() -> None:
+    document = {"label": "W", "maximum": 1, "scores": {"uada": 1}, "comments": {"uada": "good \ud800\nwork 👩‍🏫"}}
+    assert grades.read_wanted(document).comments == {"uada": "good ?\nwork 👩‍🏫"}
+    for name in ("", "\ud800", "a\0", "x" * 256):
+        with pytest.raises(Refused, match="scores: expected user names"):
+            grades.read_wanted(document | {"scores": {name: 1}})
+
+
+def test_grades_that_the_lms_does_not_take_are_not_cured_by_another_click(ledger: Ledger) -> None:
+    def reason() -> str:
+        return grades.way(ledger.session, lti13=True, lti11=False).reason
+
+    assert "open the course once from the LMS" in reason()
+    ledger.launch("ulecturer", "instructor")
+    assert "its administrator lets this tool make columns" in reason()

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import re
 import socket
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import requests
+from campus_hubs_exchange.errors import Refused
+from campus_hubs_exchange.ngshare import UploadHandler
+from campus_hubs_exchange.uploads import decoded_size, read_form
 
 from tests.unit.images.exchange.client import Client, form, unpacked
 from tests.unit.images.exchange.exchange_lab import ADA, BEN, COURSE, TEACHER, TUTOR, Exchange, Hub
@@ -239,6 +245,41 @@ def test_other_fields_are_short(shared: Exchange, field: str) -> None:
     data = {field: "😀" * 5000, "files": "[]"}
     answer = shared.as_user(TEACHER).call("POST", f"assignment/{COURSE}/ps1", data=data)
     assert (answer.status_code, answer.json()["message"]) == (400, f"The field '{field}' is too long.")
+
+
+def read(body: bytes) -> dict[str, bytes | bytearray]:
+    with tempfile.TemporaryFile() as spool:
+        spool.write(body)
+        return read_form(spool)
+
+
+@pytest.mark.parametrize("body", [b"&" * 20, b"a=1&" * 20, b"files=1&" * 20, b"&".join(b"%d=" % n for n in range(20))])
+def test_a_form_of_many_fields_is_not_read(body: bytes) -> None:
+    """A million of them would hold up all others for minutes, or need more memory than there is."""
+    with pytest.raises(Refused, match="more than 16 fields"):
+        read(body)
+
+
+def test_percent_signs_take_nothing_off_a_body() -> None:
+    """Else a body of nothing else would never be too long."""
+    assert decoded_size(b"%" * 90) == 90
+    assert decoded_size(b"%2B%2b%zz%") == 6
+    assert read(b"files=%7B%7d+%C3%A9&timestamp=1%2B1&") == {"files": b"{} \xc3\xa9", "timestamp": b"1+1"}
+    for body in (b"files=%%%", b"files=%", b"files=%2", b"files=%+2", b"f%zz=1"):
+        with pytest.raises(Refused, match="no escape"):
+            read(body)
+
+
+def test_a_volume_that_is_full_is_an_answer() -> None:
+    """A client that is cut off while it sends reads nothing."""
+    handler = object.__new__(UploadHandler)
+    handler.services = SimpleNamespace(settings=SimpleNamespace(max_upload_bytes=1024))  # type: ignore[assignment]
+    handler._decoded, handler._broken = 0, None
+    handler._spool = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115 - the handler closes it
+    for _ in range(2):
+        handler.data_received(b"files=")
+    with pytest.raises(OSError, match="No space left"):
+        asyncio.run(handler.store(lambda *_: None))
 
 
 def test_too_many_files_are_refused(shared: Exchange) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +12,10 @@ from urllib.parse import parse_qs
 
 import jwt
 import pytest
+from campus_hubs_exchange.cli import ask_for_roster
+from campus_hubs_exchange.lms import LmsError, next_link
+from campus_hubs_exchange.roster import Roster, read_members
+from campus_hubs_exchange.settings import Settings
 from campus_hubs_membership.identity import user_name
 
 from tests.unit.images.exchange.exchange_lab import COURSE, TOKEN, Exchange, Hub
@@ -307,6 +313,63 @@ def test_links_that_lead_away_or_in_circles(exposed: Exchange, scripted: Scripte
     answer = exposed.api("POST", "/roster")
     assert (answer.status_code, message in answer.json()["error"]) == (502, True), answer.text
     assert len(active(exposed)) == 1
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        '<{}>; rel="next"',
+        "<{}>; rel='next'",
+        "<{}>;rel=next;",
+        "< {} > ; REL = Next",
+        '<{}>; foo; rel="next"',
+        '<{}> rel="next"',
+        '<{}>; title="a \\" b"; rel="next"',
+        '<{}>; title=a b; rel="last next"',
+        '<https://l/m?1>; rel="prev",<{}>; rel="next"',
+    ],
+)
+def test_a_next_page_is_found_however_it_is_written(link: str) -> None:
+    """Whoever stands on a page that is not read would be put out."""
+    assert next_link([link.format("/m?page=2&x=a,b;c")], "https://l/m") == "https://l/m?page=2&x=a,b;c"
+    assert next_link([link.format("/m?2").replace("ext", "o")], "https://l/m") is None
+
+
+@pytest.mark.parametrize("link", ['https://l/m?2; rel="next"', "rel=next", '/m?2;rel="self next"'])
+def test_a_next_page_without_an_address_is_no_end(link: str) -> None:
+    with pytest.raises(LmsError, match="no address"):
+        next_link([link], "https://l/m")
+
+
+def test_lists_that_php_has_made_objects_of() -> None:
+    """So it writes a list from which something was taken."""
+    members = {"0": {"user_id": "1", "roles": {"1": "Instructor"}}, "2": {"user_id": "2", "roles": ["Learner"]}}
+    reading = read_members("https://l", [{"members": members}])
+    assert (sorted(one.role for one in reading.listed.values()), reading.notes) == (["instructor", "student"], [])
+    others: tuple[object, ...] = ({}, {"user_id": "1"}, {"x": members["0"]})
+    for other in others:
+        with pytest.raises(LmsError):
+            read_members("https://l", [{"members": other}])
+    # Empty, it says nothing of somebody.
+    assert read_members("https://l", [{"members": [{"user_id": "1", "roles": {}}]}]).unclear
+
+
+def test_a_roster_that_the_lms_does_not_offer_is_not_cured_by_another_click() -> None:
+    roster = Roster(None, None, object(), issuer="", deployment={}, url="", contexts=(), roles={})  # type: ignore[arg-type]
+    assert "a lecturer opens the course once from the LMS" in roster._why_not([], {})
+    assert "its administrator lets this tool read it" in roster._why_not([], {"id": "57"})
+
+
+def test_the_command_says_in_words_that_the_service_has_gone() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def hang_up() -> None:
+            server.accept()[0].close()
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        settings = Settings(course=COURSE, hub_api="http://hub", token=TOKEN, port=server.getsockname()[1])
+        with pytest.raises(ValueError, match="the service does not answer"):
+            ask_for_roster(settings, check=True)
 
 
 def test_all_forms_of_the_link_and_of_roles(exposed: Exchange, scripted: ScriptedLms) -> None:

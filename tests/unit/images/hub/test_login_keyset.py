@@ -171,6 +171,9 @@ def test_only_rsa_signing_keys_of_2048_bits_count(keys: Keys) -> None:
         {"kty": "RSA", "kid": "types", "n": 5, "e": None},
     ]
     assert set(parse_key_set(json.dumps({"keys": [*odd, good]}).encode())) == {"good"}
+    # What is optional may be null.
+    nulls = {**good, "use": None, "alg": None}
+    assert set(parse_key_set(json.dumps({"keys": [*odd, nulls]}).encode())) == {"good"}
 
 
 def over_http(lms: Lms, behaviour: str) -> tuple[int, float]:

@@ -136,6 +136,38 @@ def test_odd_optional_claims_do_no_harm(lms: Lms, changes: dict[str, Any]) -> No
     assert "file:" not in json.dumps(state)
 
 
+@pytest.mark.parametrize(
+    ("roles", "role"),
+    [
+        (f"{MEMBERSHIP}#Instructor", "instructor"),
+        (f"{MEMBERSHIP}#Learner,{MEMBERSHIP}#Instructor", "instructor"),
+        ("Learner, urn:lti:role:ims/lis/TeachingAssistant", "teaching_assistant"),
+        (f"urn:lti:role:ims/lis/Learner {MEMBERSHIP}#Instructor", "instructor"),
+        ("Learner, Assistant Instructor", "student"),
+        ({"0": f"{MEMBERSHIP}#Learner", "2": f"{MEMBERSHIP}#Instructor"}, "instructor"),
+        ({"Instructor": f"{MEMBERSHIP}#Instructor"}, None),
+        ({}, None),
+        ("", None),
+        (5, None),
+        (True, None),
+    ],
+)
+def test_roles_count_however_they_are_written(lms: Lms, roles: object, role: str | None) -> None:
+    claims = lms.claims("n", roles=roles)
+    if role is None:
+        with pytest.raises(LaunchRefused) as refusal:
+            launch_from_claims(claims, issuer=lms.issuer)
+        assert (refusal.value.status, "It names no role." in refusal.value.reason) == (403, True)
+    else:
+        assert launch_from_claims(claims, issuer=lms.issuer).role == role
+
+
+@pytest.mark.parametrize("scope", [["a:1", "b:2"], "a:1 b:2", {"1": "a:1", "2": "b:2"}])
+def test_scopes_count_however_they_are_written(lms: Lms, scope: object) -> None:
+    ags = {"https://purl.imsglobal.org/spec/lti-ags/claim/endpoint": {"scope": scope, "lineitems": "https://l/i"}}
+    assert launch_from_claims(lms.claims("n", **ags), issuer=lms.issuer).details["ags"]["scope"] == ["a:1", "b:2"]
+
+
 def test_roles_that_are_no_strings_are_no_roles(lms: Lms) -> None:
     with pytest.raises(LaunchRefused) as refusal:
         launch_from_claims(lms.claims("n", roles=[1, None, [f"{MEMBERSHIP}#Instructor"]]), issuer=lms.issuer)

@@ -8,7 +8,8 @@ import json
 import logging
 import os
 import sys
-from urllib.error import HTTPError, URLError
+from http.client import HTTPException
+from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import ProxyHandler, Request, build_opener
 
@@ -59,5 +60,5 @@ def ask_for_roster(settings: Settings, *, check: bool, confirm: str = "") -> obj
         except (ValueError, KeyError):
             reason = f"the service answered {error.code}"
         raise ValueError(reason) from None
-    except (URLError, TimeoutError) as error:
+    except (OSError, HTTPException) as error:  # also while it restarts in the middle of an answer
         raise ValueError(f"the service does not answer at {url}: {error}") from None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeGuard
 
+from campus_hubs_membership.identity import identifier_of
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
@@ -48,6 +49,13 @@ class Way:
     reason: str
 
 
+_NOT_TOLD = "No lecturer's launch has told yet where the LMS takes grades: open the course once from the LMS."
+_NOT_OFFERED = (
+    "The LMS has told a lecturer's launch no place for grades: its administrator lets this tool make columns "
+    "(Assignment and Grade Services), then a lecturer opens the course once more."
+)
+
+
 def way(session: Session, *, lti13: bool, lti11: bool) -> Way:
     """Find out how grades get to the LMS."""
     if lti11:
@@ -57,11 +65,10 @@ def way(session: Session, *, lti13: bool, lti11: bool) -> Way:
         )
     if not lti13:
         return Way("none", "This course is not connected to an LMS.")
-    ags = services(session).get("ags")
+    known = services(session)
+    ags = known.get("ags")
     if ags is None:
-        return Way(
-            "none", "No lecturer's launch has told yet where the LMS takes grades: open the course once from the LMS."
-        )
+        return Way("none", _NOT_OFFERED if known.get("issued_at") else _NOT_TOLD)
     if missing := missing_scopes(ags):
         return Way(
             "none", f"The LMS does not let this tool {missing}: its administrator allows it in the tool's settings."
@@ -85,6 +92,8 @@ def read_wanted(document: object) -> Wanted:
     scores, comments = document.get("scores"), document.get("comments") or {}
     if not isinstance(scores, dict) or not all(score is None or _is_points(score) for score in scores.values()):
         raise Refused(400, "scores: expected an object: user names, and a number of at least 0 or null for each.")
+    if not all(identifier_of(user) for user in scores):
+        raise Refused(400, "scores: expected user names of 1 to 255 printable characters.")
     if not isinstance(comments, dict) or not all(isinstance(comment, str) for comment in comments.values()):
         raise Refused(400, "comments: expected an object: user names, and a text for each.")
     if not isinstance(document.get("send", False), bool):
@@ -93,7 +102,10 @@ def read_wanted(document: object) -> Wanted:
         label=label,
         maximum=float(maximum),
         scores={user: None if score is None else float(score) for user, score in scores.items()},
-        comments={user: comment[:MAX_COMMENT] for user, comment in comments.items()},
+        # Half of a surrogate pair can be in JSON, and nowhere else.
+        comments={
+            user: comment.encode("utf-8", "replace").decode()[:MAX_COMMENT] for user, comment in comments.items()
+        },
         send=document.get("send", False),
     )
 

@@ -31,13 +31,22 @@ MOST_AHEAD = timedelta(days=1)
 TOKEN_MARGIN_SECONDS = 60
 ASSERTION_SECONDS = 300
 MAX_REASON = 300
+# Of an answer, to find the reason in.
+MAX_READ_FOR_REASON = 16 * 1024
+# How deep the words may be in the JSON of a refusal.
+MAX_DEPTH = 10
+# An LMS that says "too many requests", and not for how long, is left alone for a moment all the same.
+THROTTLED_SECONDS = 10.0
 # An LMS that wants to be left alone for longer is asked again all the same: its outage may be over, or its clock wrong.
 MOST_ALONE_SECONDS = 3600.0
 # 4xx that may be different next time, and 5xx that are no server's own.
 _PASSING = {401, 408, 425, 429}
 _AWAY = {502, 503, 504}
-_LINK = re.compile(r'<([^>]*)>((?:\s*;\s*[\w*-]+\s*=\s*(?:"[^"]*"|[^",;\s]+))*)')
-_REL = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^",;\s]+))', re.IGNORECASE)
+# Parameters as LMSs write them: in quotes of both kinds or none, without a value, with quotes in quotes.
+_LINK = re.compile(r"<([^<>]*)>([^<]*)")
+_REL = re.compile(r"""(?:^|[;,\s])rel\s*=\s*(?:"([^"]*)"|'([^']*)'|([^"',;\s]+))""", re.IGNORECASE)
+# Tags, and what browsers do not show.
+_MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^<>]*>", re.DOTALL | re.IGNORECASE)
 
 
 class LmsError(Exception):
@@ -146,7 +155,7 @@ class Lms13:
 
         :param scopes: that the token shall have.
         :param document: JSON body, sent as content_type.
-        :returns: an answer with status 2xx.
+        :returns: an answer with status 2xx that is no web page.
         :raises LmsError: with the LMS's own reason, if it gives one.
         """
         scope = " ".join(sorted(scopes))
@@ -166,6 +175,9 @@ class Lms13:
             break
         if not 200 <= answer.code < 300:
             raise failure(answer)
+        if is_page(answer):
+            # Of a login, maintenance or firewall that stands before the LMS: what was asked is not done.
+            raise LmsError(f"{answer.code}, but with a web page: {_reason(answer)}", status=answer.code, refusal=True)
         return answer
 
     async def pages(self, url: str, scopes: Iterable[str], *, accept: str) -> AsyncIterator[Any]:
@@ -289,12 +301,22 @@ def next_link(headers: Iterable[str], base: str) -> str | None:
     """
     for header in headers:
         for url, parameters in _LINK.findall(header):
-            if any("next" in (quoted or bare).lower().split() for quoted, bare in _REL.findall(parameters)):
+            if _is_next(parameters):
                 try:
-                    return str(urljoin(base, url))
+                    return str(urljoin(base, url.strip()))
                 except ValueError:
-                    raise LmsError("The LMS's list goes on at something that is no address.", final=True) from None
+                    raise LmsError(_NO_ADDRESS, final=True) from None
+        if _is_next(header):
+            # The page that is read is not all: whoever stands on the others would be put out.
+            raise LmsError(_NO_ADDRESS, final=True)
     return None
+
+
+_NO_ADDRESS = "The LMS's list goes on at something that is no address."
+
+
+def _is_next(parameters: str) -> bool:
+    return any("next" in "".join(found).lower().split() for found in _REL.findall(parameters))
 
 
 def with_query(url: str, **values: str) -> str:
@@ -306,37 +328,43 @@ def failure(answer: HTTPResponse) -> LmsError:
     """Say why an answer is no success."""
     reason = _reason(answer)
     # So has Canvas said until 2025 that there were too many requests.
-    throttled = answer.code == 403 and "rate limit" in reason.lower()
+    throttled = answer.code == 429 or (answer.code == 403 and "rate limit" in reason.lower())
+    retry_after = _retry_after(answer, time.time())
     return LmsError(
         f"{answer.code}: {reason}",
         status=answer.code,
         final=300 <= answer.code < 500 and answer.code not in _PASSING and not throttled,
         uncertain=answer.code >= 500,
-        retry_after=_retry_after(answer, time.time()),
+        retry_after=THROTTLED_SECONDS if throttled and retry_after is None else retry_after,
         refusal=answer.code >= 500 and answer.code not in _AWAY,
     )
 
 
+def is_page(answer: HTTPResponse) -> bool:
+    """Say whether an answer is a web page, which no service of an LMS answers with."""
+    return "html" in _kind(answer).lower() and answer.body.lstrip()[:1] == b"<"
+
+
 def _reason(answer: HTTPResponse) -> str:
     """Read the LMS's own words: a field of JSON, the text of a page, or the status line's, as Moodle does with `[]`."""
-    text = answer.body.decode("utf-8", "replace")
+    text = answer.body[:MAX_READ_FOR_REASON].decode("utf-8", "replace")
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
-        text = unescape(re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", text, flags=re.DOTALL | re.IGNORECASE))
+        text = unescape(_MARKUP.sub(" ", text))
     else:
         text = _said(document) or text * bool(document)
     return _in_words(text) or _in_words(_phrase(answer)) or "no reason given"
 
 
-def _said(document: object) -> str:
+def _said(document: object, depth: int = 0) -> str:
     """Find words in JSON: in the usual fields, or in those of what a list of errors holds first."""
+    if isinstance(document, str) or depth > MAX_DEPTH:
+        return document if isinstance(document, str) else ""
     if isinstance(document, dict):
         names = ("error_description", "reason", "message", "detail", "error", "errors")
-        return next((said for name in names if (said := _said(document.get(name)))), "")
-    if isinstance(document, list):
-        return _said(document[0]) if document else ""
-    return document if isinstance(document, str) else ""
+        return next((said for name in names if (said := _said(document.get(name), depth + 1))), "")
+    return _said(document[0], depth + 1) if isinstance(document, list) and document else ""
 
 
 def _phrase(answer: HTTPResponse) -> str:
@@ -370,7 +398,7 @@ def _retry_after(answer: HTTPResponse, now: float) -> float | None:
     if not value:
         return None
     if value.isascii() and value.isdigit():
-        return float(min(int(value), MOST_ALONE_SECONDS))
+        return min(float(value), MOST_ALONE_SECONDS)
     at = _date(value)
     if at is None:
         return None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import IO, Any, TypeVar
 
@@ -105,6 +106,7 @@ class UploadHandler(NgshareHandler):
         """Expect a body."""
         super().initialize(services)
         self._spool: IO[bytes] | None = None
+        self._broken: OSError | None = None
         self._decoded = 0
         self._counted = False
         self._storing = False
@@ -141,15 +143,23 @@ class UploadHandler(NgshareHandler):
             return
         if self._decoded > form_limit(self.services.settings.max_upload_bytes):
             self._drop_spool()
-        else:
+            return
+        try:
             self._spool.write(chunk)
+        except OSError as error:
+            # Raised here it would cut the client off.
+            self._broken = error
+            self._drop_spool()
 
     async def store(self, work: Callable[[Session, list[SentFile], dict[str, bytes | bytearray]], T]) -> T:
         """Read the files and do with them what is to be done, in the writer, in one transaction.
 
         :param work: gets the session, the files and the form's fields.
         :raises Refused: 400, 413 for the files, and what work raises.
+        :raises OSError: the volume is full or broken.
         """
+        if self._broken is not None:
+            raise self._broken
         spool, services = self._spool, self.services
         limit = services.settings.max_upload_bytes
         if spool is None:
@@ -181,7 +191,9 @@ class UploadHandler(NgshareHandler):
 
     def _drop_spool(self) -> None:
         if self._spool is not None:
-            self._spool.close()
+            with suppress(OSError):
+                # What is not written yet is not wanted.
+                self._spool.close()
             self._spool = None
 
 

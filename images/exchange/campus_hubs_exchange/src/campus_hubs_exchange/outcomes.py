@@ -70,14 +70,24 @@ async def send_total(http: Http, consumer: Consumer, url: str, sourcedid: str, t
         raise failure(answer)
     code, description = _status(answer.body)
     if code != "success":
-        raise LmsError(f"{code}: {description or 'no reason given'}"[:300], final=code in {"failure", "unsupported"})
+        raise LmsError(
+            f"{code}: {description or 'no reason given'}"[:300],
+            status=answer.code,
+            final=code in {"failure", "unsupported"},
+            # It is no answer of this service: of a login or maintenance page before it, for instance.
+            uncertain=code in _NO_ANSWER,
+            refusal=code in _NO_ANSWER,
+        )
+
+
+_NO_ANSWER = ("no XML", "no code")
 
 
 def _status(body: bytes) -> tuple[str, str]:
     """Read imsx_codeMajor and imsx_description."""
     try:
         root = ET.fromstring(body)  # noqa: S314 - of the LMS, limited in size; expat limits what entities may become
-    except ET.ParseError:
-        return "no XML", "The LMS's answer is not in the format of LTI 1.1."
+    except (ET.ParseError, ValueError, LookupError):  # the latter for encodings that expat does not know
+        return _NO_ANSWER[0], "The LMS's answer is not in the format of LTI 1.1."
     texts = {element.tag.rpartition("}")[2]: (element.text or "").strip() for element in root.iter()}
-    return texts.get("imsx_codeMajor", "no code"), texts.get("imsx_description", "")
+    return texts.get("imsx_codeMajor", "").lower() or _NO_ANSWER[1], texts.get("imsx_description", "")

@@ -123,8 +123,8 @@ def read_members(issuer: str, pages: Iterable[object], roles: Mapping[str, str] 
     entries: dict[str, list[Mapping[str, Any]]] = {}
     nameless = 0
     for page in pages:
-        members = page.get("members") if isinstance(page, dict) else None
-        if not isinstance(members, list):
+        members = _listing(page.get("members")) if isinstance(page, dict) else None
+        if members is None:
             raise LmsError("The LMS's roster is not in the format of NRPS 2.0.", final=True)
         for member in members:
             subject = identifier_of(member.get("user_id")) if isinstance(member, dict) else ""
@@ -190,6 +190,13 @@ def _is_active(status: object) -> bool | None:
     return _STATUSES.get(re.split(r"[#/]", status)[-1].strip().lower()) if isinstance(status, str) else None
 
 
+def _listing(value: object) -> list[Any] | None:
+    """Read a list, or the object with numbers for names that PHP makes of one with gaps; None if it is neither."""
+    if isinstance(value, dict) and value and all(name.isdecimal() for name in value):
+        return list(value.values())
+    return value if isinstance(value, list) else None
+
+
 def _roles(entry: Mapping[str, Any]) -> list[str] | None:
     """Read roles: a list, or one text with commas as in LTI 1.1; None if it is neither.
 
@@ -198,7 +205,8 @@ def _roles(entry: Mapping[str, Any]) -> list[str] | None:
     roles = entry.get("roles")
     if isinstance(roles, str):
         return [text for part in re.split(r"[,;]|\s+(?=\w+:)", roles) if (text := part.strip())]
-    if not isinstance(roles, list):
+    roles = _listing(roles)
+    if roles is None:
         return None
     texts = [text for text in roles if isinstance(text, str)]
     return texts if texts or not roles else None
@@ -334,7 +342,7 @@ class Roster:
                     sum(member.active for member in all_members(session)),
                 )
             )
-            if (reason := self._why_not(urls)) or self._lms is None:
+            if (reason := self._why_not(urls, context)) or self._lms is None:
                 return Plan(members=count).document(context, reason, available=False)
             try:
                 result = await self._follow(self._lms, urls, check=check, confirm=confirm)
@@ -377,7 +385,7 @@ class Roster:
         """Write down how the last look into the LMS's roster went, for other programs."""
         state = recall(session, "roster") or {}
         return {
-            "available": not self._why_not(self._addresses(session)),
+            "available": not self._why_not(self._addresses(session), {}),
             "last_sync": state.get("last_sync"),
             "error": state.get("error", ""),
             "notes": state.get("notes", []),
@@ -400,14 +408,18 @@ class Roster:
         url = services(session).get("nrps_url")
         return [url] if url else []
 
-    def _why_not(self, urls: list[str]) -> str:
+    def _why_not(self, urls: list[str], context: Mapping[str, str]) -> str:
         if self._lms is None:
             return "LTI 1.1 has no roster: people become members when they open the course."
         if urls or len(self._contexts) < 2:
-            return "" if urls else f"{_UNKNOWN} from the LMS."
+            return "" if urls else _NOT_OFFERED if context else f"{_UNKNOWN} from the LMS."
         return f"{_UNKNOWN} from each of its LMS courses ({', '.join(self._contexts)})."
 
 
+_NOT_OFFERED = (
+    "The LMS has told a lecturer's launch no address of its roster: its administrator lets this tool read it (Names "
+    "and Role Provisioning Services), then a lecturer opens the course once more."
+)
 _UNKNOWN = "The roster's address is not known yet: a lecturer opens the course once"
 
 

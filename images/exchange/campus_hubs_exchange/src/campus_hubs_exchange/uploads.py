@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import itertools
 import json
 import mmap
 import re
@@ -10,7 +11,6 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO
-from urllib.parse import unquote_to_bytes
 
 from .errors import Refused
 
@@ -20,11 +20,17 @@ MAX_MARKS = 100 * MAX_FILES
 MAX_PATH = 1024
 # Names of files have at most 255 bytes on Linux.
 MAX_NAME = 255
+# Of the form; clients send two. Each costs time and memory, however little stands in it.
+MAX_FIELDS = 16
 # Longest of the form's other fields, in bytes.
 MAX_FIELD = 4096
 # What stands in an upload beside contents, in bytes: names, mostly.
 MAX_NAMES = 8 * 1024 * 1024
 _WINDOW = 256 * 1024
+_HEX = b"0123456789abcdefABCDEF"
+# Of a form (%2B): how it looks, and what it means by its two digits.
+_ESCAPE = re.compile(rb"%[0-9A-Fa-f]{2}")
+_ESCAPES = {bytes(digits): bytes.fromhex(bytes(digits).decode()) for digits in itertools.product(_HEX, repeat=2)}
 # A text of JSON that is base64, with line breaks and with escapes that mean ASCII.
 _BASE64 = re.compile(rb'"(?:[A-Za-z0-9+/= ]++|\\[nrt/]|\\u00[0-7][0-9A-Fa-f])*+"')
 
@@ -50,8 +56,11 @@ def form_limit(max_upload_bytes: int) -> int:
 
 
 def decoded_size(piece: bytes) -> int:
-    """Say how much of a form is left of a piece of its body when `%2B` is one character again."""
-    return len(piece) - 2 * piece.count(b"%")
+    """Say how much of a form is left of a piece of its body when `%2B` is one character again.
+
+    A `%` without digits is no escape, and takes nothing away: a body of them would never be too long.
+    """
+    return len(piece) - 2 * len(_ESCAPE.findall(piece))
 
 
 def read_form(spool: IO[bytes]) -> dict[str, bytes | bytearray]:
@@ -59,15 +68,19 @@ def read_form(spool: IO[bytes]) -> dict[str, bytes | bytearray]:
 
     :param spool: the body, in a real file.
     :returns: fields by name; of a repeated one the last.
-    :raises Refused: 400, if another field than `files` is too long.
+    :raises Refused: 400 for more than MAX_FIELDS fields, another field than `files` that is too long, and a `%` that is
+        no escape.
     """
     spool.flush()
     if spool.seek(0, 2) == 0:
         return {}
     fields: dict[str, bytes | bytearray] = {}
     with mmap.mmap(spool.fileno(), 0, access=mmap.ACCESS_READ) as body:
-        begin = 0
+        begin = count = 0
         while begin < len(body):
+            count += 1
+            if count > MAX_FIELDS:
+                raise Refused(400, f"The form has more than {MAX_FIELDS} fields.")
             end = found if (found := body.find(b"&", begin)) != -1 else len(body)
             equals = body.find(b"=", begin, end)
             name_end = equals if equals != -1 else end
@@ -89,7 +102,11 @@ def _decoded(body: mmap.mmap, begin: int, end: int) -> Iterator[bytes]:
         # An escape (%2B) is not cut in two.
         if stop < end and (escape := body.rfind(b"%", stop - 2, stop)) != -1:
             stop = escape
-        yield unquote_to_bytes(body[begin:stop].replace(b"+", b" "))
+        text, *escaped = body[begin:stop].replace(b"+", b" ").split(b"%")
+        try:
+            yield text + b"".join([_ESCAPES[part[:2]] + part[2:] for part in escaped])
+        except KeyError:
+            raise Refused(400, "The form is malformed: it holds a % that is no escape.") from None
         begin = stop
 
 

@@ -76,7 +76,10 @@ class Leases:
         hub = JupyterHub.instance()
         for user in [hub.users[found.id] for found in hub.db.query(orm.User)]:
             if await self.end(user) <= time.time():
-                await self._end(user.name)
+                try:
+                    await self._end(user.name)
+                except (HTTPClientError, OSError) as error:
+                    log.warning("The session of %s does not end: %s", user.name, error)
 
     async def end(self, user: Any) -> float:  # noqa: ANN401 - JupyterHub's User
         """Return when somebody's lease is over, in seconds since 1970."""
@@ -96,7 +99,7 @@ class Leases:
                 self._asked = now
                 await self._exchange.read_roster()
                 found = await self._exchange.roster()
-        except (HTTPClientError, OSError) as error:
+        except (HTTPClientError, OSError, ValueError) as error:
             log.warning("The exchange does not tell who is in the course: %s", error)
         else:
             last = (found.get("roster") or {}).get("last_sync")

@@ -125,7 +125,8 @@ def parse_key_set(document: bytes) -> dict[str, RSAPublicKey]:
     for entry in entries:
         if not isinstance(entry, dict) or entry.get("kty") != "RSA" or not isinstance(entry.get("kid"), str):
             continue
-        if entry.get("use", "sig") != "sig" or entry.get("alg", "RS256") != "RS256":
+        # Both are optional, and may be null.
+        if (entry.get("use") or "sig") != "sig" or (entry.get("alg") or "RS256") != "RS256":
             continue
         try:
             key = jwt.PyJWK(entry, algorithm="RS256").key

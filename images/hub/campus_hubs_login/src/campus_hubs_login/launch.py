@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -226,6 +227,14 @@ def _first(*values: object) -> str:
 
 
 def _texts(value: object) -> list[str]:
+    """Read a list of texts as LMSs write it: a list, one text, or the object that PHP makes of a list with gaps.
+
+    In one text blanks stand between URIs only: "Assistant Instructor" is no instructor.
+    """
+    if isinstance(value, str):
+        value = re.split(r"[,;]|\s+(?=\w+:)", value)
+    elif isinstance(value, dict) and all(name.isdecimal() for name in value):
+        value = list(value.values())
     return [text(entry) for entry in value if isinstance(entry, str)] if isinstance(value, list) else []
 
 

@@ -27,12 +27,15 @@ def origin(url: str) -> str:
     """
     try:
         parts = urlsplit(url.strip())
-        port = parts.port
+        name, port = parts.hostname or "", parts.port
+        if not name.isascii():
+            # As browsers do; HTTP headers hold nothing else either.
+            name = name.encode("idna").decode("ascii")
     except ValueError:
         return ""
-    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+    if parts.scheme not in _DEFAULT_PORTS or not name:
         return ""
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    host = f"[{name}]" if ":" in name else name
     return (
         f"{parts.scheme}://{host}"
         if port in {None, _DEFAULT_PORTS[parts.scheme]}
