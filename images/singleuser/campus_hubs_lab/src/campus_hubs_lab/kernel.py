@@ -79,7 +79,7 @@ def print_remarks(shell: Any) -> None:  # noqa: ANN401 - a ZMQInteractiveShell
     """
     from IPython.core import formatters  # noqa: PLC0415
 
-    formatters.get_ipython = lambda: None  # type: ignore[assignment]
+    formatters.get_ipython = lambda: None  # type: ignore[attr-defined]
     shell.events.shell = SimpleNamespace(showtraceback=traceback.print_exc)
 
 
