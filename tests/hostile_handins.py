@@ -429,9 +429,7 @@ NOTEBOOKS = {
         changed("test_square", outputs=[{"output_type": "stream", "name": "stdout", "text": "x" * 2 * 10**7}])
     ),
     "a picture in the essay": HandIn(changed("why", attachments={"p.png": {"image/png": "AAAA"}})),
-    "a photo in the text of a code cell's answer": HandIn(
-        solving(f"# {'A' * 5_000_000}\n{SQUARE}"), SECOND_ONLY, "cells were cut"
-    ),
+    "an answer of 5 MB": HandIn(solving(f"# {'A' * 5_000_000}\n{SQUARE}"), SECOND_ONLY, "cells were cut"),
     "half a character in a picture": HandIn(changed("why", attachments={"p.png": {"image/png": "AAAA\ud800"}})),
     "renamed": HandIn(lambda n: {"sums (1).ipynb": n}, FULL, "'sums (1).ipynb' was graded"),
     "saved by a browser as text": HandIn(

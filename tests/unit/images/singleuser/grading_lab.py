@@ -82,6 +82,8 @@ class Agent:
             "PYTHONPATH": str(SOURCE),
             "HOME": str(folder),
             "TMPDIR": str(folder),
+            # As the image says it: its kernel.
+            "JUPYTER_PATH": str(ETC),
             "SANDBOX_TOKEN": self.token,
             "SANDBOX_MEMORY_BYTES": str(memory),
             "SANDBOX_ADDRESS": "127.0.0.1",

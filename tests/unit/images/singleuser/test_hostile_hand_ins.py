@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
-from campus_hubs_lab import files, gradebook, plugins
+from campus_hubs_lab import files, gradebook, plugins, reader
 from campus_hubs_lab.autograde import cells_of, hand_in, read_notebook
 from campus_hubs_lab.cputime import TEXTS, WHOLE, cpu_limit
 from campus_hubs_lab.pages import EscapingExporter
@@ -91,6 +91,21 @@ def test_the_notebook_is_among_the_files_that_are_taken(tmp_path: Path, monkeypa
     left_out = files.write_files([*many, {"path": NOTEBOOK, "content": "e30="}], tmp_path / "hand-in")
     assert (tmp_path / "hand-in" / NOTEBOOK).read_text() == "{}"
     assert len(left_out) == 31
+
+
+def test_a_long_text_is_cut_and_no_other() -> None:
+    """An answer with a photo in its text is one, whose rest can be looked at; those beside it are whole."""
+    texts = {"first": "x", "photo": "A" * 5_000_000, "long": "B" * 3_000_000, "last": "y"}
+    cells = [
+        {"cell_type": "markdown", "source": text, "metadata": {"nbgrader": {"grade_id": name}}}
+        for name, text in texts.items()
+    ]
+    answer = reader.read(json.dumps({"cells": cells}).encode())
+    sizes = {cell["grade_id"]: len(cell["source"]) for cell in answer["cells"]}
+    assert sizes == {"first": 1, "photo": reader.MAX_SOURCE - 3_000_002, "long": 3_000_000, "last": 1}
+    assert answer["notes"] == [
+        f"1 cells were cut, all texts together have more than {reader.MAX_SOURCE} characters: see the file."
+    ]
 
 
 def test_a_file_larger_than_memory_is_not_read(tmp_path: Path) -> None:

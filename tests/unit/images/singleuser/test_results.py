@@ -99,13 +99,23 @@ WARNING = {"output_type": "stream", "name": "stderr", "text": "a warning"}
 )
 def test_its_score(monkeypatch: pytest.MonkeyPatch, outputs: list[dict[str, Any]], score: float, odd: bool) -> None:
     """A number is one between nothing and the cell's points; else the cell has passed, as nbgrader has it."""
-    given: list[float] = []
+    assert scored(monkeypatch, outputs, solution=False) == ([score], ["test"] * odd)
+
+
+def test_what_is_graded_by_hand_may_show_any_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert scored(monkeypatch, [result("-997")], solution=True) == ([None], [])
+
+
+def scored(
+    monkeypatch: pytest.MonkeyPatch, outputs: list[dict[str, Any]], *, solution: bool
+) -> tuple[list[float | None], list[str]]:
+    """Return the score of a cell of two points, and whether its value is named."""
+    given: list[float | None] = []
     monkeypatch.setattr(SaveGrades.__base__, "_add_score", lambda _, cell, __: given.append(determine_grade(cell)[0]))
     from_dict: Any = nbformat.from_dict
-    marks = {"grade": True, "solution": False, "points": 2, "grade_id": "test"}
+    marks = {"grade": True, "solution": solution, "points": 2, "grade_id": "test"}
     cell = from_dict({"cell_type": "code", "source": "", "metadata": {"nbgrader": marks}, "outputs": outputs})
-    saving = SaveGrades()
+    saving: Any = SaveGrades()
     saving._python, saving._odd = True, []
     saving._add_score(cell, {})
-    assert given == [score]
-    assert saving._odd == ["test"] * odd
+    return given, saving._odd

@@ -30,7 +30,7 @@ from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.converters import Autograde
 from nbgrader.converters.base import BaseConverter
 from nbgrader.preprocessors import SaveAutoGrades, SaveCells
-from nbgrader.utils import compute_checksum, is_task
+from nbgrader.utils import compute_checksum, is_solution, is_task
 
 from . import gradebook, reader
 from .cputime import WHOLE, cpu_limit
@@ -275,14 +275,15 @@ class SaveGrades(SaveAutoGrades):  # type: ignore[misc] # nbgrader has no types
 
     def _add_score(self, cell: NotebookNode, resources: Any) -> None:  # noqa: ANN401 - nbconvert's ResourcesDict
         judged = copy.copy(cell)
-        if cell.cell_type == "code":
-            results = [self._score(cell, o) for o in cell.outputs if o.output_type == "execute_result"]
+        if cell.cell_type == "code" and not is_solution(cell):
+            results = [o for o in cell.outputs if o.output_type == "execute_result"]
             others = [o for o in cell.outputs if o.output_type != "execute_result"]
             if self._python:
                 # A Python kernel says by itself when a cell fails; progress bars and warnings are no failure.
                 others = [o for o in others if o.output_type == "error"]
             # nbgrader takes what comes first, also a value before the assertion that fails.
-            judged["outputs"] = others + [result for result in results[-1:] if result]
+            score = self._score(cell, results[-1]) if results else None
+            judged["outputs"] = [*others, score] if score else others
         super()._add_score(judged, resources)
 
     def _score(self, cell: NotebookNode, result: NotebookNode) -> NotebookNode | None:
@@ -290,14 +291,14 @@ class SaveGrades(SaveAutoGrades):  # type: ignore[misc] # nbgrader has no types
 
         nbgrader gives all points for what is less than nothing, and for what is no number any more.
         """
-        text, name = result.get("data", {}).get("text/plain"), cell.metadata.nbgrader["grade_id"]
+        text = result.get("data", {}).get("text/plain")
         try:
             number = float(_OF_NUMPY.sub(r"\1", text))
         except (ValueError, TypeError):
             return None
         nearest = 0.0 if math.isnan(number) else min(max(number, 0.0), float(cell.metadata.nbgrader["points"]))
         if nearest != number:
-            self._odd.append(name)
+            self._odd.append(cell.metadata.nbgrader["grade_id"])
         from_dict: Any = nbformat.from_dict
         made: NotebookNode = from_dict({**result, "data": {"text/plain": repr(nearest)}})
         return made

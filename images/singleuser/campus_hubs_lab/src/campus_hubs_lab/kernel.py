@@ -79,7 +79,7 @@ def print_remarks(shell: Any) -> None:  # noqa: ANN401 - a ZMQInteractiveShell
     """
     from IPython.core import formatters  # noqa: PLC0415
 
-    formatters.get_ipython = lambda: None  # type: ignore[assignment]
+    formatters.get_ipython = lambda: None  # type: ignore[attr-defined]
     shell.events.shell = SimpleNamespace(showtraceback=traceback.print_exc)
 
 
@@ -105,9 +105,9 @@ def main() -> None:
 
     def before_first_cell(_info: object = None) -> None:
         events.unregister("pre_run_cell", before_first_cell)
+        enter(os.environ.pop(FOLDER, ""))
         # With any handler of its own asyncio is woken by all signals: ipykernel's for an interrupt does not wake it.
         asyncio.get_running_loop().add_signal_handler(signal.SIGURG, lambda: None)
-        enter(os.environ.pop(FOLDER, ""))
 
     events.register("pre_run_cell", before_first_cell)
     app.start()

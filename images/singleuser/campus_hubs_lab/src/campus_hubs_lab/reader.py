@@ -108,22 +108,24 @@ def cells_of(document: Any, notes: list[str]) -> list[dict[str, Any]]:  # noqa: 
     if len(found) > MAX_CELLS:
         notes.append(f"The notebook has {len(found)} cells; those after the {MAX_CELLS}th were left out.")
     cells = []
-    left_out = cut = size = pictures = 0
+    left_out = pictures = 0
     for each in found[:MAX_CELLS]:
         cell = _cell(each)
         if cell is None:
             left_out += 1
             continue
-        # An answer is still one, perhaps with a photo in its text, and who grades it by hand can look at the rest.
-        whole, cell["source"] = len(cell["source"]), cell["source"][: MAX_SOURCE - size]
-        cut += len(cell["source"]) < whole
-        size += len(cell["source"])
         pictures += sum(len(data) for of in cell["attachments"].values() for data in of.values())
         if pictures > MAX_ATTACHMENTS:
             cell["attachments"] = {}
         cells.append(cell)
     if left_out:
         notes.append(f"{left_out} cells were left out: they are malformed.")
+    cut, room = 0, MAX_SOURCE
+    # An answer is still one, perhaps with a photo in its text: who grades it by hand can look at the rest.
+    for cell in sorted(cells, key=lambda cell: len(cell["source"])):
+        cut += len(cell["source"]) > room
+        cell["source"] = cell["source"][:room]
+        room -= len(cell["source"])
     if cut:
         notes.append(f"{cut} cells were cut, all texts together have more than {MAX_SOURCE} characters: see the file.")
     if pictures > MAX_ATTACHMENTS:

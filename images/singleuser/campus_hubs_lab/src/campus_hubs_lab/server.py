@@ -189,4 +189,4 @@ def guard(handlers: Path) -> None:
         self.update_config(Config({"ServerApp": {**classes, **merged}, "CourseContentsManager": files}))
 
     ServerApp.find_server_extensions = find_server_extensions  # type: ignore[method-assign]
-    script.get_exporter = known_exporter
+    script.get_exporter = known_exporter  # type: ignore[attr-defined]
