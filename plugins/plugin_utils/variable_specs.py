@@ -113,7 +113,12 @@ def check_variables(inventory: Inventory, roles: Iterable[RoleSpec]) -> Iterator
     """Find unknown, renamed, misplaced, missing and malformed variables of all hosts."""
     specs = sorted(roles, key=lambda role: len(role.name), reverse=True)
     known = [name for role in specs for name in role.options]
-    hints = {name: did_you_mean(name, known, NEARLY_THE_SAME) for host in inventory.hosts for name in host.others}
+    # course-hub-title and COURSE_HUB_TITLE are nobody else's.
+    plain = {name: re.sub(r"\W", "_", name).lower() for host in inventory.hosts for name in host.others}
+    hints = {
+        name: f"Did you mean {word}?" if word in known else did_you_mean(name, known, NEARLY_THE_SAME)
+        for name, word in plain.items()
+    }
     for host in inventory.hosts:
         for name in sorted(host.names):
             odd = list(_check_parts(host.name, name, host.given.get(name, "")))
