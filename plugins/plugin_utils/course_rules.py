@@ -539,7 +539,7 @@ def _check_platform_field(course: Host, path: str, name: str, value: object) -> 
         yield Mistake(course.name, path, show(name, value), "a URL with http:// or https://")
     elif parts.username is not None:
         yield Mistake(course.name, path, "a URL with a user", "one without")
-    elif name == "issuer" and re.search("[?#]", value):
+    elif name == "issuer" and re.search("[?#]", str(value)):
         # OpenID Connect Core 1.0, section 2 (iss).
         yield Mistake(course.name, path, show(name, value), "a URL without query and fragment")
 

@@ -176,7 +176,7 @@ def _check_parts(host: str, path: str, value: object) -> Iterator[Mistake]:
     elif isinstance(value, float) and not math.isfinite(value):
         yield Mistake(host, path, str(value), "a number, or text in quotes")
     elif not isinstance(value, (int, float)) and value is not None:
-        kinds = {datetime.date: "a date", set: "a set", frozenset: "a set", bytes: "binary"}
+        kinds = {datetime.date: "a date", datetime.time: "a time", set: "a set", frozenset: "a set", bytes: "binary"}
         kind = next((words for cls, words in kinds.items() if isinstance(value, cls)), type(value).__name__)
         yield Mistake(host, path, kind, "text, a number, true or false, a list or a dictionary", QUOTES)
 
