@@ -25,6 +25,12 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import
     did_you_mean,
     show,
 )
+from ansible_collections.campus.hubs.plugins.plugin_utils.references import (
+    Address,
+    is_host,
+    parse_address,
+    parse_endpoint,
+)
 
 ENDPOINT, NODE_IP = "kubeadm_control_plane_endpoint", "kubeadm_node_ip"
 KUBECONFIG_SERVER = "kubeadm_kubeconfig_server"
@@ -35,16 +41,13 @@ RANGE_FORM = "ranges such as 192.0.2.200-192.0.2.220 or 192.0.2.192/27"
 ONLY_IPV4 = "take IPv4, which nodes, pods and Services have"
 # The controller manager hands every node a /24 of the pod subnet (--node-cidr-mask-size).
 NODE_MASK = 24
-API_PORT = 6443
-ADDRESS, PORT = "ansible_host", "ansible_port"
+ADDRESS, PORT, USER = "ansible_host", "ansible_port", "ansible_user"
 NO_SERVER = "remove it from one, as a course is no server"
 ONE_USE = "change one of the two, as every address has one use"
 SERVERS = frozenset({CLUSTER, CONTROL_PLANE, WORKERS, IMAGE_BUILDERS, OPS})
 _SSH_NAME = re.compile(r"(?!(.*\.)?[0-9]+$)[A-Za-z0-9_][-A-Za-z0-9_]*(\.[-A-Za-z0-9_]+)*")
 # kube-apiserver refuses service networks with more than 20 bits for hosts.
 LARGEST_SERVICE_MASK = 12
-
-type Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass(frozen=True)
@@ -68,14 +71,6 @@ class Range:
         return int(self.last) - int(self.first) + 1
 
 
-def parse_address(text: object) -> Address | None:
-    """Return an IP address; None if it is none."""
-    try:
-        return ipaddress.ip_address(text) if isinstance(text, str) else None
-    except ValueError:
-        return None
-
-
 def parse_range(text: object) -> Range | None:
     """Read `first-last` or a CIDR, as MetalLB's IPAddressPool has them.
 
@@ -95,33 +90,22 @@ def parse_range(text: object) -> Range | None:
 
 def parse_network(text: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
     """Return a network in CIDR form; None if it is none, or has bits set behind the prefix."""
+    # Python takes a mask as well (10.0.0.0/255.0.0.0).
+    if not isinstance(text, str) or not re.search(r"/(0|[1-9][0-9]{0,2})$", text):
+        return None
     try:
-        return ipaddress.ip_network(text) if isinstance(text, str) and "/" in text else None
+        return ipaddress.ip_network(text)
     except ValueError:
         return None
 
 
-def parse_endpoint(text: object) -> tuple[str, int] | None:
-    """Return host and port of `HOST:PORT`, with an IPv6 address in brackets; the port is 6443 if there is none.
-
-    Returns:
-        None if it is something else, such as a URL, or a number that is no address.
-    """
-    found = re.fullmatch(r"(?:\[([^\]]+)\]|([^:\[\]]+))(?::([0-9]{1,5}))?", text) if isinstance(text, str) else None
-    if not found or (found[1] and not parse_address(found[1])):
-        return None
-    host, port = found[1] or found[2], int(found[3] or API_PORT)
-    return (host, port) if is_host(host) and 1 <= port <= 65535 else None
+# IANA's special-purpose registry: what no server can have. The last are multicast, reserved and broadcast.
+UNUSABLE = tuple(filter(None, map(parse_range, ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3"))))
 
 
-def is_host(text: object) -> bool:
-    """Tell whether a value is the name of a host or an IP address, and not a number that is no address."""
-    label = r"[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?"
-    if not isinstance(text, str) or len(text) > 253:
-        return False
-    # What ends in a number is read as an address (WHATWG URL, "ends in a number").
-    is_name = re.fullmatch(rf"{label}(\.{label})*\.?", text) and not re.search(r"(^|\.)[0-9]+\.?$", text)
-    return bool(is_name or parse_address(text))
+def unusable(part: Range) -> str:
+    """Return a network of which no server can have an address, if a range touches one; else nothing."""
+    return next((network.text for network in UNUSABLE if network.overlaps(part)), "")
 
 
 def check_cluster(inventory: Inventory) -> Iterator[Mistake]:
@@ -136,7 +120,7 @@ def check_cluster(inventory: Inventory) -> Iterator[Mistake]:
 
 def _check_groups(inventory: Inventory) -> Iterator[Mistake]:
     for name in inventory.group_names:
-        hint = did_you_mean(name, GROUPS)
+        hint = did_you_mean(name.lower(), GROUPS)
         # A group of one's own (gpu_workers) is fine as long as its hosts are in ours as well.
         lost = any(not host.groups & set(GROUPS) for host in inventory.group(name))
         if name not in GROUPS and hint and lost:
@@ -214,6 +198,9 @@ def _check_addresses(inventory: Inventory) -> Iterator[Mistake]:
         port = host.given.get(PORT, 22)
         if not re.fullmatch(r"[0-9]{1,5}", str(port)) or not 0 < int(str(port)) < 65536:
             yield Mistake(host.name, PORT, show(PORT, port), "a port from 1 to 65535")
+        user = host.given.get(USER, "")
+        if isinstance(user, bool) or not isinstance(user, (str, int)):
+            yield Mistake(host.name, USER, show(USER, user), "the name of an account")
         given = host.given.get(ADDRESS, host.name)
         # SSH takes the names that its configuration has, too.
         if not is_host(given) and not (isinstance(given, str) and _SSH_NAME.fullmatch(given)):
@@ -237,10 +224,9 @@ def _check_addresses(inventory: Inventory) -> Iterator[Mistake]:
         if value is None:
             continue
         address = parse_address(value)
-        if address is None or address.version != 4:
-            yield Mistake(
-                host.name, NODE_IP, show(NODE_IP, value), "an IP address of the node", ONLY_IPV4 if address else ""
-            )
+        if address is None or address.version != 4 or unusable(Range(address, address, str(address))):
+            fix = ONLY_IPV4 if address and address.version != 4 else ""
+            yield Mistake(host.name, NODE_IP, show(NODE_IP, value), "an IP address of the node", fix)
         elif nodes.setdefault(address, host) is not host:
             yield Mistake(host.name, NODE_IP, f'"{value}", also that of {nodes[address].name}', "an address of its own")
 
@@ -256,6 +242,9 @@ def _check_networks(inventory: Inventory, head: Host) -> Iterator[Mistake]:
         elif name == ENDPOINT and value and re.match(r"[^\[]*([A-Z]|\.(:|$))", str(value)):
             expected = "a name in small letters, without a dot at the end"
             yield Mistake(head.name, name, show(name, value), expected, "change it, as kubeadm takes no other")
+        elif name == ENDPOINT and value and re.match(r"localhost[.:]|localhost$|\[::1?\]|(127|0)\.", str(value)):
+            fix = f"for a port that is forwarded to the control machine, set {KUBECONFIG_SERVER}"
+            yield Mistake(head.name, name, show(name, value), "a name or address that all nodes reach", fix)
     ranges: list[tuple[str, Range]] = []
     for name in (POD_SUBNET, SERVICE_SUBNET):
         network = parse_network(head.value(name))
@@ -265,6 +254,7 @@ def _check_networks(inventory: Inventory, head: Host) -> Iterator[Mistake]:
             yield Mistake(head.name, name, show(name, head.value(name)), expected, fix)
             continue
         ranges.append((name, Range(network[0], network[-1], str(network))))
+        yield from _check_usable(head, name, ranges[-1][1])
         nodes = len(inventory.cluster())
         if name == POD_SUBNET and 2 ** max(NODE_MASK - network.prefixlen, -1) < nodes:
             expected = f"room for a /{NODE_MASK} on each of {nodes} nodes"
@@ -303,6 +293,13 @@ def _check_pool(head: Host) -> Iterator[Mistake]:
         if part is None or part.first.version != 4:
             fix = ONLY_IPV4 if part else ""
             yield Mistake(head.name, POOL, show(POOL, value), f"{RANGE_FORM}, lower address first", fix)
+        else:
+            yield from _check_usable(head, POOL, part)
+
+
+def _check_usable(head: Host, name: str, part: Range) -> Iterator[Mistake]:
+    if network := unusable(part):
+        yield Mistake(head.name, name, f'"{part.text}"', f"addresses outside of {network}, which no server can have")
 
 
 def _check_overlaps(inventory: Inventory, head: Host, ranges: list[tuple[str, Range]]) -> Iterator[Mistake]:

@@ -6,20 +6,21 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
 
 from ansible_collections.campus.hubs.plugins.plugin_utils.cluster_rules import (
-    Address,
+    ONLY_IPV4,
+    Range,
     has_pool,
-    is_host,
     node_addresses,
-    parse_address,
     parse_network,
     pool,
+    unusable,
 )
 from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_files import QUOTES
 from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import (
@@ -37,6 +38,14 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.quantities import (
     parse_memory,
     parse_storage,
 )
+from ansible_collections.campus.hubs.plugins.plugin_utils.references import (
+    Address,
+    is_host,
+    parse_address,
+    parse_endpoint,
+    parse_http_url,
+    parse_image,
+)
 from ansible_collections.campus.hubs.plugins.plugin_utils.timezones import timezones
 
 ADDRESS, SERVICE_TYPE, URL, LMS_URL = (
@@ -45,7 +54,7 @@ ADDRESS, SERVICE_TYPE, URL, LMS_URL = (
     "course_hub_url",
     "course_hub_lms_url",
 )
-TIMEZONE = "course_hub_timezone"
+TITLE, TIMEZONE = "course_hub_title", "course_hub_timezone"
 PLATFORMS, PLATFORM = "course_hub_lti_platforms", "course_hub_lti13_platform"
 CLIENT_ID, DEPLOYMENT_ID = "course_hub_lti13_client_id", "course_hub_lti13_deployment_id"
 MEMBERSHIPS = "course_hub_lti13_memberships_url"
@@ -68,23 +77,18 @@ AUDIENCE = "token_audience"
 # The id becomes namespace (course-ID), release and label; 40 leaves room for what is put before and behind it.
 _COURSE_ID = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 _MIB = 1024**2
-# With a registry's host, and with a digest or tag (https://github.com/opencontainers/distribution-spec).
-_IMAGE = re.compile(
-    r"(localhost|[a-z0-9][-a-z0-9]*\.[-a-z0-9.]+|[a-z0-9][-a-z0-9.]*:[0-9]+)(:[0-9]+)?/[-a-z0-9._/]*[a-z0-9]"
-    r"(:(?P<tag>\w[-\w.]{0,127}))?(@sha256:[0-9a-f]{64})?"
-)
 # Debian Policy, section 5.6.1.
 _APT = re.compile(r"[a-z0-9][-a-z0-9+.]+")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # What JupyterHub, KubeSpawner, the image and the chart set in a person's server.
 OWN_ENVIRONMENT = {"EXCHANGE_URL", "HOME", "JPY_API_TOKEN", "LANG", "NGSHARE_URL", "PATH"}
 OWN_PREFIXES = ("COURSE_", "CPU_", "JUPYTER", "KUBERNETES_", "MATERIAL_", "MEM_")
-_GIT_SSH = re.compile(r"(ssh://)?[\w.-]+@[\w.-]+(:[0-9]+/|[:/])\S+")
+_GIT_SSH = re.compile(r"(ssh://)?\w[\w.-]*@(?P<host>[\w.-]+)((?P<port>:[0-9]+)/|[:/])[!-~]+", re.ASCII)
 # git-check-ref-format(1), as far as anybody's branch goes.
 _BRANCH = re.compile(r"(?!.*(\.\.|//))[\w][\w./+-]*(?<![./])")
 # ~/course is the course's folder in the servers of lecturers and tutors.
 _FOLDER = re.compile(r"(?!course(/|$))[^/\s.~-][^/]*(/[^/.][^/]*)*")
-_DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_DNS_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 PULL_SECRETS, IMAGES_PULL_SECRETS = "course_hub_pull_secrets", "course_images_pull_secrets"
 VOLUMES, CONFIG, VALUES = "course_hub_volumes", "course_hub_config", "course_hub_values"
 # What the chart mounts in a person's server; campus_hubs_hub in the hub's image has the same.
@@ -102,18 +106,29 @@ SYSTEM_FOLDERS = re.compile(
 _SHARED_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 _SHARED_PATH = re.compile(r"/[^:\x00-\x1f{}]+")
 MOST_GPUS = 64
+# Helm keeps values, manifests and chart of a release in one Secret, which takes 1 MiB: certificates are in it twice.
+MOST_CHARACTERS = 250_000
 # Ten years, as in the chart's schema; Python's time spans end somewhere as well.
 MOST_SECONDS = 315_360_000
 # Least sizes that can work; anything under them is a forgotten unit.
+CPU_FORM = "a number of processors, such as 0.5"
 LEAST_MEMORY, LEAST_HOME = 64 * _MIB, 10 * _MIB
+
+
+def is_visible(text: str) -> bool:
+    """Tell whether there is anything to see of a text: a letter, digit, sign or symbol."""
+    return any(unicodedata.category(letter)[0] in "LNPS" for letter in text)
 
 
 def check_courses(inventory: Inventory) -> Iterator[Mistake]:
     """Find what is wrong with each course and between courses."""
     for course in inventory.group(COURSES):
         yield from _check_id(course)
+        yield from _check_length(course)
+        yield from _check_title(course)
         yield from _check_timezone(course)
         yield from _check_server_limits(course, MEMORY, CPU, course.value(MEMORY), course.value(CPU))
+        yield from _check_values_limits(course)
         yield from _check_image(course, IMAGE, course.value(IMAGE), PACKAGES, course.value(PACKAGES))
         yield from _check_profiles(course)
         yield from _check_environment(course)
@@ -143,16 +158,42 @@ def _check_id(course: Host) -> Iterator[Mistake]:
         yield Mistake(course.name, "course id (the host's name)", f'"{course.name}"', expected, fix)
 
 
+def _check_length(course: Host) -> Iterator[Mistake]:
+    lengths = {name: len(json.dumps(value, default=str)) for name, value in course.given.items()}
+    if (length := sum(lengths.values())) > MOST_CHARACTERS:
+        longest = max(lengths, key=lambda name: lengths[name])
+        fix = f"shorten {longest}, as no object of the API server takes as much"
+        yield Mistake(course.name, "its variables", f"{length} characters in all", f"at most {MOST_CHARACTERS}", fix)
+
+
+def _check_title(course: Host) -> Iterator[Mistake]:
+    title = course.given.get(TITLE)
+    if isinstance(title, str) and title and not is_visible(title):
+        yield Mistake(course.name, TITLE, show(TITLE, title), "what people read", "remove it to have the id")
+
+
 def _check_timezone(course: Host) -> Iterator[Mistake]:
-    value, known = course.given.get(TIMEZONE), timezones()
-    if isinstance(value, str) and known and value not in known:
-        expected = "the name of a time zone of the IANA, such as Europe/Berlin"
-        yield Mistake(course.name, TIMEZONE, show(TIMEZONE, value), expected, did_you_mean(value, known))
+    known = timezones()
+    found = {TIMEZONE: course.given.get(TIMEZONE), f"{VALUES}.timezone": _part(course.value(VALUES), "timezone")}
+    for name, value in found.items():
+        if isinstance(value, str) and known and value not in known:
+            expected = "the name of a time zone of the IANA, such as Europe/Berlin"
+            yield Mistake(course.name, name, show(name, value), expected, did_you_mean(value, known))
 
 
 def _check_server_limits(course: Host, memory: str, cpu: str, sizes: object, cores: object) -> Iterator[Mistake]:
     yield from _check_limits(course, memory, sizes, (parse_memory, MEMORY_FORM, LEAST_MEMORY))
-    yield from _check_limits(course, cpu, cores, (parse_cpu, "a number of processors, such as 0.5", 0))
+    yield from _check_limits(course, cpu, cores, (parse_cpu, CPU_FORM, 0))
+
+
+def _check_values_limits(course: Host) -> Iterator[Mistake]:
+    """Check limits that are laid over those of the course's own variables; their form is the schema's business."""
+    inner = _part(course.value(VALUES), "singleuser")
+    quantities = ((MEMORY, "memory", (parse_memory, MEMORY_FORM, LEAST_MEMORY)), (CPU, "cpu", (parse_cpu, CPU_FORM, 0)))
+    for name, key, quantity in quantities:
+        usual, part = course.value(name), _part(inner, key)
+        if isinstance(usual, Mapping) and isinstance(part, Mapping) and None not in map(quantity[0], part.values()):
+            yield from _check_limits(course, f"{VALUES}.singleuser.{key}", {**usual, **part}, quantity)
 
 
 def _check_limits(
@@ -191,10 +232,10 @@ def _check_image(course: Host, path: str, image: object, packages_path: str, pac
     """Check an own image, or packages for ours; not both."""
     if isinstance(image, str) and image:
         expected = "a full reference with digest or tag, such as registry.example.edu/python/lab:2026-10"
-        match = _IMAGE.fullmatch(image)
-        if not match or not ("@" in image or match["tag"]):
+        parts = parse_image(image)
+        if not (parts and parts.registry and (parts.digest or parts.tag)):
             yield Mistake(course.name, path, show(path, image), expected)
-        elif "@" not in image and match["tag"] == "latest":
+        elif not parts.digest and parts.tag == "latest":
             fix = "name a version, as nodes keep the image that they have and would differ"
             yield Mistake(course.name, path, show(path, image), "a digest, or a tag that stays what it is", fix)
     lists = packages if isinstance(packages, Mapping) else {}
@@ -239,7 +280,7 @@ def _check_profiles(course: Host) -> Iterator[Mistake]:
             continue  # its type is the argument spec's business
         path = f"{PROFILES}[{index}]"
         title = str(profile.get("title") or "").strip()
-        if "title" in profile and not re.search(r"\w", title):
+        if "title" in profile and not is_visible(title):
             yield Mistake(course.name, f"{path}.title", show("title", profile["title"]), "what people choose by")
         if title in titles:
             yield Mistake(course.name, f"{path}.title", f'"{title}", which another one has', "a title of its own")
@@ -287,9 +328,10 @@ def _check_material(course: Host) -> Iterator[Mistake]:
     if not git:
         yield Mistake(course.name, f"{MATERIAL}.git", "nothing", "the repository's URL")
     elif isinstance(git, str):
-        parts = _http_url(git)
-        ssh = not parts and bool(_GIT_SSH.fullmatch(git))
-        if not (ssh or (parts and parts.path.strip("/") and not parts.username)):
+        parts = parse_http_url(git)
+        by_ssh = None if parts else _GIT_SSH.fullmatch(git)
+        ssh = bool(by_ssh and parse_endpoint(by_ssh["host"].replace("_", "-") + ((by_ssh[1] and by_ssh["port"]) or "")))
+        if not (ssh or (parts and parts.path.strip("/") and not parts.username and not re.search("[?#]", git))):
             expected = "a URL such as https://git.example.edu/python.git, or git@git.example.edu:python.git"
             fix = "use a deploy key, as a password has no place in it" if parts and parts.username else ""
             yield Mistake(course.name, f"{MATERIAL}.git", show("git", git), expected, fix)
@@ -466,19 +508,6 @@ def _check_cull(course: Host) -> Iterator[Mistake]:
         )
 
 
-def _http_url(value: object) -> SplitResult | None:
-    if not isinstance(value, str) or re.search(r"\s", value):
-        return None
-    try:
-        parts = urlsplit(value)
-        port_is_right = parts.port is None or parts.port > 0
-    except ValueError:
-        return None
-    # Names with _ are no names of hosts, but browsers and proxies take them.
-    is_right = port_is_right and is_host((parts.hostname or "").replace("_", "-"))
-    return parts if parts.scheme in ("http", "https") and is_right else None
-
-
 def _check_platforms(course: Host) -> Iterator[Mistake]:
     platforms = course.value(PLATFORMS)
     if not isinstance(platforms, Mapping):
@@ -505,10 +534,12 @@ def _check_platform_field(course: Host, path: str, name: str, value: object) -> 
             course.name, path, "nothing", "a URL", "copy it from the LMS, which shows it where the tool is set up"
         )
         return
-    parts = _http_url(value)
+    parts = parse_http_url(value)
     if parts is None:
         yield Mistake(course.name, path, show(name, value), "a URL with http:// or https://")
-    elif name == "issuer" and (parts.query or parts.fragment):
+    elif parts.username is not None:
+        yield Mistake(course.name, path, "a URL with a user", "one without")
+    elif name == "issuer" and re.search("[?#]", str(value)):
         # OpenID Connect Core 1.0, section 2 (iss).
         yield Mistake(course.name, path, show(name, value), "a URL without query and fragment")
 
@@ -517,7 +548,7 @@ def _check_lti13(course: Host) -> Iterator[Mistake]:
     platform, platforms = course.value(PLATFORM), course.value(PLATFORMS)
     ids = {name: course.value(name) for name in (CLIENT_ID, DEPLOYMENT_ID)}
     memberships = course.value(MEMBERSHIPS)
-    if memberships and _http_url(memberships) is None:
+    if memberships and parse_http_url(memberships) is None:
         yield Mistake(course.name, MEMBERSHIPS, show(MEMBERSHIPS, memberships), "a URL with http:// or https://")
     contexts = course.value(CONTEXT)
     if memberships and isinstance(contexts, list) and len(contexts) > 1:
@@ -537,8 +568,8 @@ def _check_lti13(course: Host) -> Iterator[Mistake]:
     if not any(ids.values()):
         return  # the course waits for its registration
     for name, value in ids.items():
-        if isinstance(value, str) and value != value.strip():
-            expected = "the id as the LMS shows it, without blanks around it"
+        if isinstance(value, str) and not _is_id(value):
+            expected = "the id as the LMS shows it, without blanks around it and without invisible characters"
             yield Mistake(course.name, name, show(name, value), expected)
         if value in (None, ""):
             what, other = ("client id", DEPLOYMENT_ID) if name == CLIENT_ID else ("deployment id", CLIENT_ID)
@@ -546,11 +577,16 @@ def _check_lti13(course: Host) -> Iterator[Mistake]:
             yield Mistake(course.name, name, "nothing", f"the {what} that {platform} gave the course", fix)
 
 
+def _is_id(text: str) -> bool:
+    """Tell whether a text has nothing that people do not see, such as a space at its end."""
+    return text == text.strip() and text.isprintable()
+
+
 def _check_lms(course: Host) -> Iterator[Mistake]:
     contexts, roles = course.value(CONTEXT), course.value(LTI_ROLES)
     for context in contexts if isinstance(contexts, list) else ():
         text = str(context)
-        if not (0 < len(text) <= MOST_CONTEXT and text.isprintable() and text == text.strip()):
+        if not (0 < len(text) <= MOST_CONTEXT and _is_id(text)):
             expected = f"the id of a course of the LMS, 1 to {MOST_CONTEXT} characters"
             fix = "remove the blanks around it" if text.strip() not in ("", text) else ""
             yield Mistake(course.name, CONTEXT, show(CONTEXT, context), expected, fix)
@@ -563,11 +599,11 @@ def _check_lms(course: Host) -> Iterator[Mistake]:
 def _check_urls(course: Host) -> Iterator[Mistake]:
     url, lms_url = course.value(URL), course.given.get(LMS_URL)
     if url:
-        parts = _http_url(url)
-        if parts is None or parts.query or parts.fragment or parts.path not in ("", "/"):
+        parts = parse_http_url(url)
+        if parts is None or parts.path not in ("", "/") or not re.fullmatch(r"https?://[^@?#]+", url):
             expected = "the address of the hub alone, such as https://python.hubs.example.edu"
             yield Mistake(course.name, URL, show(URL, url), expected)
-    if lms_url and _http_url(lms_url) is None:
+    if lms_url and parse_http_url(lms_url) is None:
         yield Mistake(course.name, LMS_URL, show(LMS_URL, lms_url), "a URL with http:// or https://")
 
 
@@ -584,6 +620,10 @@ def _check_address(inventory: Inventory, course: Host) -> Iterator[Mistake]:
             "an IP address",
             "correct it, or remove it to get one of the pool",
         )
+        return
+    if address.version != 4 or unusable(Range(address, address, value)):
+        fix = ONLY_IPV4 if address.version != 4 else ""
+        yield Mistake(course.name, ADDRESS, f'"{value}"', "an address that a server can have", fix)
         return
     if course.value(SERVICE_TYPE) == "ClusterIP":
         expected = f"nothing while {SERVICE_TYPE} is ClusterIP"

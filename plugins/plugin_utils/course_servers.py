@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
@@ -94,7 +95,8 @@ def server_values(
         values["extraTolerations"] = [toleration]
     # The image of all courses is on all nodes but those whose taint only this course's servers tolerate.
     own = {usual} if usual != image or gpu else set()
-    for profile in course["profiles"]:
+    slugs = _slugs([str(profile["title"]) for profile in course["profiles"]])
+    for slug, profile in zip(slugs, course["profiles"], strict=True):
         its_gpu = int(profile.get("gpu", gpu))
         override: dict[str, Any] = {"image": image_of(profile, usual)}
         for name, short, form in (("memory", "mem", _bytes), ("cpu", "cpu", _cores)):
@@ -109,6 +111,7 @@ def server_values(
         values["profileList"].append(
             {
                 "display_name": str(profile["title"]),
+                "slug": slug,
                 "description": str(profile.get("description") or _in_words(override, its_gpu)),
                 "default": boolean(profile.get("default", False)),
                 "kubespawner_override": override,
@@ -131,8 +134,21 @@ def shared_volume(volume: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _bytes(size: object) -> str:
-    return str(size).removesuffix("i")
+def _bytes(size: object) -> str | int:
+    # KubeSpawner takes bytes as a number, and as a text with a unit alone.
+    text = str(size).removesuffix("i")
+    return int(text) if text.isdecimal() else text
+
+
+def _slugs(titles: Sequence[str]) -> list[str]:
+    """Return the ids under which profiles are chosen; KubeSpawner's own are the same for C, C++ and C#."""
+    plain = [re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") for title in titles]
+    return [
+        slug
+        if slug and title.isascii() and plain.count(slug) == 1
+        else f"{slug or 'profile'}-{hashlib.sha256(title.encode()).hexdigest()[:8]}"
+        for slug, title in zip(plain, titles, strict=True)
+    ]
 
 
 def _cores(number: object) -> float | int:

@@ -20,15 +20,16 @@ from ansible.errors import AnsibleError
 from ansible.inventory.manager import IGNORED
 from ansible.parsing.dataloader import DataLoader
 from ansible_collections.campus.hubs.plugins.module_utils._secret_names import is_secret
-from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import Mistake
+from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import Mistake, did_you_mean
 
 Spec = Mapping[str, Any]
 
 QUOTES = "put it in quotes"
 # Their content is Kubernetes' or JupyterHub's, where 0644 is a file mode.
 FREE = frozenset({"course_hub_config", "course_hub_values", "kubeadm_kubelet_config", "kubeadm_kube_proxy_config"})
+SECTIONS = ("hosts", "children", "vars")
 _EXTENSIONS = ("", ".yml", ".yaml", ".json")
-_OF_INVENTORIES = (*_EXTENSIONS, ".ini")
+_OF_INVENTORIES = (*_EXTENSIONS, ".ini", ".toml")
 _TAG = "tag:yaml.org,2002:"
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INI_PAIR = re.compile(r"(?<![\w.])([A-Za-z_]\w*)\s*=\s*([-+]?\.?\d[-+\w.]*)(?=\s|$)")
@@ -164,6 +165,8 @@ class _Reader:
             self._root(root)
 
     def _root(self, root: yaml.Node | None) -> None:
+        if root is not None and root.tag == f"{_TAG}null":
+            return  # nothing but ---
         if isinstance(root, yaml.MappingNode):
             self._twice(root, set())
             if not self._file.is_inventory:
@@ -201,8 +204,13 @@ class _Reader:
                 self._add(_line(group), f"group {name.value}", _kind(group), expected)
             return
         for section, part in group.value:
-            if section.value in ("hosts", "children", "vars"):
+            if section.value in SECTIONS:
                 self._section(name.value, section.value, part)
+            else:
+                # Ansible passes over it with a warning, and over what is in it.
+                hint = did_you_mean(str(section.value), SECTIONS)
+                expected = f"one of {', '.join(SECTIONS)}"
+                self._add(_line(section), f"{name.value}.{section.value}", "an unknown name", expected, hint)
 
     def _section(self, group: str, section: str, node: yaml.Node) -> None:
         if not isinstance(node, yaml.MappingNode):
@@ -300,7 +308,9 @@ class _Reader:
                     continue  # text it is, then
                 if spec.get("type") in ("str", "path") and str(number) != text:
                     found = f"{text}, which Ansible reads as {number}"
-                    self._add(index + 1, name, found, "text", """put it into two pairs of quotes: "'...'\"""")
+                    in_toml = self._file.name.endswith(".toml")
+                    fix = QUOTES if in_toml else """put it into two pairs of quotes: "'...'\""""
+                    self._add(index + 1, name, found, "text", fix)
 
 
 def _line(node: yaml.Node) -> int:

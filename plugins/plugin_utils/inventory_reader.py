@@ -76,7 +76,7 @@ class InventoryReader:
         self._options = {name: spec for role in roles for name, spec in role.options.items()}
         self._defaults, self._loader = defaults, loader
         names = "|".join(re.escape(role.name) for role in roles)
-        self._ours = re.compile(f"_?({names})_.*|ansible_host|ansible_port")
+        self._ours = re.compile(f"_?({names})_.*|ansible_host|ansible_port|ansible_user")
         self._changed = changed or {}
         self.mistakes: list[Mistake] = []
 

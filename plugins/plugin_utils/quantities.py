@@ -28,7 +28,10 @@ _POWER = {"K": 1, "M": 2, "G": 3, "T": 4}
 def parse_memory(value: object) -> int | None:
     """Return bytes (K, M, G, T are powers of 1024); None if it is no size."""
     number, unit = _split(_MEMORY, value)
-    return None if number is None else _kept(number * 1024 ** _POWER.get(unit, 0))
+    # Half a byte is none.
+    if number is None or (not unit and number % 1):
+        return None
+    return _kept(number * 1024 ** _POWER.get(unit, 0))
 
 
 def parse_storage(value: object) -> int | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from ansible_collections.campus.hubs.plugins.plugin_utils.cluster_rules import is_host
+from ansible_collections.campus.hubs.plugins.plugin_utils.cluster_rules import parse_network
 from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_files import QUOTES
 from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import (
     Host,
@@ -18,6 +18,13 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import
     Unquoted,
     did_you_mean,
     show,
+)
+from ansible_collections.campus.hubs.plugins.plugin_utils.references import (
+    is_host,
+    is_registry,
+    parse_endpoint,
+    parse_http_url,
+    parse_image,
 )
 
 _DNS_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
@@ -29,13 +36,10 @@ _REGISTRY = (
     r"[a-z0-9][-a-z0-9.]*(:[0-9]{1,5})?(/[-a-z0-9._]+)*/",
     "a registry with a slash at the end, such as quay.io/",
 )
-# https://github.com/distribution/reference. Without tag and digest it would be whatever is the latest.
 _DIGEST = r"sha256:[0-9a-f]{64}"
-_REFERENCE = (
-    r"([a-z0-9][-a-z0-9.]*(:[0-9]{1,5})?/)?([a-z0-9]+([._]|__|-+))*[a-z0-9]+(/([a-z0-9]+([._]|__|-+))*[a-z0-9]+)*"
-    rf"(:[A-Za-z0-9_][-A-Za-z0-9_.]{{0,127}}(@{_DIGEST})?|@{_DIGEST})",
-    "an image with tag or digest, such as registry.example.edu/name:1.0",
-)
+# Of versions: 010 is no number to anybody who compares them.
+_N = r"(0|[1-9][0-9]{0,3})"
+_ADDRESS = r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9](?:[-A-Za-z0-9.]*[A-Za-z0-9])?"
 
 # Variable to regular expression and words for it.
 FORMS: dict[str, tuple[str, str]] = {
@@ -45,15 +49,15 @@ FORMS: dict[str, tuple[str, str]] = {
     "containerd_apt_url": (_URL_PARTS, "a URL without a slash at the end"),
     "containerd_apt_suite": (r"[A-Za-z0-9][-A-Za-z0-9._/]*", "the name of a suite, such as bookworm"),
     "containerd_campus_registry_url": (_URL, "a URL"),
-    "containerd_sandbox_image": _REFERENCE,
-    "containerd_version": (r"([2-9]|[0-9][0-9]+)\.[0-9]+\.[0-9]+", 'three numbers, at least "2.0.0"'),
-    "course_images_base": _REFERENCE,
+    "containerd_version": (rf"([2-9]|[1-9][0-9])\.{_N}\.{_N}", 'three numbers, at least "2.0.0"'),
     "course_images_registry": (
         rf"({_REGISTRY[0][:-1]})?",
         "a registry and path without scheme and without a slash at the end",
     ),
     "course_hub_gpu_resource": (
-        rf"{_DNS_LABEL}(\.{_DNS_LABEL})*/[A-Za-z0-9]([-\w.]*[A-Za-z0-9])?",
+        # https://kubernetes.io/docs/concepts/overview/working-with-objects/names; kubernetes.io is Kubernetes' own.
+        rf"(?!requests\.|([^/]*\.)?kubernetes\.io/)(?=[^/]{{1,253}}/)"
+        rf"{_DNS_LABEL}(\.{_DNS_LABEL})*/[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?",
         "the name of a resource with its vendor, such as nvidia.com/gpu",
     ),
     "course_hub_helm_cache": (r"[/~].*", "an absolute path"),
@@ -62,23 +66,46 @@ FORMS: dict[str, tuple[str, str]] = {
         "an algorithm, a colon, and a digest or the URL of one, such as sha256:DIGEST",
     ),
     "course_hub_helm_url": (_URL_PARTS, "a URL without a slash at the end"),
-    "course_hub_helm_version": (r"4\.[0-9]+\.[0-9]+", 'three numbers without a v, such as "4.3.1"'),
+    "course_hub_helm_version": (rf"4\.{_N}\.{_N}", 'three numbers without a v, such as "4.3.1"'),
     "course_hub_tls_secret": (rf"({_DNS_LABEL}(\.{_DNS_LABEL})*)?", "the name of a Secret"),
     "kubeadm_apt_key_url": (_URL, "a URL"),
     "kubeadm_apt_url": (rf"{_URL_PARTS}/", "a URL with a slash at the end"),
     "kubeadm_cluster_name": (_DNS_LABEL, "a name of a-z, 0-9 and '-'"),
-    "kubeadm_version": (r"1\.[0-9]+\.[0-9]+", 'three numbers without a v, such as "1.36.3"'),
+    "kubeadm_version": (
+        rf"1\.(3[2-9]|[4-9][0-9])\.{_N}",
+        'three numbers without a v, at least "1.32.0"',
+    ),
     "load_balancer_registry": _REGISTRY,
     "scheduled_run_branch": (r"(?!.*(\.\.|//))[\w][\w./+-]*(?<![./])", "the name of a branch"),
-    "scheduled_run_inventory": (r"(?!/)[\w.][^\s]*", "the path of a file or folder in the repository"),
+    # What else it says is systemd's to refuse.
+    "scheduled_run_calendar": (
+        r"[A-Za-z0-9*][-A-Za-z0-9*:/.,~_+ ]*",
+        "times as systemd.time(7) has them, such as *-*-* 03:15:00",
+    ),
+    "scheduled_run_inventory": (
+        r"(?!/)(?!(.*/)?\.\.(/|$))[\w.][^\s]*",
+        "the path of a file or folder in the repository",
+    ),
     "scheduled_run_pip_index_url": (_URL, "a URL"),
     "scheduled_run_python": (r"[A-Za-z0-9/][-A-Za-z0-9._/]*", "the name or path of a program, such as python3.12"),
     "scheduled_run_repository": (r"([A-Za-z0-9/~.]\S*)?", "the address of a git repository"),
     "storage_class": (rf"{_DNS_LABEL}(\.{_DNS_LABEL})*", "a name of a-z, 0-9, '-' and '.'"),
-    "storage_local_path": (r"(/[-A-Za-z0-9._+@]+)+", "an absolute path, and not / itself"),
-    "storage_local_path_helper_image": _REFERENCE,
-    "storage_local_path_image": _REFERENCE,
+    # The last part becomes readable for root alone: none of the system's own folders (Filesystem Hierarchy Standard).
+    "storage_local_path": (
+        r"(?!/(bin|boot|dev|etc|lib(32|64|x32)?|lost\+found|proc|root|run|sbin|sys|tmp|usr)(/|$))"
+        r"(?!/(home|media|mnt|opt|srv|var|var/(cache|lib|local|lock|log|mail|opt|run|spool|tmp))/?$)"
+        r"(?!/var/(lock|run|tmp|lib/(containerd|etcd|kubelet))(/|$))"
+        r"(/(?!\.\.?(/|$))[-A-Za-z0-9._+@]+)+",
+        "an absolute path of a folder of its own, such as /srv/volumes",
+    ),
 }
+IMAGE_REFERENCES = frozenset(
+    {
+        *("containerd_sandbox_image", "course_images_base"),
+        *("storage_local_path_helper_image", "storage_local_path_image"),
+    }
+)
+REGISTRIES = frozenset({"calico_registry", "course_images_registry", "load_balancer_registry"})
 # Variable to least and most.
 RANGES: dict[str, tuple[int, int]] = {
     "course_hub_concurrent_starts": (1, 1000),
@@ -101,14 +128,13 @@ RANGES: dict[str, tuple[int, int]] = {
 # RFC 8200, section 5: IPv6 needs 1280; jumbo frames have 9000.
 MTU, LEAST_MTU, MOST_MTU = "calico_mtu", 1280, 9000
 MIRRORS, BY_NODE = "containerd_mirrors", "storage_local_path_by_node"
-# Image reference with digest, https://github.com/opencontainers/distribution-spec (as containerd takes it).
 REGISTRY, PUSH_CREDENTIALS = "course_images_registry", "course_images_registry_push_credentials"
-IMAGES, _IMAGE = "course_images_refs", rf"[a-z0-9][-a-z0-9.]*(:[0-9]+)?/[-a-z0-9._/]+(:[-\w.]+)?@{_DIGEST}"
+IMAGES = "course_images_refs"
 DIGESTS, BUILD_ENVIRONMENT = "load_balancer_image_digests", "course_images_build_environment"
 BUILD_SECRETS, SECRET_FILES = "course_images_build_secrets", ("ca-bundle", "pip.conf", "npmrc", "apt.conf")
 # Of OpenPGP keys of version 4 and 6.
 FINGERPRINTS, _FINGERPRINT = re.compile(r"\w+_apt_key_fingerprints"), r"[0-9A-Fa-f]{40}([0-9A-Fa-f]{24})?"
-EMAIL = "scheduled_run_email"
+EMAIL, CREDENTIALS = "scheduled_run_email", "scheduled_run_credentials"
 PROXY, CERTIFICATES = "node_proxy", ("node_ca_certificates", "course_hub_ca_certificates")
 # What Jinja's filter `bool` and Ansible's modules both understand.
 SWITCHES = frozenset({"yes", "no", "on", "off", "true", "false", "1", "0"})
@@ -121,9 +147,15 @@ def check_forms(inventory: Inventory) -> Iterator[Mistake]:
         for name, value in host.given.items():
             if name in FORMS and isinstance(value, (str, int, float)):
                 form, expected = FORMS[name]
-                if not re.fullmatch(form, str(value)):
+                if not re.fullmatch(form, str(value)) or not _is_possible(name, str(value)):
                     quotes = QUOTES if isinstance(value, Unquoted) else ""
                     yield Mistake(host.name, name, show(name, value), expected, quotes)
+            elif name in IMAGE_REFERENCES and isinstance(value, (str, int, float)):
+                # Without tag and digest it would be whatever is the latest.
+                image = parse_image(str(value))
+                if not (image and (image.tag or image.digest)):
+                    expected = "an image with tag or digest, such as registry.example.edu/name:1.0"
+                    yield Mistake(host.name, name, show(name, value), expected)
             elif name in RANGES or name == MTU:
                 yield from _check_number(host, name, value)
             elif FINGERPRINTS.fullmatch(name) and isinstance(value, list):
@@ -132,10 +164,18 @@ def check_forms(inventory: Inventory) -> Iterator[Mistake]:
         yield from _check_paths(host)
         yield from _check_proxy(host)
         yield from _check_email(host)
+        yield from _check_credentials(host)
         for name in CERTIFICATES:
             yield from _check_certificates(host, name)
         yield from _check_images(host)
         yield from _check_push_credentials(host)
+
+
+def _is_possible(name: str, value: str) -> bool:
+    """Tell whether a URL's or registry's host and port can be."""
+    if name.endswith("_url"):
+        return parse_http_url(value) is not None
+    return name not in REGISTRIES or not value or is_registry(value.partition("/")[0])
 
 
 def _check_fingerprints(host: Host, name: str, values: list[object]) -> Iterator[Mistake]:
@@ -166,9 +206,15 @@ def _check_mirrors(host: Host) -> Iterator[Mistake]:
         return
     for registry, mirror in mirrors.items():
         path = f"{MIRRORS}.{registry}"
-        if not re.fullmatch(r"[A-Za-z0-9][-A-Za-z0-9.]*(:[0-9]{1,5})?|_default", str(registry)):
+        if registry != "_default" and not is_registry(str(registry)):
             expected = "a registry as in the names of images, such as docker.io or 10.0.0.5:5000"
-            yield Mistake(host.name, path, "a name that is no registry", expected, "write it without scheme and path")
+            yield Mistake(
+                host.name,
+                path,
+                "a name that is no registry",
+                expected,
+                "write it in small letters, without scheme and path",
+            )
         if not isinstance(mirror, Mapping):
             yield Mistake(host.name, path, show(path, mirror), f"a dictionary with {', '.join(MIRROR_FIELDS)}")
             continue
@@ -178,7 +224,8 @@ def _check_mirrors(host: Host) -> Iterator[Mistake]:
         for name in {"override_path", "fallback"} & set(mirror):
             if str(mirror[name]).lower() not in SWITCHES:
                 yield Mistake(host.name, f"{path}.{name}", show(name, mirror[name]), "true or false")
-        if not re.fullmatch(_URL, str(mirror.get("url", ""))):
+        url = str(mirror.get("url", ""))
+        if not re.fullmatch(_URL, url) or parse_http_url(url) is None:
             found = show("url", mirror["url"]) if "url" in mirror else "nothing"
             yield Mistake(host.name, f"{path}.url", found, "a URL with http:// or https://")
 
@@ -194,14 +241,16 @@ def _check_proxy(host: Host) -> Iterator[Mistake]:
         if "@" in url:
             fix = "let the proxy know the nodes by their addresses, as a password would be readable on them"
             yield Mistake(host.name, f"{PROXY}.{kind}", "a URL with a password", "one without", fix)
-        elif not re.fullmatch(_URL, url):
+        elif not re.fullmatch(_URL, url) or parse_http_url(url) is None:
             yield Mistake(host.name, f"{PROXY}.{kind}", show(PROXY, url), "a URL such as http://proxy.example.edu:3128")
     exceptions = proxy.get("no_proxy")
     for index, one in enumerate(exceptions if isinstance(exceptions, list) else ()):
-        if not re.fullmatch(r"[-A-Za-z0-9._:/*]+", str(one)):
-            yield Mistake(
-                host.name, f"{PROXY}.no_proxy[{index}]", show(PROXY, one), "a name, domain, address or network"
-            )
+        text = str(one)
+        if not (is_host(text.removeprefix(".")) or parse_network(text) or parse_endpoint(text)):
+            plain = text.lstrip("*.")
+            hint = f"Did you mean .{plain}?" if plain != text and is_host(plain) else ""
+            expected = "a name, domain, address or network"
+            yield Mistake(host.name, f"{PROXY}.no_proxy[{index}]", show(PROXY, one), expected, hint)
 
 
 def _check_email(host: Host) -> Iterator[Mistake]:
@@ -209,15 +258,30 @@ def _check_email(host: Host) -> Iterator[Mistake]:
     if not isinstance(email, Mapping):
         return
     to = email.get("to")
+    for name in ("to", "sender", "server") if email else ():
+        if not email.get(name):
+            fix = "set it, or remove the whole variable to write to nobody"
+            yield Mistake(host.name, f"{EMAIL}.{name}", "nothing", "to, sender and server", fix)
     addresses = {f"to[{index}]": address for index, address in enumerate(to if isinstance(to, list) else ())}
     for path, address in {**addresses, "sender": email.get("sender")}.items():
-        if address is not None and not re.fullmatch(r"[^@]*[^@\s]@[^@\s]+", str(address)):
+        # RFC 5322, section 3.4, as far as any mail server goes: an address alone, or behind a name.
+        if address and not re.fullmatch(rf"[^@<>,;:\"]+ <{_ADDRESS}>|{_ADDRESS}", str(address)):
             yield Mistake(host.name, f"{EMAIL}.{path}", show(EMAIL, address), "an address such as admin@example.edu")
     server, port = email.get("server"), email.get("port", 587)
     if server is not None and not is_host(server):
         yield Mistake(host.name, f"{EMAIL}.server", show(EMAIL, server), "the name or address of a server")
     if re.fullmatch(r"[-+]?[0-9]{1,18}", str(port)) and not 0 < int(str(port)) < 65536:
         yield Mistake(host.name, f"{EMAIL}.port", show(EMAIL, port), "a port from 1 to 65535")
+
+
+def _check_credentials(host: Host) -> Iterator[Mistake]:
+    credentials = host.given.get(CREDENTIALS)
+    for name, value in (credentials if isinstance(credentials, Mapping) else {}).items():
+        if name == "webhook_url" and value and parse_http_url(value) is None:
+            yield Mistake(host.name, f"{CREDENTIALS}.{name}", "(hidden)", "a URL with http:// or https://")
+        elif name in ("deploy_key", "ssh_key") and value and "PRIVATE KEY-----" not in str(value):
+            fix = "give the content of the file, not its path, and not of the one with .pub at its end"
+            yield Mistake(host.name, f"{CREDENTIALS}.{name}", "(hidden)", "a private SSH key", fix)
 
 
 def _check_certificates(host: Host, name: str) -> Iterator[Mistake]:
@@ -264,7 +328,8 @@ def _check_push_credentials(host: Host) -> Iterator[Mistake]:
 def _check_images(host: Host) -> Iterator[Mistake]:
     images, files = host.given.get(IMAGES), host.given.get(BUILD_SECRETS)
     for name, image in (images if isinstance(images, Mapping) else {}).items():
-        if isinstance(image, str) and not re.fullmatch(_IMAGE, image):
+        parts = parse_image(image)
+        if isinstance(image, str) and not (parts and parts.registry and parts.digest):
             expected = "a reference with digest, such as registry.example.edu/hub@sha256:DIGEST"
             yield Mistake(host.name, f"{IMAGES}.{name}", show(name, image), expected)
     environment = host.given.get(BUILD_ENVIRONMENT)

@@ -113,7 +113,12 @@ def check_variables(inventory: Inventory, roles: Iterable[RoleSpec]) -> Iterator
     """Find unknown, renamed, misplaced, missing and malformed variables of all hosts."""
     specs = sorted(roles, key=lambda role: len(role.name), reverse=True)
     known = [name for role in specs for name in role.options]
-    hints = {name: did_you_mean(name, known, NEARLY_THE_SAME) for host in inventory.hosts for name in host.others}
+    # course-hub-title and COURSE_HUB_TITLE are nobody else's.
+    plain = {name: re.sub(r"\W", "_", name).lower() for host in inventory.hosts for name in host.others}
+    hints = {
+        name: f"Did you mean {word}?" if word in known else did_you_mean(name, known, NEARLY_THE_SAME)
+        for name, word in plain.items()
+    }
     for host in inventory.hosts:
         for name in sorted(host.names):
             odd = list(_check_parts(host.name, name, host.given.get(name, "")))
@@ -171,7 +176,7 @@ def _check_parts(host: str, path: str, value: object) -> Iterator[Mistake]:
     elif isinstance(value, float) and not math.isfinite(value):
         yield Mistake(host, path, str(value), "a number, or text in quotes")
     elif not isinstance(value, (int, float)) and value is not None:
-        kinds = {datetime.date: "a date", set: "a set", frozenset: "a set", bytes: "binary"}
+        kinds = {datetime.date: "a date", datetime.time: "a time", set: "a set", frozenset: "a set", bytes: "binary"}
         kind = next((words for cls, words in kinds.items() if isinstance(value, cls)), type(value).__name__)
         yield Mistake(host, path, kind, "text, a number, true or false, a list or a dictionary", QUOTES)
 

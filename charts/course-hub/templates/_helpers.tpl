@@ -75,7 +75,7 @@ enableServiceLinks: false
 {{- include "course-hub.dns" . }}
 {{- include "course-hub.pullSecrets" . }}
 {{- with .Values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 securityContext: {{- include "course-hub.podSecurity" . | nindent 2 }}
 tolerations:

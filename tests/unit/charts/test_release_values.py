@@ -341,6 +341,7 @@ def test_a_profile_is_the_course_s_server_but_for_what_it_says(values: dict[str,
     notes, training = values["profiles"]["singleuser"]["profileList"]
     assert notes == {
         "display_name": "Notes",
+        "slug": "notes",
         "description": "Up to 2 cores and 2 GiB of memory",
         "default": False,
         "kubespawner_override": {
@@ -353,6 +354,7 @@ def test_a_profile_is_the_course_s_server_but_for_what_it_says(values: dict[str,
     }
     assert training == {
         "display_name": "Training",
+        "slug": "training",
         "description": "For week 5",
         "default": True,
         "kubespawner_override": {

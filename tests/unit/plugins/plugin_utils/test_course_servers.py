@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -51,6 +52,20 @@ def test_a_profile_without_gpu_in_a_course_with_one() -> None:
     assert without["tolerations"] == []
     assert as_usual["extra_resource_limits"] == {"nvidia.com/gpu": 1}
     assert as_usual["tolerations"] == made["singleuser"]["extraTolerations"]
+
+
+def test_each_profile_is_chosen_by_an_id_of_its_own() -> None:
+    titles = ["Notes", "C", "C++", "C#", "机器学习", "機器学習", "\U0001f393"]
+    made = server_values({**COURSE, "profiles": [{"title": title} for title in titles]}, IMAGE, {})
+    slugs = [profile["slug"] for profile in made["singleuser"]["profileList"]]
+    assert slugs[0] == "notes"
+    assert len(set(slugs)) == len(titles)
+    assert all(re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", slug) for slug in slugs)
+
+
+def test_bytes_without_a_unit_are_a_number() -> None:
+    made = server_values({**COURSE, "memory": {"guarantee": "536870912", "limit": 2147483648}}, IMAGE, {})
+    assert made["singleuser"]["memory"] == {"guarantee": 536870912, "limit": 2147483648}
 
 
 def test_words_for_what_a_profile_is() -> None:

@@ -176,6 +176,14 @@ def test_file_modes_and_what_is_others_pass(tmp_path: Path) -> None:
     assert sentences(tmp_path, course, common="backup_mode: 0640") == ""
 
 
+@pytest.mark.parametrize("content", ["", "---\n", "# later\n", "---\n...\n"])
+def test_a_file_with_nothing_in_it_is_right(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "group_vars" / "all.yml"
+    path.parent.mkdir()
+    path.write_text(content)
+    assert not check_files(find_files([str(tmp_path)], "", [], DataLoader()), OPTIONS).mistakes
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
@@ -209,6 +217,16 @@ def test_file_modes_and_what_is_others_pass(tmp_path: Path) -> None:
             "hosts.yml",
             b"all: {children: {a: [b]}}\n",
             "group a: found a list, expected a dictionary with hosts, children",
+        ),
+        (
+            "hosts.yml",
+            b"courses: {host: {a: }}\n",
+            "courses.host: found an unknown name, expected one of hosts, children, vars. Did you mean hosts?",
+        ),
+        (
+            "hosts.toml",
+            b"[courses.hosts.a]\ncourse_hub_title = 1_000\n",
+            "course_hub_title: found 1_000, which Ansible reads as 1000, expected text. Fix: put it in quotes.",
         ),
         (
             "hosts",

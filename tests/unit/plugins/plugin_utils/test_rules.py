@@ -10,6 +10,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible_collections.campus.hubs.plugins.plugin_utils import (
     cluster_rules,
     course_rules,
+    references,
     variable_forms,
     variable_specs,
 )
@@ -81,7 +82,7 @@ def test_no_ranges(text: object) -> None:
     ],
 )
 def test_endpoints(text: object, found: tuple[str, int] | None) -> None:
-    assert cluster_rules.parse_endpoint(text) == found
+    assert references.parse_endpoint(text) == found
 
 
 def of_cluster(**given: object) -> list[str]:
