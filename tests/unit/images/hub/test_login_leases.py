@@ -101,6 +101,7 @@ def enter(hub: Hub, subject: str, *, server: bool = True) -> tuple[Browser, str]
 
 def test_who_is_not_confirmed_again_loses_session_tokens_and_server(leasing: Hub, exchange: Exchange) -> None:
     """Launched again or listed: stays. Neither of them: ends, also while the server starts."""
+    begin = time.monotonic()
     (gone, left), (back, again), (stays, listed) = (enter(leasing, who) for who in ("left", "again", "listed"))
     exchange.members = {listed: True, left: False}
     starts, starting = enter(leasing, "starting", server=False)
@@ -118,7 +119,10 @@ def test_who_is_not_confirmed_again_loses_session_tokens_and_server(leasing: Hub
     assert requests.get(leasing.page("hub/api/user"), headers=mine, timeout=20).status_code == 200
     time.sleep(SECONDS * 0.7)
     assert back.launch11(user_id="again").headers["Location"].startswith("/user/")
-    assert {left, again, listed, starting} <= set(users(leasing))
+    there = set(users(leasing))
+    assert {again, listed} <= there
+    # Where all of that was slow, their time is over.
+    assert {left, starting} <= there or time.monotonic() - begin > SECONDS
     until("the end of two", lambda: not {left, starting} & set(users(leasing)))
     assert {user["name"] for user in users(leasing).values() if user["servers"]} >= {again, listed}
     assert (gone.whoami(), back.whoami(), stays.whoami()) == ("", again, listed)
