@@ -39,10 +39,10 @@ release_values:
   sample: {"hub": {"publicUrl": "http://192.0.2.200/"}}
 values_file:
   description:
-    - Path of a file of the control machine with these values, as Helm reads them: each text is in quotes.
+    - Path of a file of the control machine with these values as Helm reads them, each text in quotes.
     - Only the account that Ansible runs as may read it, and it is gone at the end of the run.
   returned: success
-  type: path
+  type: str
   sample: /home/admin/.ansible/tmp/ansible-local-1/values-python-ws26-a.yml
 public_url:
   description: Where people find the hub, with a slash at the end. It is empty as long as the course has no address.

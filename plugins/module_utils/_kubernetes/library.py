@@ -36,7 +36,8 @@ try:
     from urllib3.exceptions import HTTPError
 except ImportError:  # api_client says so
     ApiClient = CoreV1Api = portforward = stream = None  # type: ignore[assignment,misc]
-    ApiException = ConfigException = HTTPError = OSError  # type: ignore[assignment,misc]
+    ApiException = ConfigException = LookupError  # type: ignore[assignment,misc]
+    HTTPError = OSError  # type: ignore[assignment,misc]
 
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
