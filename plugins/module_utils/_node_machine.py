@@ -9,7 +9,6 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -190,12 +189,6 @@ def _deb822(text: str) -> list[tuple[list[str], list[str]]]:
 def modules_to_load(modprobe: str) -> list[str]:
     """Return kernel modules that are not loaded, and what they need, from ``modprobe --dry-run --verbose --all``."""
     return re.findall(r"^insmod (?:\S*/)?([^/\s.]+)", modprobe, re.MULTILINE)
-
-
-def started_at(show: str) -> float:
-    """Return when a process began, in seconds since 1970, from a time of systemctl show(1) in UTC; 0 for never."""
-    words = show.split()
-    return datetime.fromisoformat(f"{words[1]}T{words[2]}+00:00").timestamp() if len(words) == 4 else 0
 
 
 def without_swap(fstab: str) -> str:

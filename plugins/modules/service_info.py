@@ -91,11 +91,8 @@ import glob
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.campus.hubs.plugins.module_utils._node_machine import started_at
+from ansible_collections.campus.hubs.plugins.module_utils import _systemd
 
-PROPERTIES = ("LoadState", "ActiveState", "UnitFileState", "ExecMainStartTimestamp")
-# As systemctl is-enabled counts.
-ENABLED = ("enabled", "enabled-runtime", "static", "alias", "indirect", "generated")
 SYSTEMCTL = ["systemctl"]
 
 
@@ -108,18 +105,12 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    module.run_command_environ_update = {"LC_ALL": "C", "TZ": "UTC"}
-    # Its times as seconds since 1970 are known to systemd 251 and newer only.
-    command = [*SYSTEMCTL, "show", module.params["name"], f"--property={','.join(PROPERTIES)}"]
-    _code, out, _err = module.run_command(command, check_rc=True)
-    found = dict(line.partition("=")[::2] for line in out.splitlines())
-    # The time has whole seconds.
-    last = started_at(found.get("ExecMainStartTimestamp", "")) + 1
+    module.run_command_environ_update = _systemd.ENVIRONMENT
+    command = [*SYSTEMCTL, "show", module.params["name"], _systemd.PROPERTIES]
+    service = _systemd.read_service(module.run_command(command, check_rc=True)[1])
     files = sorted({path for pattern in module.params["files"] for path in glob.glob(pattern)})  # noqa: PTH207 (absolute)
-    newer = [path for path in files if os.lstat(path).st_mtime > last]
-    is_active = found.get("ActiveState") == "active"
-    is_enabled = found.get("UnitFileState") in ENABLED
-    is_current = is_active and is_enabled and not newer
+    newer = [path for path in files if not service.has_read(os.lstat(path).st_mtime)]
+    is_current = service.is_active and service.is_enabled and not newer
     error = ""
     program = (
         module.get_bin_path(module.params["validate"][0]) if module.params["validate"] and not is_current else None
@@ -129,10 +120,10 @@ def main() -> None:
         error = ((err.strip() or out.strip() or f"code {code}").splitlines()[-1]) if code else ""
     module.exit_json(
         error=error,
-        exists=found.get("LoadState") == "loaded",
-        is_active=is_active,
+        exists=service.exists,
+        is_active=service.is_active,
         is_current=is_current,
-        is_enabled=is_enabled,
+        is_enabled=service.is_enabled,
         newer_files=newer,
     )
 

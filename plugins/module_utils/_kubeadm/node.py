@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.campus.hubs.plugins.module_utils import _systemd
 from ansible_collections.campus.hubs.plugins.module_utils._kubeadm.commands import Commands, modified, read
 
 KUBERNETES = "etc/kubernetes"
@@ -36,8 +37,6 @@ STALE = "it has not read its renewed certificates"
 # What joins add to etcd's manifest is of no meaning once it has data.
 _IGNORED = re.compile(r"^\s*$|^ *#|--initial-cluster")
 _LEFT = ("*.conf", "*.yaml", "ca.crt", "ca.key")
-# States of a unit that `systemctl is-enabled` takes for enabled.
-_ENABLED = ("enabled", "enabled-runtime", "static", "alias", "indirect", "generated")
 DAY = 86400
 
 
@@ -233,13 +232,10 @@ def lacks_server_name(commands: Commands, server: str) -> bool:
 
 def kubelet_is_current(commands: Commands) -> bool:
     """Tell whether the kubelet runs, will after a boot, and has started after its configuration was written."""
-    properties = ("ActiveState", "UnitFileState", "ExecMainStartTimestamp")
-    command = ["systemctl", "show", "kubelet", "--timestamp=unix", *(f"--property={name}" for name in properties)]
-    found = dict(line.partition("=")[::2] for line in commands.try_run(command)[1].splitlines())
-    started = int(found.get("ExecMainStartTimestamp", "").lstrip("@") or 0)
+    command = ["systemctl", "show", "kubelet", _systemd.PROPERTIES]
+    service = _systemd.read_service(commands.try_run(command, environment=_systemd.ENVIRONMENT)[1])
     written = modified(commands.root / KUBELET_CONFIG)
-    enabled = found.get("UnitFileState") in _ENABLED
-    return found.get("ActiveState") == "active" and enabled and 0 < int(written) <= started
+    return service.is_active and service.is_enabled and written > 0 and service.has_read(written)
 
 
 @dataclass(frozen=True)

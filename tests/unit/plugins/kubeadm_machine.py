@@ -33,6 +33,11 @@ CREDENTIALS = "    client-certificate: /var/lib/kubelet/pki/kubelet-client-curre
 Answer = tuple[int, str, str]
 
 
+def systemd_time(seconds: float) -> str:
+    """Return a time, in seconds since 1970, as systemctl show says it in UTC."""
+    return time.strftime("%a %Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
+
+
 def manifest(pod: str, *flags: str) -> str:
     """Return a static pod's manifest, shortened."""
     lines = ["apiVersion: v1", "kind: Pod", "spec:", "  containers:", "  - command:", f"    - {pod}"]
@@ -117,6 +122,7 @@ class Machine:
             for name in names.get(args[3], [f"{pod}.yaml" for pod in node.STATIC_PODS if pod != "etcd"]):
                 (folder / name).write_text(self.rendered[name])
             return 0, "", ""
+        assert not line.startswith("systemctl show") or (environ_update or {})["TZ"] == "UTC"
         self.ran.append(line)
         self.inputs.append(data)
         for pattern, answer in self._answers:
@@ -142,10 +148,10 @@ class Machine:
         self.write("etc/kubernetes/kubelet.conf", CREDENTIALS)
         self.write(node.FLAGS, FLAGS)
         self.write(node.KUBELET_CONFIG, "podPidsLimit: 4096\nresolvConf: /run/systemd/resolve/resolv.conf\n")
-        started = int(time.time()) - 1800
         self.answer(
-            "^systemctl show kubelet",
-            f"ActiveState=active\nUnitFileState=enabled\nExecMainStartTimestamp=@{started}\n",
+            # As systemd 249 (Ubuntu 22.04) takes it, which knows no --timestamp.
+            r"^systemctl show kubelet --property=\S+$",
+            f"ActiveState=active\nUnitFileState=enabled\nExecMainStartTimestamp={systemd_time(time.time() - 1800)}\n",
         )
         if not control_plane:
             return

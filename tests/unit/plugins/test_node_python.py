@@ -150,6 +150,7 @@ def test_modules_of_nodes_are_found() -> None:
         "_openpgp_keys",
         "_refusals",
         "_registry_login",
+        "_systemd",
     } <= names
 
 

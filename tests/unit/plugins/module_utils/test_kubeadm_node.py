@@ -10,7 +10,16 @@ import pytest
 from ansible_collections.campus.hubs.plugins.module_utils._kubeadm import node
 from ansible_collections.campus.hubs.plugins.module_utils._kubeadm.commands import CommandError, Commands
 
-from tests.unit.plugins.kubeadm_machine import CONFIG, CREDENTIALS, FLAGS, Machine, certificates, manifest, run_for_real
+from tests.unit.plugins.kubeadm_machine import (
+    CONFIG,
+    CREDENTIALS,
+    FLAGS,
+    Machine,
+    certificates,
+    manifest,
+    run_for_real,
+    systemd_time,
+)
 
 REQUEST = node.Request(
     config=CONFIG, control_plane=True, packages=("kubeadm",), renew_certificates_days=90, version="1.36.3"
@@ -213,7 +222,7 @@ def test_a_certificate_without_the_name_restarts_the_api_server(machine: Machine
         ({"UnitFileState": "disabled"}, False),
         ({"UnitFileState": "static"}, True),
         ({"ExecMainStartTimestamp": ""}, False),
-        ({"ExecMainStartTimestamp": "@1600000000"}, False),
+        ({"ExecMainStartTimestamp": systemd_time(1600000000)}, False),
     ],
 )
 def test_a_current_kubelet(machine: Machine, state: dict[str, str], current: bool) -> None:
@@ -221,9 +230,12 @@ def test_a_current_kubelet(machine: Machine, state: dict[str, str], current: boo
     usual = {
         "ActiveState": "active",
         "UnitFileState": "enabled",
-        "ExecMainStartTimestamp": f"@{int(time.time())}",
+        "ExecMainStartTimestamp": systemd_time(time.time()),
     }
-    machine.answer("^systemctl show", "".join(f"{name}={value}\n" for name, value in (usual | state).items()))
+    machine.answer(
+        r"^systemctl show kubelet --property=\S+$",
+        "".join(f"{name}={value}\n" for name, value in (usual | state).items()),
+    )
     assert node.kubelet_is_current(machine.commands) is current
     (machine.root / node.KUBELET_CONFIG).unlink()
     assert not node.kubelet_is_current(machine.commands)

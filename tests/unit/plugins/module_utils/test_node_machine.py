@@ -72,14 +72,6 @@ def test_kernel_modules() -> None:
     assert _node_machine.modules_to_load("builtin overlay\n") == []
 
 
-@pytest.mark.parametrize(
-    ("show", "seconds"),
-    [("Mon 2026-11-30 14:29:40 UTC", 1796048980), ("Thu 1970-01-01 00:00:01 UTC", 1), ("", 0), ("n/a", 0)],
-)
-def test_start_of_a_process(show: str, seconds: int) -> None:
-    assert _node_machine.started_at(show) == seconds
-
-
 def test_name_servers() -> None:
     text = "# nameserver 9.9.9.9\nsearch a.edu\nnameserver 127.0.0.1\nnameserver\tfe80::1%eth0\n;nameserver 8.8.8.8\n"
     assert _node_machine.name_servers(text) == ["127.0.0.1", "fe80::1%eth0"]

@@ -32,6 +32,7 @@ from tests.unit.plugins.kubeadm_machine import (
     cluster_objects,
     manifest,
     node_object,
+    systemd_time,
 )
 
 LABEL, EXCLUDED = cluster.CONTROL_PLANE_LABEL, cluster.EXCLUSION_LABEL
@@ -103,7 +104,9 @@ def test_a_kubelet_that_differs(
     if edited:
         flags.write_text(FLAGS.replace("cp1", "cp1 --v=3"))
     elif not outdated:
-        machine.answer("^systemctl show", "ActiveState=active\nUnitFileState=disabled\nExecMainStartTimestamp=@1\n")
+        machine.answer(
+            "^systemctl show", f"ActiveState=active\nUnitFileState=disabled\nExecMainStartTimestamp={systemd_time(1)}\n"
+        )
     machine.do("^kubeadm init phase kubelet-start", lambda: flags.write_text(FLAGS))
     machine.do("^kubeadm upgrade node phase kubelet-config", lambda: configuration.write_text("podPidsLimit: 1\n"))
     call = Call(capsys, kubeadm_kubelet, config=CONFIG, outdated=outdated)
