@@ -35,8 +35,13 @@ class Package:
         return f"{self.version or 'absent'}{' (held)' if self.is_held else ''}"
 
 
+def query(names: typing.Iterable[str]) -> list[str]:
+    """Return the command that asks dpkg for packages. It fails where one of them is unknown, and prints the others."""
+    return ["dpkg-query", "--show", f"--showformat={FORMAT}", *names]
+
+
 def read_packages(dpkg_query: str) -> dict[str, Package]:
-    """Return packages by name, from ``dpkg-query --show`` with `FORMAT`."""
+    """Return packages by name, from what `query` prints."""
     found: dict[str, Package] = {}
     for line in dpkg_query.splitlines():
         # What is not installed may have no version.
@@ -47,12 +52,12 @@ def read_packages(dpkg_query: str) -> dict[str, Package]:
 
 def to_install(pins: Mapping[str, str], found: Mapping[str, Package]) -> list[str]:
     """Return the names of the packages that are not there in a version of their pins."""
-    return [name for name, pattern in pins.items() if not found[name].has(pattern)]
+    return [name for name, pattern in pins.items() if not found.get(name, Package()).has(pattern)]
 
 
 def to_hold(names: typing.Iterable[str], found: Mapping[str, Package]) -> list[str]:
     """Return the names of the packages that are not held."""
-    return [name for name in names if not found[name].is_held]
+    return [name for name in names if not found.get(name, Package()).is_held]
 
 
 def candidates(madison: str) -> list[str]:

@@ -42,10 +42,11 @@ options:
     type: str
     required: true
   packages:
-    description: Names of Debian packages to look for.
-    type: list
-    elements: str
-    default: []
+    description:
+      - Versions of Debian packages by name, as of M(campus.hubs.pinned_packages).
+      - Nothing is compared without C(kubeadm) among them, in the version that O(config) is for.
+    type: dict
+    default: {}
   renew_certificates_days:
     description: Certificates of kubeadm's with fewer days left are RV(expiring_certificates).
     type: int
@@ -60,10 +61,6 @@ options:
     description: Whether a control plane runs the pods and announces addresses, as there are no workers.
     type: bool
     default: false
-  version:
-    description: The version of kubeadm without which nothing is compared, as O(config) is for this one.
-    type: str
-    default: ""
 """
 
 EXAMPLES = r"""
@@ -72,8 +69,7 @@ EXAMPLES = r"""
     config: "{{ lookup('ansible.builtin.template', 'kubeadm.yaml.j2') }}"
     control_plane: true
     node_name: cp1
-    packages: [kubeadm, kubelet]
-    version: 1.36.3
+    packages: {kubeadm: 1.36.3-*, kubelet: 1.36.3-*}
   register: node
 """
 
@@ -149,11 +145,10 @@ leftovers:
   returned: success
   type: list
   elements: str
-packages:
-  description: Those of O(packages) that are installed, each with its upstream C(version) and whether it is C(held).
+packages_are_current:
+  description: Whether all of O(packages) are installed in their version, and held.
   returned: success
-  type: dict
-  sample: {kubeadm: {version: 1.36.3, held: true}}
+  type: bool
 static_pods:
   description: >-
     Static pods that have to restart, in this order, each with its C(name), the C(reason), and the C(lines) of its
@@ -192,11 +187,10 @@ def main() -> None:
             "config": {"type": "str", "default": ""},
             "control_plane": {"type": "bool", "default": False},
             "node_name": {"type": "str", "required": True},
-            "packages": {"type": "list", "elements": "str", "default": []},
+            "packages": {"type": "dict", "default": {}},
             "renew_certificates_days": {"type": "int", "default": 0},
             "server_name": {"type": "str", "default": ""},
             "takes_pods": {"type": "bool", "default": False},
-            "version": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
@@ -205,10 +199,9 @@ def main() -> None:
     request = node.Request(
         config=given["config"],
         control_plane=given["control_plane"],
-        packages=tuple(given["packages"]),
+        packages=given["packages"],
         renew_certificates_days=given["renew_certificates_days"],
         server_name=given["server_name"],
-        version=given["version"],
     )
     wait_for_kubeadm(module)
     try:

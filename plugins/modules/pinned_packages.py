@@ -122,9 +122,7 @@ class Apt:
 
     def packages(self, names: list[str]) -> dict[str, _apt_packages.Package]:
         """Return what dpkg knows of packages."""
-        command = ["dpkg-query", "--show", f"--showformat={_apt_packages.FORMAT}", *names]
-        # It fails where one of them is unknown.
-        _code, out, _err = self._module.run_command(command, environ_update=ENVIRONMENT)
+        _code, out, _err = self._module.run_command(_apt_packages.query(names), environ_update=ENVIRONMENT)
         return {name: _apt_packages.Package() for name in names} | _apt_packages.read_packages(out)
 
     def install(self, pins: dict[str, str]) -> None:

@@ -13,12 +13,12 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.campus.hubs.plugins.module_utils import _systemd
+from ansible_collections.campus.hubs.plugins.module_utils import _apt_packages, _systemd
 from ansible_collections.campus.hubs.plugins.module_utils._kubeadm.commands import Commands, modified, read
 
 KUBERNETES = "etc/kubernetes"
@@ -64,27 +64,6 @@ def has_etcd_data(root: Path) -> bool:
 def is_member(root: Path, *, control_plane: bool) -> bool:
     """Tell whether the machine is a node, as a whole: a control plane has etcd's manifest as well."""
     return has_credentials(root) and (not control_plane or (root / MANIFESTS / "etcd.yaml").exists())
-
-
-def installed(dpkg: str) -> dict[str, dict[str, Any]]:
-    """Return the packages that are installed, each with its upstream ``version`` and whether it is ``held``.
-
-    Args:
-        dpkg: lines of name, wanted state, state and version, as of `packages`.
-    """
-    rows = [line.split() for line in dpkg.splitlines()]
-    return {
-        row[0]: {"version": row[3].rpartition("-")[0] or row[3], "held": row[1] == "hold"}
-        for row in rows
-        if row[2:3] == ["installed"]
-    }
-
-
-def packages(commands: Commands, names: list[str]) -> dict[str, dict[str, Any]]:
-    """Return those of some packages that are installed, as `installed`."""
-    form = "${Package} ${db:Status-Want} ${db:Status-Status} ${Version}\n"
-    # Exit code 1: it knows nothing of one of them.
-    return installed(commands.try_run(["dpkg-query", "--show", f"--showformat={form}", *names])[1] if names else "")
 
 
 @dataclass(frozen=True)
@@ -245,18 +224,16 @@ class Request:
     Attributes:
         config: kubeadm's configuration, YAML; without it nothing is compared.
         control_plane: whether the node is a control plane, or will be.
-        packages: Debian packages to look for.
+        packages: versions of Debian packages, as glob patterns by name; without kubeadm's nothing is compared.
         renew_certificates_days: certificates with fewer days left are about to be renewed.
         server_name: what the API server's certificate has to be for, besides its usual names.
-        version: of kubeadm, without which nothing is compared.
     """
 
     config: str = ""
     control_plane: bool = False
-    packages: tuple[str, ...] = ()
+    packages: Mapping[str, str] = field(default_factory=dict)
     renew_certificates_days: int = 0
     server_name: str = ""
-    version: str = ""
 
 
 def describe(commands: Commands, request: Request) -> dict[str, Any]:
@@ -266,9 +243,11 @@ def describe(commands: Commands, request: Request) -> dict[str, Any]:
         CommandError: a command fails on a node that is whole.
     """
     root = commands.root
-    found_packages = packages(commands, list(request.packages))
+    pins = request.packages
+    found = _apt_packages.read_packages(commands.try_run(_apt_packages.query(pins))[1] if pins else "")
+    missing = _apt_packages.to_install(pins, found)
     member = is_member(root, control_plane=request.control_plane)
-    has_kubeadm = found_packages.get("kubeadm", {}).get("version") == request.version
+    has_kubeadm = "kubeadm" in pins and "kubeadm" not in missing
     facts: dict[str, Any] = {
         "expiring_certificates": [],
         "has_credentials": has_credentials(root),
@@ -278,7 +257,7 @@ def describe(commands: Commands, request: Request) -> dict[str, Any]:
         "kubelet": {"flags": [], "configuration": "", "is_current": True},
         "lacks_server_name": False,
         "leftovers": leftovers(root),
-        "packages": found_packages,
+        "packages_are_current": not (missing or _apt_packages.to_hold(pins, found)),
         "static_pods": [],
     }
     if not facts["is_compared"]:

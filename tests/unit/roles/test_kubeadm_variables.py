@@ -23,7 +23,7 @@ def node(**facts: object) -> dict[str, Any]:
         "is_member": True,
         "kubelet": {"configuration": KUBELET, "flags": [], "is_current": True},
         "lacks_server_name": False,
-        "packages": {name: {"version": "1.36.3", "held": True} for name in ("kubeadm", "kubelet", "kubectl")},
+        "packages_are_current": True,
         "static_pods": [],
     }
     return usual | facts
@@ -79,26 +79,15 @@ def test_the_first_control_plane_with_credentials_speaks_for_the_cluster() -> No
 
 
 def test_bare_machines() -> None:
-    bare = node(has_credentials=False, is_member=False, is_compared=False, packages={})
+    bare = node(has_credentials=False, is_member=False, is_compared=False, packages_are_current=False)
     found = variables(cp1=bare, w1=bare)
     must = "[_kubeadm_must_init, _kubeadm_must_join, _kubeadm_joiners, _kubeadm_differs]"
     assert compute("kubeadm", must, found) == [True, False, ["w1"], False]
 
 
-@pytest.mark.parametrize(
-    ("packages", "install", "hold"),
-    [
-        ({}, [], []),
-        ({"kubelet": {"version": "1.36.2", "held": True}}, ["kubelet"], []),
-        ({"kubectl": {"version": "1.36.3", "held": False}}, [], ["kubectl"]),
-        ({"kubeadm": {"version": "1.36.30", "held": False}}, ["kubeadm"], ["kubeadm"]),
-    ],
-)
-def test_packages(packages: dict[str, Any], install: list[str], hold: list[str]) -> None:
-    found = variables(cp1=node(packages=node()["packages"] | packages))
-    assert compute("kubeadm", "[_kubeadm_to_install, _kubeadm_to_hold]", found) == [install, hold]
-    none = variables(cp1=node(packages={}))
-    assert len(compute("kubeadm", "_kubeadm_to_install", none)) == 3
+def test_packages() -> None:
+    pins = dict.fromkeys(("kubeadm", "kubelet", "kubectl"), "1.36.3-*")
+    assert compute("kubeadm", "_kubeadm_packages", variables(cp1=node())) == pins
 
 
 @pytest.mark.parametrize(

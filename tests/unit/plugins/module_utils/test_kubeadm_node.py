@@ -21,9 +21,7 @@ from tests.unit.plugins.kubeadm_machine import (
     systemd_time,
 )
 
-REQUEST = node.Request(
-    config=CONFIG, control_plane=True, packages=("kubeadm",), renew_certificates_days=90, version="1.36.3"
-)
+REQUEST = node.Request(config=CONFIG, control_plane=True, packages={"kubeadm": "1.36.3-*"}, renew_certificates_days=90)
 
 
 @pytest.fixture
@@ -34,7 +32,7 @@ def machine(tmp_path: Path) -> Machine:
 def test_a_bare_machine(machine: Machine) -> None:
     machine.answer("^dpkg-query", "", "dpkg-query: no packages found matching kubeadm", code=1)
     found = node.describe(machine.commands, REQUEST)
-    assert found["packages"] == {}
+    assert not found["packages_are_current"]
     assert found["leftovers"] == []
     assert not any(found[name] for name in ("is_member", "has_credentials", "has_etcd_data", "is_compared"))
     assert machine.ran == [line for line in machine.ran if line.startswith("dpkg-query")]
@@ -49,7 +47,7 @@ def test_a_node_that_needs_nothing(machine: Machine, control_plane: bool) -> Non
     assert (found["static_pods"], found["expiring_certificates"], found["lacks_server_name"]) == ([], [], False)
     assert (found["kubelet"]["flags"], found["kubelet"]["is_current"]) == ([], True)
     assert "podPidsLimit: 4096" in found["kubelet"]["configuration"]
-    assert found["packages"]["kubeadm"] == {"version": "1.36.3", "held": True}
+    assert found["packages_are_current"]
 
 
 def test_a_node_is_compared_by_its_own_kubeadm_only(machine: Machine) -> None:
@@ -88,16 +86,25 @@ def test_files_that_are_not_kubeadm_s_are_no_leftovers(machine: Machine) -> None
     assert node.leftovers(machine.root) == ["/var/lib/etcd/member"]
 
 
-def test_packages() -> None:
-    lines = [
-        "kubeadm hold installed 1.36.3-1.1",
-        "kubelet install installed 1:1.36.2-2",
-        "kubectl deinstall config-files 1.36.3-1.1",
-    ]
-    assert node.installed("\n".join(lines)) == {
-        "kubeadm": {"version": "1.36.3", "held": True},
-        "kubelet": {"version": "1:1.36.2", "held": False},
-    }
+@pytest.mark.parametrize(
+    ("changed", "current", "compared"),
+    [
+        ("", True, True),
+        ("kubelet hold installed 1.36.2-1.1", False, True),
+        ("kubectl install installed 1.36.3-1.1", False, True),
+        ("kubectl deinstall config-files 1.36.3-1.1", False, True),
+        ("kubeadm install installed 1.36.30-1.1", False, False),
+        ("kubeadm hold installed 1:1.36.3-1.1", False, False),
+    ],
+)
+def test_packages(machine: Machine, changed: str, current: bool, compared: bool) -> None:
+    machine.become_node()
+    names = ("kubeadm", "kubelet", "kubectl")
+    lines = {name: f"{name} hold installed 1.36.3-1.1" for name in names} | {changed.partition(" ")[0]: changed}
+    machine.answer("^dpkg-query", "".join(f"{line}\n" for line in lines.values() if line))
+    pins = dict.fromkeys(names, "1.36.3-*")
+    found = node.describe(machine.commands, node.Request(**{**vars(REQUEST), "packages": pins}))
+    assert (found["packages_are_current"], found["is_compared"]) == (current, compared)
 
 
 @pytest.mark.parametrize(

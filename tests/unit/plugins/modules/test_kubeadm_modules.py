@@ -361,7 +361,7 @@ def test_what_is_returned_is_what_is_documented(machine: Machine, capsys: pytest
     machine.become_node()
     LiveCluster(machine)
     machine.answer("get nodes", json.dumps({"items": [node_object("cp1", LABEL, EXCLUDED, taints=(LABEL,))]}))
-    given = {"config": CONFIG, "control_plane": True, "node_name": "cp1", "packages": ["kubeadm"], "version": "1.36.3"}
+    given = {"config": CONFIG, "control_plane": True, "node_name": "cp1", "packages": {"kubeadm": "1.36.3-*"}}
     result = Call(capsys, kubeadm_info, **given).run()
     documented = yaml.safe_load(kubeadm_info.RETURN)
     assert set(result) - {"changed", "invocation"} == set(documented)
