@@ -14,7 +14,7 @@ author:
   - The campus.hubs developers (@campus-hubs)
 description:
   - Returns C(kubeadm_kubeconfig) of the first host of the group C(control_plane), and
-    C(~/.kube/campus-hubs/NAME) if that is not set, with the name of the folder of this host's inventory.
+    C(~/.kube/campus-hubs/PATH/kubeconfig) if that is not set, with the path of the folder of this host's inventory.
   - The role P(campus.hubs.kubeadm#role) writes the file there. It need not be there yet.
 options: {}
 """
@@ -31,7 +31,7 @@ _raw:
   description: The path, in a list of one.
   type: list
   elements: str
-  sample: [/home/anna/.kube/campus-hubs/my-campus]
+  sample: [/home/anna/.kube/campus-hubs/home/anna/my-campus/kubeconfig]
 """
 
 from typing import Any

@@ -18,9 +18,11 @@ FOLDER = "~/.kube/campus-hubs"
 def kubeconfig_path(variables: Mapping[str, Any]) -> str:
     """Return the path that the first control plane's kubeadm_kubeconfig gives, else the default for its inventory.
 
+    The default holds the inventory's whole path: nobody's courses are compared with, or put into, another cluster.
+
     Args:
         variables: of a task; `hostvars` and `groups` count.
     """
     host = variables["hostvars"][variables["groups"]["control_plane"][0]]
-    given = host.get(VARIABLE) or f"{FOLDER}/{Path(host['inventory_dir'] or '/').name or 'campus'}"
+    given = host.get(VARIABLE) or f"{FOLDER}/{host['inventory_dir'] or ''}/kubeconfig"
     return str(Path(given).expanduser())

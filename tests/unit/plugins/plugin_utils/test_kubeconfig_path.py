@@ -14,15 +14,16 @@ ROOT = Path(__file__).resolve().parents[4]
 @pytest.mark.parametrize(
     ("host", "path"),
     [
-        ({"inventory_dir": "/home/anna/my-campus"}, "~/.kube/campus-hubs/my-campus"),
-        ({"inventory_dir": "/home/anna/my-campus", "kubeadm_kubeconfig": ""}, "~/.kube/campus-hubs/my-campus"),
-        ({"inventory_dir": "/"}, "~/.kube/campus-hubs/campus"),
-        ({"inventory_dir": None}, "~/.kube/campus-hubs/campus"),
+        ({"inventory_dir": "/home/anna/my-campus"}, "~/.kube/campus-hubs/home/anna/my-campus/kubeconfig"),
+        ({"inventory_dir": "/test/campus", "kubeadm_kubeconfig": ""}, "~/.kube/campus-hubs/test/campus/kubeconfig"),
+        ({"inventory_dir": "/prod/campus", "kubeadm_kubeconfig": ""}, "~/.kube/campus-hubs/prod/campus/kubeconfig"),
+        ({"inventory_dir": "/"}, "~/.kube/campus-hubs/kubeconfig"),
+        ({"inventory_dir": None}, "~/.kube/campus-hubs/kubeconfig"),
         ({"inventory_dir": "/i", "kubeadm_kubeconfig": "~/elsewhere"}, "~/elsewhere"),
         ({"inventory_dir": "/i", "kubeadm_kubeconfig": "/run/elsewhere"}, "/run/elsewhere"),
     ],
 )
-def test_the_variable_counts_and_else_the_inventory_s_name(host: dict[str, object], path: str) -> None:
+def test_the_variable_counts_and_else_the_inventory_s_path(host: dict[str, object], path: str) -> None:
     variables = {"groups": {"control_plane": ["cp2", "cp1"]}, "hostvars": {"cp2": host, "cp1": {}}}
     assert kubeconfig_path(variables) == str(Path(path).expanduser())
 
