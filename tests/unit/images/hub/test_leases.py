@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from campus_hubs_hub import leases
+from campus_hubs_hub import exchange, leases
 from tornado.httpclient import HTTPClientError
 
 
@@ -43,28 +42,25 @@ def test_a_session_that_does_not_end_keeps_no_other(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(leases, "AsyncHTTPClient", Client)
     monkeypatch.setattr(leases, "JupyterHub", Hub("stuck", "gone"))
     monkeypatch.setattr(leases.Leases, "end", over)
-    exchange: Any = Exchange(json.dumps({"members": []}))
-    asyncio.run(leases.Leases(exchange, "http://hub", "t", 1, roster=False).look())
+    asyncio.run(leases.Leases(answering(monkeypatch, b'{"members": []}'), "http://hub", "t", 1, roster=False).look())
     assert asked == ["stuck/server", "gone/server", "gone"]
 
 
-class Exchange:
-    """It answers a text."""
+def answering(monkeypatch: pytest.MonkeyPatch, body: bytes) -> exchange.Exchange:
+    """Return an exchange that answers this."""
 
-    def __init__(self, text: str) -> None:
-        """Remember it."""
-        self.text = text
+    class Client:
+        async def fetch(self, _url: str, **_: Any) -> SimpleNamespace:  # noqa: ANN401 - of tornado
+            return SimpleNamespace(body=body)
 
-    async def roster(self) -> Any:  # noqa: ANN401 - JSON
-        """Read it."""
-        return json.loads(self.text)
+    monkeypatch.setattr(exchange, "AsyncHTTPClient", Client)
+    return exchange.Exchange("http://exchange", "t")
 
 
-@pytest.mark.parametrize("text", ["<html>", ""])
+@pytest.mark.parametrize("body", [b"<html>", b"", b"\xff"])
 def test_an_answer_that_is_no_roster_ends_nobody(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, text: str
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, body: bytes
 ) -> None:
     monkeypatch.setattr(leases, "JupyterHub", Hub())
-    exchange: Any = Exchange(text)
-    asyncio.run(leases.Leases(exchange, "http://hub", "t", 1, roster=True).look())
+    asyncio.run(leases.Leases(answering(monkeypatch, body), "http://hub", "t", 1, roster=True).look())
     assert "The exchange does not tell who is in the course" in caplog.text

@@ -14,6 +14,7 @@ from campus_hubs_hub import room
 from jupyterhub import orm
 from jupyterhub.app import JupyterHub
 from tornado import web
+from tornado.httpclient import HTTPClientError
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
@@ -169,6 +170,31 @@ def test_where_room_was_made_in_vain_nobody_gives_way_before_the_others(monkeypa
 
     asyncio.run(run())
     assert stopped == ["a", "c", "b", "d"]
+
+
+@pytest.mark.parametrize("error", [HTTPClientError(599), ConnectionRefusedError(111, "refused")])
+def test_a_server_that_does_not_give_way_keeps_no_other(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Tornado raises for a time-out, whatever `raise_error` is."""
+    there = servers(("stuck", "w1", 900, 0.5), ("b", "w1", 800, 0.5))
+    monkeypatch.setattr(room, "idle_servers", lambda _: there)
+    monkeypatch.setattr(room, "cell_runs", lambda _: asyncio.sleep(0, result=False))
+    monkeypatch.setattr(JupyterHub, "instance", lambda: SimpleNamespace(log=logging.getLogger("test")))
+    stopped: list[str] = []
+
+    async def stop(server: Any) -> None:  # noqa: ANN401
+        stopped.append(server.name)
+        if server.name == "stuck":
+            raise error
+
+    async def run() -> room.Waiting:
+        full = room.Room("http://127.0.0.1:9", "token")
+        monkeypatch.setattr(full, "_stop", stop)
+        full._waiting = [room.Waiting(staff=False, need={"memory": GIB})]
+        await full.make()
+        return full._waiting[0]
+
+    waiting = asyncio.run(run())
+    assert (sorted(stopped), waiting.tried) == (["b", "stuck"], {"w1"})
 
 
 def test_staff_is_first_and_others_as_they_came() -> None:

@@ -167,5 +167,9 @@ class Exchange:
             body=None if body is None else json.dumps(body),
             request_timeout=20,
         )
-        answer: dict[str, Any] = json.loads(response.body)
+        try:
+            answer: dict[str, Any] = json.loads(response.body)
+        except ValueError:
+            message = f"its answer to {method} {path} is no JSON"
+            raise OSError(message) from None
         return answer

@@ -19,6 +19,7 @@ from kubespawner.clients import shared_client
 from tornado.httpclient import HTTPClientError
 
 from .spawner import (
+    API_ERRORS,
     COURSE_MOUNT,
     COURSE_VOLUME,
     GRADER,
@@ -161,7 +162,7 @@ class Homes:
             self._again = False
             try:
                 await self.make()
-            except (ApiException, HTTPClientError, OSError) as error:
+            except (HTTPClientError, *API_ERRORS) as error:
                 log.warning("Homes could not be made ahead: %s", error)
 
     async def make(self) -> int:

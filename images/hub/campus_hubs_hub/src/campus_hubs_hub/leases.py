@@ -99,7 +99,7 @@ class Leases:
                 self._asked = now
                 await self._exchange.read_roster()
                 found = await self._exchange.roster()
-        except (HTTPClientError, OSError, ValueError) as error:
+        except (HTTPClientError, OSError) as error:
             log.warning("The exchange does not tell who is in the course: %s", error)
         else:
             last = (found.get("roster") or {}).get("last_sync")

@@ -23,7 +23,7 @@ from jupyterhub.app import JupyterHub
 from kubernetes_asyncio.client import ApiException
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 
-from .spawner import RESTRICTED_CONTAINER, RESTRICTED_POD, core_api, in_bytes
+from .spawner import API_ERRORS, RESTRICTED_CONTAINER, RESTRICTED_POD, core_api, in_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -386,7 +386,11 @@ class Room:
                     "a lecturer, tutor or sandbox" if waiting.staff else "a student",
                     round(server.idle) if server.user else "ever",
                 )
-                await self._stop(server)
+                try:
+                    await self._stop(server)
+                except (HTTPClientError, *API_ERRORS) as error:
+                    # Tornado raises for a time-out, whatever `raise_error` is: the others give way all the same.
+                    log.warning("%s does not give way: %s", server.name, error)
             if chosen:
                 waiting.helped = time.monotonic()
                 waiting.tried.add(chosen[0].node)
