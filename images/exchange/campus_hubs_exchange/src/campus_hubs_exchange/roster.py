@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from campus_hubs_membership.identity import identifier_of, user_name
-from campus_hubs_membership.roles import COURSE_ROLES, NO_ROLES, course_role
+from campus_hubs_membership.roles import COURSE_ROLES, NO_ROLES, course_role, listing, texts
 from sqlalchemy.orm import Session
 
 from .coursework import now
@@ -123,7 +123,7 @@ def read_members(issuer: str, pages: Iterable[object], roles: Mapping[str, str] 
     entries: dict[str, list[Mapping[str, Any]]] = {}
     nameless = 0
     for page in pages:
-        members = _listing(page.get("members")) if isinstance(page, dict) else None
+        members = listing(page.get("members")) if isinstance(page, dict) else None
         if members is None:
             raise LmsError("The LMS's roster is not in the format of NRPS 2.0.", final=True)
         for member in members:
@@ -144,7 +144,7 @@ def read_members(issuer: str, pages: Iterable[object], roles: Mapping[str, str] 
         elif problem:
             problems[problem] += 1
             if problem == _NO_ROLE:
-                odd.update(role for entry in found for role in _roles(entry) or [])
+                odd.update(role for entry in found for role in texts(entry.get("roles")) or [])
             else:
                 reading.unclear.add(user)
     reading.notes = [f"The LMS's roster has {number} {text}." for text, number in problems.items() if number]
@@ -168,7 +168,7 @@ def _listed(
     if not active:
         unknown = any(_is_active(entry.get("status")) is None for entry in entries)
         return None, "with a status that is not known, who stay as they are" * unknown
-    roles = [_roles(entry) for entry in active]
+    roles = [texts(entry.get("roles")) for entry in active]
     if all(found is None for found in roles):
         return None, "whose roles cannot be read, who stay as they are"
     role = course_role([text for found in roles for text in found or []], meanings)
@@ -188,28 +188,6 @@ def _is_active(status: object) -> bool | None:
     if status is None or status == "":
         return True
     return _STATUSES.get(re.split(r"[#/]", status)[-1].strip().lower()) if isinstance(status, str) else None
-
-
-def _listing(value: object) -> list[Any] | None:
-    """Read a list, or the object with numbers for names that PHP makes of one with gaps; None if it is neither."""
-    if isinstance(value, dict) and value and all(name.isdecimal() for name in value):
-        return list(value.values())
-    return value if isinstance(value, list) else None
-
-
-def _roles(entry: Mapping[str, Any]) -> list[str] | None:
-    """Read roles: a list, or one text with commas as in LTI 1.1; None if it is neither.
-
-    Blanks stand between URIs only: "Assistant Instructor" is no instructor.
-    """
-    roles = entry.get("roles")
-    if isinstance(roles, str):
-        return [text for part in re.split(r"[,;]|\s+(?=\w+:)", roles) if (text := part.strip())]
-    roles = _listing(roles)
-    if roles is None:
-        return None
-    texts = [text for text in roles if isinstance(text, str)]
-    return texts if texts or not roles else None
 
 
 def plan(session: Session, reading: Reading, confirm: str = "") -> Plan:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from campus_hubs_membership.identity import digits, identifier_of, is_identifier, user_name
-from campus_hubs_membership.roles import COURSE_ROLES, NO_ROLES, CourseRole, course_role
+from campus_hubs_membership.roles import COURSE_ROLES, NO_ROLES, CourseRole, course_role, texts
 
 from .errors import LaunchRefused
 
@@ -81,7 +80,8 @@ def launch_from_claims(claims: Mapping[str, Any], *, issuer: str, roles: Mapping
         "deployment_id": text(digits(claims.get(LTI + "deployment_id"))),
         "issued_at": int(claims["iat"]),
         "context": {
-            "id": _context_id(context.get("id")),
+            # Exactly as it is, since it is compared; some LMSs send a number.
+            "id": identifier_of(context.get("id")),
             "title": text(context.get("title")),
             "label": text(context.get("label")),
         },
@@ -123,7 +123,7 @@ def launch_from_form(form: Mapping[str, str], *, issuer: str, roles: Mapping[str
         "consumer_key": text(form["oauth_consumer_key"]),
         "issued_at": int(form["oauth_timestamp"]),
         "context": {
-            "id": _context_id(form.get("context_id")),
+            "id": identifier_of(form.get("context_id")),
             "title": text(form.get("context_title")),
             "label": text(form.get("context_label")),
         },
@@ -211,31 +211,20 @@ def text(value: object, limit: int = MAX_TEXT) -> str:
     return "".join(char for char in value if char.isprintable()).strip()[:limit]
 
 
-def _context_id(value: object) -> str:
-    """Read the id of the LMS's course exactly as it is, since it is compared; '' if it is none.
-
-    LTI 1.3 (5.4.1) wants a text of at most 255 characters; some LMSs send their number.
-    """
-    return identifier_of(value)
-
-
 def _first(*values: object) -> str:
     """Return the first value that has text; of a list (`aud`), its first entry."""
     return next(
-        (found for value in values if (found := text(value[0] if isinstance(value, list) and value else value))), ""
+        (
+            found
+            for value in values
+            if (found := text(digits(value[0] if isinstance(value, list) and value else value)))
+        ),
+        "",
     )
 
 
 def _texts(value: object) -> list[str]:
-    """Read a list of texts as LMSs write it: a list, one text, or the object that PHP makes of a list with gaps.
-
-    In one text blanks stand between URIs only: "Assistant Instructor" is no instructor.
-    """
-    if isinstance(value, str):
-        value = re.split(r"[,;]|\s+(?=\w+:)", value)
-    elif isinstance(value, dict) and all(name.isdecimal() for name in value):
-        value = list(value.values())
-    return [text(entry) for entry in value if isinstance(entry, str)] if isinstance(value, list) else []
+    return [text(entry) for entry in texts(value) or []]
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 CourseRole = Literal["instructor", "teaching_assistant", "student"]
 COURSE_ROLES: Final[tuple[CourseRole, ...]] = ("instructor", "teaching_assistant", "student")
@@ -34,6 +34,26 @@ _ELSEWHERE = re.compile(
     r"http://purl\.imsglobal\.org/vocab/lis/v2/(institution|system)/person#.*|urn:lti:(inst|sys)role:.*", re.DOTALL
 )
 _ASSISTS = re.compile(r"teachingassistant\w*|grader")
+# Blanks stand between URIs only: "Assistant Instructor" is no instructor.
+_BETWEEN = re.compile(r"[,;]|\s+(?=\w+:)")
+
+
+def listing(value: object) -> list[Any] | None:
+    """Read a list, or the object with numbers for names that PHP makes of one with gaps; None if it is neither."""
+    if isinstance(value, dict) and value and all(name.isdecimal() for name in value):
+        return list(value.values())
+    return value if isinstance(value, list) else None
+
+
+def texts(value: object) -> list[str] | None:
+    """Read texts as LMSs write them: a `listing`, or one text as in LTI 1.1; None if there is no text in it."""
+    if isinstance(value, str):
+        return [text for part in _BETWEEN.split(value) if (text := part.strip())]
+    found = listing(value)
+    if found is None:
+        return None
+    kept = [text for text in found if isinstance(text, str)]
+    return kept if kept or not found else None
 
 
 def course_role(roles: Iterable[str], meanings: Mapping[str, str] = NO_ROLES) -> CourseRole | None:

@@ -17,7 +17,6 @@ import shutil
 import stat
 import subprocess
 import sys
-import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,6 +34,7 @@ from nbgrader.utils import compute_checksum, is_solution, is_task
 from . import gradebook, reader
 from .cputime import WHOLE, cpu_limit
 from .files import regular_files
+from .names import folded
 from .restore import Cell, Mark, Restored, names, restore
 
 if TYPE_CHECKING:
@@ -182,17 +182,16 @@ def _instead_of(path: Path, marks: dict[str, Mark]) -> tuple[str, dict[str, Any]
 
     Some browsers save it as `name.ipynb.txt`.
     """
-
-    def folded(name: str) -> str:
-        return unicodedata.normalize("NFC", name).casefold()
-
     plain, stem = folded(path.name), folded(path.stem)
     found = (p for p in regular_files(path.parent, links=False) if ".ipynb" in p.name.casefold() and p != path)
     others = sorted(
         found,
         key=lambda p: (
-            *(stem not in folded(p.name), p.suffix.casefold() != ".ipynb"),
-            *(len(p.parts), folded(p.name) != plain, p.name),
+            stem not in folded(p.name),
+            p.suffix.casefold() != ".ipynb",
+            len(p.parts),
+            folded(p.name) != plain,
+            p.name,
         ),
     )
     best: tuple[int, str, dict[str, Any]] | None = None

@@ -33,7 +33,7 @@ def refusal(name: str, others: Iterable[str] = ()) -> str:
 
     """
     why = _why(name)
-    same = next((other for other in others if other != name and _folded(other) == _folded(name)), None)
+    same = next((other for other in others if other != name and folded(other) == folded(name)), None)
     if why is None:
         return "An assignment needs a name."
     if not why and (name.casefold() in OURS or name.casefold().endswith((NOTEBOOK, "_files"))):
@@ -114,7 +114,7 @@ def _shown(name: str) -> str:
     return repr(name if len(name) <= LONGEST else f"{name[:LONGEST]}...")
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
     """Return what is the same for names that some file systems take for one."""
     return unicodedata.normalize("NFC", name.casefold())
 
