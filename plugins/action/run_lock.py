@@ -85,7 +85,7 @@ def ask_holder(kubeconfig: Path) -> dict[str, Any]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         cwd="/",
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([collection, os.environ.get("PYTHONPATH", "")])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [collection, os.environ.get("PYTHONPATH")]))},
         start_new_session=True,
         text=True,
     )

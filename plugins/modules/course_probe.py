@@ -152,9 +152,9 @@ def remove_home(api: Api, namespace: str, user: str) -> None:
     claim = api.get(CLAIM, namespace, f"home-{user}")
     if claim is None:
         return
-    if volume := claim["spec"].get("volumeName"):
-        api.merge(VOLUME, "", volume, {"spec": {"persistentVolumeReclaimPolicy": "Delete"}})
     try:
+        if volume := claim["spec"].get("volumeName"):
+            api.merge(VOLUME, "", volume, {"spec": {"persistentVolumeReclaimPolicy": "Delete"}})
         api.delete(CLAIM, namespace, f"home-{user}")
     except ApiError as error:
         if error.status != 404:

@@ -168,7 +168,8 @@ from ansible_collections.campus.hubs.plugins.module_utils._kubeadm.commands impo
 from ansible_collections.campus.hubs.plugins.module_utils._refusals import refusal
 
 ROOT = Path("/")
-WAIT_SECONDS, PAUSE_SECONDS = 300, 2
+WAIT_SECONDS = 300
+PAUSE_SECONDS = 2
 
 
 def wait_for_kubeadm(module: AnsibleModule) -> None:

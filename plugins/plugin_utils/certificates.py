@@ -69,12 +69,11 @@ def cluster_certificates(server: str, client: str) -> list[Certificate]:
         client: the kubeconfig's client certificate, PEM; empty if it has none.
     """
     address = urllib.parse.urlsplit(server)
-    found = {}
+    found = {"API server": None, "kubeconfig": end_of(client.encode())}
     try:
         # Only looked at: requests verify it.
         shown = ssl.get_server_certificate((address.hostname or "", address.port or 443), timeout=10)
         found["API server"] = end_of(shown.encode())
-        found["kubeconfig"] = end_of(client.encode()) if client else None
     except (OSError, ValueError):
         pass
     return [Certificate(name, "", end) for name, end in found.items() if end]

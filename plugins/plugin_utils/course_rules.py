@@ -101,7 +101,7 @@ OWN_CLAIMS = re.compile(r"course|exchange|hub-db|home-.*")
 SOURCES = ("claim", "nfs", "host_path")
 # What belongs to the system, on a node and in a server's image.
 SYSTEM_FOLDERS = re.compile(
-    r"/(bin|boot|dev|etc|lib(32|64|x32)?|proc|root|run|sbin|sys|usr|opt|var/run|var/lib/(campus-hubs|containerd|etcd|kubelet))(/.*)?"
+    r"/(var(/lib)?|(bin|boot|dev|etc|lib(32|64|x32)?|proc|root|run|sbin|sys|usr|opt|var/run|var/lib/(campus-hubs|containerd|etcd|kubelet))(/.*)?)"
 )
 _SHARED_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 _SHARED_PATH = re.compile(r"/[^:\x00-\x1f{}]+")
@@ -159,7 +159,8 @@ def _check_id(course: Host) -> Iterator[Mistake]:
 
 
 def _check_length(course: Host) -> Iterator[Mistake]:
-    lengths = {name: len(json.dumps(value, default=str)) for name, value in course.given.items()}
+    ours = {name: value for name, value in course.given.items() if name.startswith("course_hub_")}
+    lengths = {name: len(json.dumps(value, default=str, skipkeys=True)) for name, value in ours.items()}
     if (length := sum(lengths.values())) > MOST_CHARACTERS:
         longest = max(lengths, key=lambda name: lengths[name])
         fix = f"shorten {longest}, as no object of the API server takes as much"

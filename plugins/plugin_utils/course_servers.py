@@ -136,7 +136,7 @@ def shared_volume(volume: Mapping[str, Any]) -> dict[str, Any]:
 
 def _bytes(size: object) -> str | int:
     # KubeSpawner takes bytes as a number, and as a text with a unit alone.
-    text = str(size).removesuffix("i")
+    text = str(size).removesuffix("i").removesuffix(".0")
     return int(text) if text.isdecimal() else text
 
 

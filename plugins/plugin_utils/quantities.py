@@ -16,7 +16,7 @@ _MEMORY = re.compile(r"([0-9]+(?:\.[0-9]+)?)([KMGT])?")
 # https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/, without exponents and fractions.
 _STORAGE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([kMGT]|[KMGT]i)?")
 MOST_CORES = 10_000
-_AMOUNT = re.compile(r"([\d.]+(?:[eE][-+]?\d+)?)([A-Za-z]{0,2})")
+_AMOUNT = re.compile(r"((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?)([A-Za-z]{0,2})")
 _UNITS = {
     "": 1.0,
     **{"m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12},

@@ -95,6 +95,7 @@ FORMS: dict[str, tuple[str, str]] = {
         r"(?!/(bin|boot|dev|etc|lib(32|64|x32)?|lost\+found|proc|root|run|sbin|sys|tmp|usr)(/|$))"
         r"(?!/(home|media|mnt|opt|srv|var|var/(cache|lib|local|lock|log|mail|opt|run|spool|tmp))/?$)"
         r"(?!/var/(lock|run|tmp|lib/(containerd|etcd|kubelet))(/|$))"
+        r"(?!/var/lib/campus-hubs(/?$|/(build|build-packages|registry)(/|$)))"
         r"(/(?!\.\.?(/|$))[-A-Za-z0-9._+@]+)+",
         "an absolute path of a folder of its own, such as /srv/volumes",
     ),
@@ -268,7 +269,7 @@ def _check_email(host: Host) -> Iterator[Mistake]:
         if address and not re.fullmatch(rf"[^@<>,;:\"]+ <{_ADDRESS}>|{_ADDRESS}", str(address)):
             yield Mistake(host.name, f"{EMAIL}.{path}", show(EMAIL, address), "an address such as admin@example.edu")
     server, port = email.get("server"), email.get("port", 587)
-    if server is not None and not is_host(server):
+    if server and not is_host(server):
         yield Mistake(host.name, f"{EMAIL}.server", show(EMAIL, server), "the name or address of a server")
     if re.fullmatch(r"[-+]?[0-9]{1,18}", str(port)) and not 0 < int(str(port)) < 65536:
         yield Mistake(host.name, f"{EMAIL}.port", show(EMAIL, port), "a port from 1 to 65535")

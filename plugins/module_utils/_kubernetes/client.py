@@ -54,7 +54,6 @@ _JSON = "application/json"
 # What asks for more than a plain kubeconfig has. No connection goes by a proxy that is not asked for.
 _MORE = (
     "context",
-    "host",
     "api_key",
     "username",
     "password",
@@ -108,7 +107,8 @@ def connect(options: Mapping[str, Any]) -> Api:
         KubernetesError: the Kubernetes client is needed and is not there.
     """
     path = options.get("kubeconfig") or os.environ.get("K8S_AUTH_KUBECONFIG") or os.environ.get("KUBECONFIG")
-    if isinstance(path, str):
+    # With a server of its own, no kubeconfig is read.
+    if isinstance(path, str) and not (options.get("host") or os.environ.get("K8S_AUTH_HOST")):
         if not any(Path(part).expanduser().exists() for part in path.split(os.pathsep)):
             raise NoKubeconfigError(path)
         given = (options.get(name) not in (None, "") or os.environ.get(f"K8S_AUTH_{name.upper()}") for name in _MORE)
@@ -176,13 +176,9 @@ class Api:
         try:
             answer = self.connection.pool.request(method, target, headers=headers, body=data, timeout=60.0)
         except HTTPError as error:
-            raise NoAnswerError(self.connection.server, getattr(error, "reason", None) or error) from error
+            raise NoAnswerError(self.connection.server, error) from error
         if answer.status >= 300:
-            try:
-                message = json.loads(answer.data)["message"]
-            except (ValueError, KeyError, TypeError):
-                message = answer.reason
-            raise ApiError(answer.status, str(message))
+            raise ApiError.of(answer.status, answer.data, answer.reason)
         found: bytes = answer.data
         return found
 
@@ -204,9 +200,8 @@ class Api:
                             (resource.get("responseKind") or {}).get("kind") or "",
                             resource["resource"],
                             resource["scope"] == "Namespaced",
-                            frozenset(resource["verbs"]),
                         )
-                        if "list" in kind.verbs:
+                        if "list" in resource["verbs"]:
                             found.setdefault((name, kind.plural), kind)
         if not found:
             message = refusal("API server", "no aggregated discovery", "one of Kubernetes 1.30 or newer")

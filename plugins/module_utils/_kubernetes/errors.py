@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import json
+
 from ansible_collections.campus.hubs.plugins.module_utils._refusals import refusal
 
 
@@ -40,9 +42,10 @@ class NoAnswerError(NoConnectionError):
     """The API server does not answer."""
 
     def __init__(self, server: str, why: object) -> None:
-        """Take its URL, and what came instead of an answer."""
+        """Take its URL, and what came instead of an answer: urllib3's errors have it as their reason."""
         fix = "check the server in the kubeconfig, and that the cluster is up"
-        super().__init__(refusal(f"Kubernetes API at {server}", f"no answer ({why})", "one", fix))
+        found = f"no answer ({getattr(why, 'reason', None) or why})"
+        super().__init__(refusal(f"Kubernetes API at {server}", found, "one", fix))
 
 
 class ApiError(KubernetesError):
@@ -57,3 +60,18 @@ class ApiError(KubernetesError):
         """Take what it said."""
         super().__init__(f"The Kubernetes API answers {status}: {message}")
         self.status, self.message = status, message
+
+    @classmethod
+    def of(cls, status: int, body: str | bytes | None, reason: object) -> ApiError:
+        """Return what an answer says; headers and the request's body can hold secrets, and are left out.
+
+        Args:
+            status: of HTTP.
+            body: of the answer, JSON with a message if it is the API server's.
+            reason: what is said if it is not.
+        """
+        try:
+            message = json.loads(body or "")["message"]
+        except (ValueError, KeyError, TypeError):
+            message = reason
+        return cls(status, str(message))

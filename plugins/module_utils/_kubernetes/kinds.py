@@ -21,7 +21,6 @@ class Kind:
         kind: as in a manifest.
         plural: name of the resource.
         namespaced: whether its objects are in namespaces.
-        verbs: what can be done with it, as far as that was asked for.
     """
 
     group: str
@@ -29,12 +28,6 @@ class Kind:
     kind: str
     plural: str
     namespaced: bool = True
-    verbs: frozenset[str] = frozenset()
-
-    @property
-    def api_version(self) -> str:
-        """Return it as in a manifest."""
-        return f"{self.group}/{self.version}" if self.group else self.version
 
     def url(self, namespace: str = "", name: str = "") -> str:
         """Return the path of all objects, of a namespace's, or of one."""

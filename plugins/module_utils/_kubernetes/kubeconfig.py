@@ -53,16 +53,20 @@ def read_kubeconfig(path: Path) -> Access:
         OSError: it is not there, or says what only a Kubernetes client can do (`exec` and the like).
     """
     content = path.read_text(encoding="utf-8")
+    if yaml is None:
+        message = "there is no PyYAML"
+        raise OSError(message)
     try:
         document = yaml.load(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         (context,) = [one["context"] for one in document["contexts"] if one["name"] == document["current-context"]]
         (cluster,) = [one["cluster"] for one in document["clusters"] if one["name"] == context["cluster"]]
         (user,) = [one["user"] for one in document["users"] if one["name"] == context["user"]]
         server = cluster["server"].rstrip("/")
+        unknown = sorted({*cluster} - _CLUSTER | {*user} - _USER)
     except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
         message = f"{path} has no current context"
         raise OSError(message) from error
-    if unknown := sorted({*cluster} - _CLUSTER | {*user} - _USER):
+    if unknown:
         message = f"{path} uses {', '.join(unknown)}"
         raise OSError(message)
 

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,11 +33,13 @@ try:
     from kubernetes.config.config_exception import ConfigException
     from kubernetes.stream import portforward, stream
     from urllib3.exceptions import HTTPError
+    from websocket import WebSocketException
 except ImportError:  # api_client says so
     ApiClient = CoreV1Api = portforward = stream = None  # type: ignore[assignment,misc]
     ApiException = ConfigException = LookupError  # type: ignore[assignment,misc]
-    HTTPError = OSError  # type: ignore[assignment,misc]
+    HTTPError = WebSocketException = OSError  # type: ignore[assignment,misc]
 
+_ANY = "the kubeconfig's server"
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
@@ -56,18 +57,12 @@ def translated(server: str = "") -> Iterator[None]:
     try:
         yield
     except ApiException as error:
-        raise refused(error) from error
-    except HTTPError as error:
-        raise NoAnswerError(server or "the kubeconfig's server", getattr(error, "reason", None) or error) from error
-
-
-def refused(error: Any) -> ApiError:  # noqa: ANN401 (the client is untyped)
-    """Return the client's ApiException as ours: headers and the request's body can hold secrets."""
-    try:
-        message = json.loads(error.body or "")["message"]
-    except (TypeError, ValueError, KeyError):
-        message = error.reason
-    return ApiError(error.status or 0, str(message))
+        # Without a status when a connection for a command or to a port does not come to be.
+        if not error.status:
+            raise NoAnswerError(server or _ANY, error) from error
+        raise ApiError.of(error.status, error.body, error.reason) from error
+    except (HTTPError, WebSocketException) as error:
+        raise NoAnswerError(server or _ANY, error) from error
 
 
 def api_client(options: Mapping[str, Any]) -> Any:  # noqa: ANN401 (the client is untyped)
@@ -132,8 +127,11 @@ class PodAccess:
     @contextmanager
     def _api(self) -> Iterator[CoreV1Api]:
         """Return a client for one use: `stream` changes the one that it is given."""
-        with translated(self._configuration.host):
-            yield CoreV1Api(ApiClient(self._configuration))
+        try:
+            with translated(self._configuration.host):
+                yield CoreV1Api(ApiClient(self._configuration))
+        except OSError as error:
+            raise NoAnswerError(self._configuration.host, error) from error
 
     def execute(self, container: str, command: Sequence[str], seconds: int) -> Ended:
         """Run a command in a container, and wait for its end.
@@ -160,7 +158,12 @@ class PodAccess:
             if run.is_open():
                 run.close()
                 return Ended(None)
-            return Ended(run.returncode, run.read_stdout(), run.read_stderr())
+            try:
+                code = run.returncode
+            except (LookupError, TypeError, ValueError) as error:
+                # The connection has ended before the command, and with it what says how that ended.
+                raise NoAnswerError(self._configuration.host, "the command's exit code did not come") from error
+            return Ended(code, run.read_stdout(), run.read_stderr())
 
     def dial(self, port: int) -> socket.socket:
         """Return a connection to a port.

@@ -93,11 +93,11 @@ def container(found: dict[str, Any]) -> dict[str, Any]:
 
 MANIFEST = json.dumps(DEPLOYMENT)
 KINDS = [
-    Kind("", "v1", "Secret", "secrets", namespaced=True, verbs=frozenset({"list"})),
-    Kind("", "v1", "Namespace", "namespaces", namespaced=False, verbs=frozenset({"list"})),
-    Kind("", "v1", "Pod", "pods", namespaced=True, verbs=frozenset({"list"})),
-    Kind("", "v1", "ConfigMap", "configmaps", namespaced=True, verbs=frozenset({"list"})),
-    Kind("apps", "v1", "Deployment", "deployments", namespaced=True, verbs=frozenset({"list"})),
+    Kind("", "v1", "Secret", "secrets", namespaced=True),
+    Kind("", "v1", "Namespace", "namespaces", namespaced=False),
+    Kind("", "v1", "Pod", "pods", namespaced=True),
+    Kind("", "v1", "ConfigMap", "configmaps", namespaced=True),
+    Kind("apps", "v1", "Deployment", "deployments", namespaced=True),
 ]
 
 

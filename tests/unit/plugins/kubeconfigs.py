@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 
-def write_kubeconfig(path: Path, cluster: Mapping[str, Any], user: Mapping[str, Any]) -> None:
+def write_kubeconfig(path: Path, cluster: Mapping[str, Any], user: Mapping[str, Any] | None) -> None:
     """Write a kubeconfig with one context.
 
     Args:

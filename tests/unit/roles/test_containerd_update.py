@@ -82,6 +82,25 @@ def test_a_node_that_fails_is_the_last(tmp_path: Path) -> None:
     assert happened[happened.index("begin cp1") + 1 :] == []
 
 
+@pytest.mark.parametrize("service", [RUNS, NODES["w3"]], ids=["runs", "new"])
+def test_newer_files_alone_restart_it(tmp_path: Path, service: dict[str, bool]) -> None:
+    """As after an edit by hand: the package is current, and nothing is looked at a second time."""
+    tasks = yaml.safe_load((ROOT / "roles/containerd/tasks/update.yml").read_text())
+    restart = tasks[-1]
+    assert restart.pop("ansible.builtin.systemd_service")["state"] == "restarted"
+    restart["ansible.builtin.debug"] = {"msg": "it restarts"}
+    for name in ("main.yml", "service.yml"):
+        (tmp_path / name).write_text((ROOT / "roles/containerd/tasks" / name).read_text())
+    known = {"_containerd_package": {"is_current": True}, "_containerd_service": service}
+    known |= {"containerd_version": "2.4.2", "_containerd_packages": {}}
+    play = {"hosts": "localhost", "gather_facts": False, "vars": known, "tasks": tasks}
+    (tmp_path / "play.yml").write_text(json.dumps([play]))
+    command = [sys.executable, "-m", "ansible.cli.playbook", "-i", "localhost,", str(tmp_path / "play.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "it restarts" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("package", "service", "current"), [(True, True, True), (False, True, False), (True, False, False)]
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from ansible_collections.campus.hubs.plugins.module_utils._kubernetes import library
@@ -38,7 +39,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def kubeconfig(folder: Path, cluster: dict[str, Any], user: dict[str, Any]) -> str:
+def kubeconfig(folder: Path, cluster: dict[str, Any], user: dict[str, Any] | None) -> str:
     """Write a kubeconfig; return its path."""
     write_kubeconfig(folder / "kubeconfig", {"server": "https://192.0.2.11:6443", **cluster}, user)
     return str(folder / "kubeconfig")
@@ -68,10 +69,11 @@ TOKEN = {"token": "a-token"}
         ({"certificate-authority": "not-there.crt"}, TOKEN),
         ({"certificate-authority-data": "bm8gY2VydGlmaWNhdGU="}, TOKEN),
         ({"server": None}, TOKEN),
+        ({}, None),
     ],
 )
 def test_what_is_more_than_plain_is_left_to_the_kubernetes_client(
-    tmp_path: Path, cluster: dict[str, Any], user: dict[str, Any]
+    tmp_path: Path, cluster: dict[str, Any], user: dict[str, Any] | None
 ) -> None:
     assert plain_connection(kubeconfig(tmp_path, cluster, user)) is None
 
@@ -119,6 +121,12 @@ def test_more_options_are_left_to_the_kubernetes_client(tmp_path: Path, monkeypa
     monkeypatch.setenv("K8S_AUTH_SSL_CA_CERT", "/ca.pem")
     connect({"kubeconfig": path})
     assert len(asked) == 3
+    # A kubeconfig that is gone does not matter then.
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "gone"))
+    connect({"host": SERVER, "api_key": "a-token"})
+    monkeypatch.setenv("K8S_AUTH_HOST", SERVER)
+    connect({})
+    assert len(asked) == 5
 
 
 def test_errors_are_sentences_without_what_was_sent() -> None:
@@ -141,6 +149,8 @@ def test_errors_of_the_kubernetes_client_are_the_same_ones() -> None:
         raise error
     with pytest.raises(NoAnswerError, match=r"found no answer \(refused\)"), translated(SERVER):
         raise HTTPError("refused")
+    with pytest.raises(NoAnswerError, match="Handshake status 500"), translated(SERVER):
+        raise ApiException(status=0, reason="Handshake status 500")
 
 
 class Run:
@@ -184,3 +194,15 @@ def test_a_command_in_a_pod_ends_or_is_ended(monkeypatch: pytest.MonkeyPatch, ru
     client = SimpleNamespace(configuration=SimpleNamespace(host=SERVER))
     assert PodAccess(client, "course-x", "exchange-1").execute("exchange", ["a", "b"], 7) == ended
     assert not run.open
+
+
+def test_a_command_whose_connection_breaks_has_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client reads the exit code from the last message, which has not come then."""
+    monkeypatch.setattr(library, "ApiClient", lambda _: None)
+    pod = PodAccess(SimpleNamespace(configuration=SimpleNamespace(host=SERVER)), "course-x", "exchange-1")
+    broken = type("Broken", (Run,), {"returncode": property(lambda _: dict[str, str]()["status"])})
+    for stream in (lambda *_, **__: object.__new__(broken), Mock(side_effect=ConnectionResetError("reset"))):
+        monkeypatch.setattr(library, "stream", stream)
+        monkeypatch.setattr(broken, "open", False, raising=False)
+        with pytest.raises(NoAnswerError, match=f"Kubernetes API at {SERVER}: found no answer"):
+            pod.execute("exchange", ["a"], 7)

@@ -69,5 +69,7 @@ def test_the_volume_goes_with_its_claim() -> None:
 
 def test_a_home_that_was_never_made_is_no_error_but_a_refusal_is() -> None:
     course_probe.remove_home(api_of(Answers({})), "course-x", "u1")
+    # Its volume went meanwhile.
+    course_probe.remove_home(api_of(Answers({CLAIMS: {"kind": "X", "spec": {"volumeName": "pv-1"}}})), "course-x", "u1")
     with pytest.raises(ApiError):
         course_probe.remove_home(api_of(Answers({CLAIMS: 403})), "course-x", "u1")

@@ -64,7 +64,7 @@ def test_each_profile_is_chosen_by_an_id_of_its_own() -> None:
 
 
 def test_bytes_without_a_unit_are_a_number() -> None:
-    made = server_values({**COURSE, "memory": {"guarantee": "536870912", "limit": 2147483648}}, IMAGE, {})
+    made = server_values({**COURSE, "memory": {"guarantee": "536870912", "limit": 2147483648.0}}, IMAGE, {})
     assert made["singleuser"]["memory"] == {"guarantee": 536870912, "limit": 2147483648}
 
 

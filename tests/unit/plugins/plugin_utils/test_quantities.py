@@ -50,7 +50,19 @@ def test_no_cpu(value: object) -> None:
 
 @pytest.mark.parametrize(
     ("written", "number"),
-    [("100m", 0.1), ("2", 2.0), ("512Mi", 2.0**29), ("1G", 1e9), (2, 2.0), ("1e3", 1000.0), ("", 0.0), (None, 0.0)],
+    [
+        *(
+            ("100m", 0.1),
+            ("2", 2.0),
+            ("512Mi", 2.0**29),
+            ("1G", 1e9),
+            (2, 2.0),
+            ("1e3", 1000.0),
+            (".5", 0.5),
+            ("2.", 2.0),
+        ),
+        *((text, 0.0) for text in ("", None, "1.2.3", ".", "\u0661", "1e9999")),
+    ],
 )
 def test_amounts(written: object, number: float) -> None:
     assert parse_amount(written) == pytest.approx(number)

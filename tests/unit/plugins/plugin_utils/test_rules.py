@@ -165,6 +165,8 @@ def test_endpoints_that_kubeadm_refuses(host: str) -> None:
             'course_hub_helm_checksum: found "sha256:xyz", expected an algorithm',
         ),
         ("course_hub_helm_cache", "cache", 'course_hub_helm_cache: found "cache", expected an absolute path'),
+        ("storage_local_path", "/var/lib/campus-hubs", "expected an absolute path of a folder of its own"),
+        ("storage_local_path", "/var/lib/campus-hubs/build/hub", "expected an absolute path of a folder of its own"),
     ],
 )
 def test_forms_that_would_fail_in_the_middle_of_a_run(name: str, value: object, words: str) -> None:
@@ -185,11 +187,26 @@ def test_forms_that_would_fail_in_the_middle_of_a_run(name: str, value: object, 
         ("course_hub_helm_checksum", "sha256:https://get.helm.sh/helm-v4.3.1-linux-amd64.tar.gz.sha256sum"),
         ("course_hub_helm_checksum", f"sha256:{'a' * 64}"),
         ("course_hub_helm_cache", "~/.cache/helm"),
+        ("storage_local_path", "/var/lib/campus-hubs/volumes"),
     ],
 )
 def test_forms_that_are_right(name: str, value: object) -> None:
     host = Host("h", frozenset({"cluster", "courses"}), {name: value}, frozenset({name}))
     assert list(variable_forms.check_forms(Inventory((host,)))) == []
+
+
+@pytest.mark.parametrize("folder", ["/var", "/var/lib/", "/usr/share", "/var/lib/kubelet/pods"])
+def test_folders_of_the_system_are_no_volumes(folder: str) -> None:
+    volumes = [{"name": "data", "mount_path": "/data", "host_path": folder}]
+    host = Host("a", frozenset({"courses"}), {"course_hub_volumes": volumes}, frozenset({"course_hub_volumes"}))
+    (found,) = [mistake.sentence() for mistake in course_rules.check_courses(Inventory((host,)))]
+    assert found.endswith("expected a folder of the nodes that is not the system's, such as /srv/data.")
+
+
+def test_names_that_are_no_texts_are_no_traceback() -> None:
+    given = {"by_day": {datetime.date(2026, 11, 30): "x" * 300_000}, "course_hub_values": {datetime.date.min: "x"}}
+    host = Host("a", frozenset({"courses"}), given, frozenset(given))
+    assert not [mistake for mistake in course_rules.check_courses(Inventory((host,))) if "characters" in mistake.found]
 
 
 def test_ids_of_contexts_have_no_blanks_around_them() -> None:
