@@ -16,15 +16,10 @@ description:
     one of the given fingerprints. So neither the connection nor the server that it comes from needs to be trusted.
   - What is there already is kept as long as its keys are the right ones and have not expired.
   - Only the keys are written, whatever else the file held. GnuPG is not needed.
-extends_documentation_fragment: [ansible.builtin.action_common_attributes]
+extends_documentation_fragment: [campus.hubs.on_node.no_diff]
 attributes:
   check_mode:
-    support: full
     details: The key is fetched and compared, but not written.
-  diff_mode:
-    support: none
-  platform:
-    platforms: debian
 options:
   url:
     description: Where the ASCII-armoured file is.

@@ -15,14 +15,7 @@ description:
   - Runs C(update-ca-certificates) if something below C(/usr/local/share/ca-certificates) was changed since it ran last,
     so that a change is made effective also if the run that made it was interrupted.
   - Does nothing where package C(ca-certificates) is not installed, as its installation does the same.
-extends_documentation_fragment: [ansible.builtin.action_common_attributes]
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  platform:
-    platforms: debian
+extends_documentation_fragment: [campus.hubs.on_node]
 """
 
 EXAMPLES = r"""

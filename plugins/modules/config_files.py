@@ -16,14 +16,7 @@ description:
   - Removes each file whose content is V(null).
   - All of them are root's, and everybody may read them (mode C(0644)). So the content is no place for secrets.
   - M(ansible.builtin.copy) takes two steps for each file and host, even where nothing is to be done.
-extends_documentation_fragment: [ansible.builtin.action_common_attributes]
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  platform:
-    platforms: posix
+extends_documentation_fragment: [campus.hubs.on_node]
 options:
   files:
     description: Content by absolute path.

@@ -18,14 +18,7 @@ description:
 requirements:
   - C(buildah) >= 1.23
   - C(skopeo)
-extends_documentation_fragment: [ansible.builtin.action_common_attributes]
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
-  platform:
-    platforms: posix
+extends_documentation_fragment: [campus.hubs.on_node.no_diff]
 options:
   name:
     description: Registry and repository, without a tag, for example V(10.0.0.5:5000/campus-hubs/hub).

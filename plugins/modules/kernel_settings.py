@@ -14,14 +14,7 @@ author:
 description:
   - Loads modules that are missing, then sets the parameters that differ, in the running kernel. What holds at boot is
     in files below C(/etc/modules-load.d) and C(/etc/sysctl.d).
-extends_documentation_fragment: [ansible.builtin.action_common_attributes]
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  platform:
-    platforms: posix
+extends_documentation_fragment: [campus.hubs.on_node]
 options:
   modules:
     description: Names of modules. What is built into the kernel counts as loaded.

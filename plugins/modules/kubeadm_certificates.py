@@ -17,15 +17,10 @@ description:
   - If the API server's certificate is not for O(server_name), it is issued again for the names that O(config) has,
     which is one of them.
   - Programs that have read the old ones do not restart (M(campus.hubs.kubeadm_static_pods)).
-extends_documentation_fragment: [ansible.builtin.action_common_attributes, campus.hubs.kubeadm]
+extends_documentation_fragment: [campus.hubs.on_node, campus.hubs.kubeadm]
 attributes:
-  check_mode:
-    support: full
   diff_mode:
-    support: full
     details: Names of certificates and what is done with them, never their content.
-  platform:
-    platforms: debian
 options:
   renew_certificates_days:
     description: How many days the certificates may have left.

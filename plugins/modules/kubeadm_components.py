@@ -17,14 +17,7 @@ description:
   - An annotation on each of them holds a hash of both, so that an edit on either side shows.
   - CoreDNS' Corefile and its replicas are left alone, as kubeadm does.
   - Runs on a control plane.
-extends_documentation_fragment: [ansible.builtin.action_common_attributes, campus.hubs.kubeadm]
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
-  platform:
-    platforms: debian
+extends_documentation_fragment: [campus.hubs.on_node.no_diff, campus.hubs.kubeadm]
 options:
   annotate_only:
     description: Whether C(kubeadm init) has just applied all of them, which is only noted then.

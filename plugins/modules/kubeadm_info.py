@@ -17,14 +17,7 @@ description:
   - A kubeadm that a stopped run has left behind is waited for, five minutes at most.
   - On a control plane with a node's credentials, fails if the API server does not answer for about 90 seconds.
   - Changes nothing. YAML is read on the control machine, so a node needs Python's own library only.
-extends_documentation_fragment: [ansible.builtin.action_common_attributes]
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
-  platform:
-    platforms: debian
+extends_documentation_fragment: [campus.hubs.on_node.no_diff]
 options:
   config:
     description:

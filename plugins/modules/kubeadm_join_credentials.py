@@ -16,15 +16,10 @@ description:
     encrypted, if control planes join. What it returns is secret, so the task needs C(no_log).
   - With V(absent), deletes the token and the uploaded certificates.
   - Runs on a control plane.
-extends_documentation_fragment: [ansible.builtin.action_common_attributes]
+extends_documentation_fragment: [campus.hubs.on_node.no_diff]
 attributes:
   check_mode:
-    support: full
     details: What would be created is empty.
-  diff_mode:
-    support: none
-  platform:
-    platforms: debian
 options:
   config:
     description: The documents of kubeadm's configuration, YAML. Needed with O(upload_certificates).

@@ -17,15 +17,11 @@ description:
   - Also restarts a kubelet that has started before its configuration was written, so that a run that was stopped in
     between is finished by the next one.
   - Fails if the kubelet does not stay up, so that the next node keeps its own.
-extends_documentation_fragment: [ansible.builtin.action_common_attributes, campus.hubs.kubeadm]
+extends_documentation_fragment: [campus.hubs.on_node, campus.hubs.kubeadm]
 attributes:
-  check_mode:
-    support: full
   diff_mode:
     support: partial
     details: Of the flags. Of the configuration only when it was written.
-  platform:
-    platforms: debian
 options:
   outdated:
     description:

@@ -16,14 +16,7 @@ description:
     that keeps load balancers from announcing addresses there; where there are none, removes these two.
   - A node that holds volumes gets no taint, as a volume that is a folder of the node cannot follow its pod.
   - Runs on the control plane itself.
-extends_documentation_fragment: [ansible.builtin.action_common_attributes]
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  platform:
-    platforms: debian
+extends_documentation_fragment: [campus.hubs.on_node]
 options:
   node_name:
     description: The name with which the node is registered.

@@ -17,14 +17,7 @@ description:
   - With V(joined), has it join a cluster, as O(config) says.
   - With V(reset), removes what an init or a join that was stopped has left. A node, and a machine that holds a
     cluster's data, are never reset.
-extends_documentation_fragment: [ansible.builtin.action_common_attributes]
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
-  platform:
-    platforms: debian
+extends_documentation_fragment: [campus.hubs.on_node.no_diff]
 options:
   config:
     description:

@@ -16,14 +16,7 @@ description:
     if it is not as kubeadm would write it, and otherwise ends the program, which the kubelet then starts again. Waits
     until there is a new container that is ready, six minutes at most, before it goes on with the next.
   - Other static pods stay as they are.
-extends_documentation_fragment: [ansible.builtin.action_common_attributes, campus.hubs.kubeadm]
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  platform:
-    platforms: debian
+extends_documentation_fragment: [campus.hubs.on_node, campus.hubs.kubeadm]
 options:
   node_name:
     description: The name with which the node is registered.

@@ -14,14 +14,7 @@ author:
 description:
   - Returns, as data and in one step, what Ansible's own facts do not have of a Debian or Ubuntu server.
   - Changes nothing.
-extends_documentation_fragment: [ansible.builtin.action_common_attributes]
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
-  platform:
-    platforms: debian
+extends_documentation_fragment: [campus.hubs.on_node.no_diff]
 options:
   address:
     description: The server's address in the cluster, whose interface is looked for.

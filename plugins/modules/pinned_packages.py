@@ -17,15 +17,10 @@ description:
   - Completes an installation that was interrupted first. Configuration files that were edited stay.
   - Reads the state of all of them in one step. apt is asked only where something is to be installed, and needs no
     Python library.
-extends_documentation_fragment: [ansible.builtin.action_common_attributes]
+extends_documentation_fragment: [campus.hubs.on_node]
 attributes:
   check_mode:
-    support: full
     details: The repositories are not asked, so a version that they do not have is found without check mode only.
-  diff_mode:
-    support: full
-  platform:
-    platforms: debian
 options:
   packages:
     description:

@@ -15,14 +15,7 @@ description:
   - Compares the time when a service's process started with the files that it reads at start, so that a change of these
     leads to a restart also if the run that made it was interrupted.
   - Changes nothing.
-extends_documentation_fragment: [ansible.builtin.action_common_attributes]
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
-  platform:
-    platforms: posix
+extends_documentation_fragment: [campus.hubs.on_node.no_diff]
 options:
   name:
     description: The service.

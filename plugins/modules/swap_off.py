@@ -16,14 +16,7 @@ description:
     generator makes, of a GPT partition or of zram) and the services that make swap by themselves. What the site has in
     C(/etc/systemd/system) is disabled.
   - Then switches off what is on. Deletes neither files nor partitions.
-extends_documentation_fragment: [ansible.builtin.action_common_attributes]
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  platform:
-    platforms: posix
+extends_documentation_fragment: [campus.hubs.on_node]
 """
 
 EXAMPLES = r"""

@@ -91,8 +91,12 @@ def test_newer_files_alone_restart_it(tmp_path: Path, service: dict[str, bool]) 
     restart["ansible.builtin.debug"] = {"msg": "it restarts"}
     for name in ("main.yml", "service.yml"):
         (tmp_path / name).write_text((ROOT / "roles/containerd/tasks" / name).read_text())
-    known = {"_containerd_package": {"is_current": True}, "_containerd_service": service}
-    known |= {"containerd_version": "2.4.2", "_containerd_packages": {}}
+    known = {
+        "_containerd_package": {"is_current": True},
+        "_containerd_service": service,
+        "_containerd_packages": {},
+        "containerd_version": "2.4.2",
+    }
     play = {"hosts": "localhost", "gather_facts": False, "vars": known, "tasks": tasks}
     (tmp_path / "play.yml").write_text(json.dumps([play]))
     command = [sys.executable, "-m", "ansible.cli.playbook", "-i", "localhost,", str(tmp_path / "play.yml")]

@@ -201,8 +201,8 @@ def test_a_command_whose_connection_breaks_has_no_answer(monkeypatch: pytest.Mon
     monkeypatch.setattr(library, "ApiClient", lambda _: None)
     pod = PodAccess(SimpleNamespace(configuration=SimpleNamespace(host=SERVER)), "course-x", "exchange-1")
     broken = type("Broken", (Run,), {"returncode": property(lambda _: dict[str, str]()["status"])})
-    for stream in (lambda *_, **__: object.__new__(broken), Mock(side_effect=ConnectionResetError("reset"))):
-        monkeypatch.setattr(library, "stream", stream)
+    for done in (Mock(return_value=object.__new__(broken)), Mock(side_effect=ConnectionResetError("reset"))):
+        monkeypatch.setattr(library, "stream", done)
         monkeypatch.setattr(broken, "open", False, raising=False)
         with pytest.raises(NoAnswerError, match=f"Kubernetes API at {SERVER}: found no answer"):
             pod.execute("exchange", ["a"], 7)
