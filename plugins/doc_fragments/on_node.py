@@ -21,6 +21,7 @@ attributes:
     support: full
   platform:
     description: Target OS/families that can be operated against.
+    support: full
     platforms: debian
 """
 
@@ -36,5 +37,6 @@ attributes:
     support: none
   platform:
     description: Target OS/families that can be operated against.
+    support: full
     platforms: debian
 """
