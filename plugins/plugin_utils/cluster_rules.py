@@ -99,13 +99,22 @@ def parse_network(text: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network
         return None
 
 
-# IANA's special-purpose registry: what no server can have. The last are multicast, reserved and broadcast.
-UNUSABLE = tuple(filter(None, map(parse_range, ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3"))))
+# IANA's special-purpose registries: what no server can have. The last of each are multicast, reserved and broadcast.
+_UNUSABLE = (
+    *("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3"),
+    *("::/127", "::ffff:0:0/96", "fe80::/10", "ff00::/8"),
+)
+UNUSABLE = tuple(filter(None, map(parse_range, _UNUSABLE)))
 
 
 def unusable(part: Range) -> str:
     """Return a network of which no server can have an address, if a range touches one; else nothing."""
     return next((network.text for network in UNUSABLE if network.overlaps(part)), "")
+
+
+def is_usable(address: Address) -> bool:
+    """Tell whether a server can have an address."""
+    return not unusable(Range(address, address, str(address)))
 
 
 def check_cluster(inventory: Inventory) -> Iterator[Mistake]:
@@ -224,7 +233,7 @@ def _check_addresses(inventory: Inventory) -> Iterator[Mistake]:
         if value is None:
             continue
         address = parse_address(value)
-        if address is None or address.version != 4 or unusable(Range(address, address, str(address))):
+        if address is None or address.version != 4 or not is_usable(address):
             fix = ONLY_IPV4 if address and address.version != 4 else ""
             yield Mistake(host.name, NODE_IP, show(NODE_IP, value), "an IP address of the node", fix)
         elif nodes.setdefault(address, host) is not host:
@@ -234,15 +243,17 @@ def _check_addresses(inventory: Inventory) -> Iterator[Mistake]:
 def _check_networks(inventory: Inventory, head: Host) -> Iterator[Mistake]:
     for name in (ENDPOINT, KUBECONFIG_SERVER):
         value = head.value(name)
+        host, _port = parse_endpoint(value) or ("", 0)
+        address = parse_address(host)
         without_port = name == KUBECONFIG_SERVER and not re.search(r":[0-9]+$", str(value))
-        if value and (without_port or not parse_endpoint(value)):
+        if value and (without_port or not host):
             expected = "a name or address and a port, such as api.example.edu:6443 or [2001:db8::1]:6443"
             fix = "write host and port alone, without scheme and path" if "/" in str(value) else ""
             yield Mistake(head.name, name, show(name, value), expected, fix or ("add the port" if without_port else ""))
         elif name == ENDPOINT and value and re.match(r"[^\[]*([A-Z]|\.(:|$))", str(value)):
             expected = "a name in small letters, without a dot at the end"
             yield Mistake(head.name, name, show(name, value), expected, "change it, as kubeadm takes no other")
-        elif name == ENDPOINT and value and re.match(r"localhost[.:]|localhost$|\[::1?\]|(127|0)\.", str(value)):
+        elif name == ENDPOINT and (host.partition(".")[0] == "localhost" or (address and not is_usable(address))):
             fix = f"for a port that is forwarded to the control machine, set {KUBECONFIG_SERVER}"
             yield Mistake(head.name, name, show(name, value), "a name or address that all nodes reach", fix)
     ranges: list[tuple[str, Range]] = []

@@ -176,7 +176,8 @@ def _is_possible(name: str, value: str) -> bool:
     """Tell whether a URL's or registry's host and port can be."""
     if name.endswith("_url"):
         return parse_http_url(value) is not None
-    return name not in REGISTRIES or not value or is_registry(value.partition("/")[0])
+    image = parse_image(f"{value.rstrip('/')}/name")
+    return name not in REGISTRIES or not value or bool(image and image.registry)
 
 
 def _check_fingerprints(host: Host, name: str, values: list[object]) -> Iterator[Mistake]:

@@ -293,7 +293,7 @@ def test_what_rolls_the_hub(template: Template) -> None:
         assert checksum(renewed, deployment) != checksum(before, deployment)
     program = template("minimal", "--set=hub.image.name=registry/hub@sha256:ff")
     others = [m for m in objects(program) if m not in objects(before)]
-    assert [(m["kind"], m["metadata"]["name"]) for m in others] == [("Deployment", "hub")]
+    assert [(m["kind"], m["metadata"]["name"]) for m in others] == [("Deployment", "hub"), ("Pod", "test")]
     edited = template("minimal", "--set=checksum.chart=other", "--set=exchange.resources.limits.memory=1Gi")
     assert checksum(edited, "hub") == checksum(before, "hub")
 
@@ -365,6 +365,8 @@ def test_every_object_has_the_recommended_labels(manifests: list[Manifest]) -> N
     for manifest in manifests:
         labels = dict(manifest["metadata"]["labels"])
         component = labels.pop(COMPONENT, "")
+        if manifest["kind"] == "Pod":
+            assert labels.pop("component") == component
         assert labels == {
             "app.kubernetes.io/name": "course-hub",
             "app.kubernetes.io/instance": "python-ws26",
@@ -406,7 +408,7 @@ def test_a_new_version_of_the_chart_restarts_no_pod(helm: Path, template: Templa
     (chart / "Chart.yaml").write_text(yaml.safe_dump({**about, "version": "9.8.7+dev", "appVersion": "7.0"}))
     images = '--set-json=prePuller.extraImages={"lab":{"name":"lab"}}'
     later = objects(str(release(helm, images, chart=chart)["manifest"]))
-    before = {(m["kind"], m["metadata"]["name"]): m for m in objects(template("minimal", images))}
+    before = {(m["kind"], m["metadata"]["name"]): m for m in objects(template("minimal", images, "--skip-tests"))}
     assert len(later) == len(before)
     for manifest in later:
         labels = manifest["metadata"]["labels"]
@@ -459,7 +461,7 @@ def test_notes_are_no_part_of_what_is_deployed_and_compared(helm: Path, template
     record = release(helm)
     data = base64.b64encode(base64.b64encode(json.dumps(record).encode())).decode()
     kept = decode({"metadata": {"namespace": "course-python-ws26", "name": "x"}, "data": {"release": data}})
-    rendered = objects(template("minimal"))
+    rendered = objects(template("minimal", "--skip-tests"))
     assert record["info"]["notes"].splitlines()[0] not in template("minimal") + kept.manifest
     assert [m["kind"] for m in kept.objects()] == [m["kind"] for m in objects(kept.manifest)]
     assert len(kept.objects()) == len(rendered)
@@ -476,3 +478,19 @@ def test_another_readme_is_no_other_chart(helm: Path, tmp_path: Path) -> None:
     assert names == [".helmignore"]
     (chart / "templates" / "NOTES.txt").write_text("x")
     assert chart_checksum(chart) != chart_checksum(CHART)
+
+
+@pytest.mark.parametrize(("secret", "url", "port"), [("", "http://", 8000), ("a-secret", "https://", 8443)])
+def test_helm_test_asks_by_the_proxy_and_reaches_nothing_else(
+    template: Template, secret: str, url: str, port: int
+) -> None:
+    made = objects(template("minimal", f"--set=proxy.https.secretName={secret}"))
+    pod, policy = of_kind(made, "Pod")["test"], of_kind(made, "NetworkPolicy")["test"]
+    assert pod["metadata"]["annotations"]["helm.sh/hook"] == policy["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    assert pod["spec"]["containers"][0]["command"][-1] == f"{url}proxy.course-python-ws26.svc.cluster.local/hub/health"
+    assert policy["spec"]["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    (way,) = policy["spec"]["egress"]
+    assert way == {
+        "to": [{"podSelector": {"matchLabels": {"component": "proxy"}}}],
+        "ports": [{"protocol": "TCP", "port": port}],
+    }

@@ -111,6 +111,15 @@ def test_ipv6_is_refused_where_the_cluster_has_none(name: str, value: object) ->
     assert found.endswith("Fix: take IPv4, which nodes, pods and Services have.")
 
 
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "localhost.localdomain", "127.0.0.1", "0.0.0.1", "169.254.1.1", "224.0.0.1", "[::1]", "[fe80::1]"],
+)
+def test_endpoints_that_no_other_node_reaches(host: str) -> None:
+    (found,) = of_cluster(kubeadm_control_plane_endpoint=f"{host}:6443")
+    assert "expected a name or address that all nodes reach. Fix: " in found
+
+
 @pytest.mark.parametrize("host", ["API.example.edu", "api.Example.edu", "api.example.edu."])
 def test_endpoints_that_kubeadm_refuses(host: str) -> None:
     (found,) = of_cluster(kubeadm_control_plane_endpoint=f"{host}:6443")
