@@ -45,7 +45,7 @@ test-full: ## As test, and what takes too long for CI
 # What the lab needs is built meanwhile, with the time that the other tests leave.
 test test-full: $(VENV)/.ready test-tools
 	@mkdir -p build; nice -n 19 lab/lab build >build/lab.log 2>&1 & build=$$!; trap 'kill $$build 2>/dev/null || :' EXIT; \
-	$(MAKE) --no-print-directory MARKERS='$(MARKERS)' KILLS=$(KILLS) lint unit sanity e2e
+	$(MAKE) --no-print-directory MARKERS='$(MARKERS)' KILLS=$(KILLS) lint unit ansible-cores sanity e2e
 
 lint: $(VENV)/.ready ## ansible-lint, yamllint, ruff, mypy, shellcheck, changelog
 	$(call step,yamllint,yamllint .)
@@ -54,6 +54,11 @@ lint: $(VENV)/.ready ## ansible-lint, yamllint, ruff, mypy, shellcheck, changelo
 	$(call step,shellcheck,git ls-files -z lab tests .ci | xargs -0 grep -lZE '^#!(/usr/bin/env bash|/bin/bash|/bin/sh)' | xargs -0 shellcheck -x)
 	$(call step,ansible-lint,ansible-lint)
 	$(call step,changelog fragments,antsibull-changelog lint)
+
+# The oldest release that meta/runtime.yml takes, and the last one before that of requirements-dev.txt.
+ANSIBLE_CORES := 2.19.0 2.20.10
+ansible-cores: $(VENV)/.ready test-tools ## Unit tests of the plugins under the other releases of ansible-core
+	$(call step,unit tests under ansible-core $(ANSIBLE_CORES),$(foreach version,$(ANSIBLE_CORES),tests/ansible_core $(version) &&) true)
 
 unit: $(VENV)/.ready test-tools ## Unit and chart tests
 	$(call step,unit tests,pytest -q -n logical --dist loadfile --durations 25 --durations-min 3 tests/unit -m "$(MARKERS)")
@@ -91,4 +96,4 @@ requirements: $(VENV)/.ready ## Lock requirements-dev.in anew (run it with Pytho
 clean: ## Remove what was built in the checkout (the lab stays)
 	@rm -rf build $(VENV) .ansible .mypy_cache .ruff_cache .pytest_cache tests/output
 
-.PHONY: help lab lab-status lab-down test test-full lint unit sanity e2e test-tools bare-lab bench docs requirements clean
+.PHONY: help lab lab-status lab-down test test-full lint unit ansible-cores sanity e2e test-tools bare-lab bench docs requirements clean
