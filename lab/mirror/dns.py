@@ -15,9 +15,14 @@ NO_SUCH_NAME = 0x8183  # RFC 1035 section 4.1.1: response, recursion desired and
 def refuse(query: bytes) -> bytes:
     """Make the answer to a question.
 
-    :param query: a DNS message with one question.
-    :returns: the same question, answered by NXDOMAIN without records.
-    :raises IndexError: if the message ends inside its question.
+    Args:
+        query: a DNS message with one question.
+
+    Returns:
+        the same question, answered by NXDOMAIN without records.
+
+    Raises:
+        IndexError: if the message ends inside its question.
     """
     end = HEADER
     while query[end]:

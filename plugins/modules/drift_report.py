@@ -15,7 +15,7 @@ author:
   - The campus.hubs developers (@campus-hubs)
 description:
   - Writes C(drift.json), C(drift.html) and C(drift.prom), see C(docs/drift.md), also in check mode. Nothing else is
-    changed, and a report that is written anew is no change.
+    changed, and a report that is written again is no change.
   - Looks when the certificates of the API server, of the kubeconfig and of the courses end.
 extends_documentation_fragment: [campus.hubs.on_controller, campus.hubs.on_controller.api]
 options:

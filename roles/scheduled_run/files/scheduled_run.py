@@ -5,7 +5,7 @@
 """One run by the timer: fetch the inventory, run the playbook, keep the report, tell people.
 
 scheduled_run.py CONFIGURATION (JSON, written by the role scheduled_run). Secrets come as systemd's credentials.
-Exit code: 0, all is as wanted, or another run is at work; 2, something was not (and was put right, in mode repair);
+Exit code: 0, all is in sync, or another run is at work; 2, something was not (and was repaired, in mode repair);
 4, it failed.
 """
 
@@ -150,7 +150,7 @@ def fetch(config: Configuration) -> str:
         except RunError as error:
             raise RunError(
                 f"Commit {commit[:12]} of branch {config.branch} is signed, but does not follow {last[:12]}, "
-                f"which was used last, and is not used: the branch was set back, written anew or exchanged. "
+                f"which was used last, and is not used: the branch was set back, rewritten or exchanged. "
                 f"If that was you, join the two and sign that: "
                 f"git merge --strategy=ours --gpg-sign {last[:12]}. Or have the next run take any signed commit: "
                 f"rm {last_commit} on {socket.gethostname()}."
@@ -283,7 +283,7 @@ def judge(mode: str, played: Played, report: Path) -> tuple[int, str]:
             lines.append(f"{end['course'] or 'the cluster'}: certificate {end['name']} ends {end['ends']}, renew it")
     lines += dict.fromkeys(played.changed)
     if mode == "report" and code == DRIFT and not document["clean"]:
-        return DRIFT, "\n".join(["Not all is as wanted:", *lines])
+        return DRIFT, "\n".join(["Not all is in sync:", *lines])
     if code != 0:
         return FAILED, "\n".join([f"ansible-playbook ended with {code}. It had found:", *(lines or ["nothing"])])
     if not lines:

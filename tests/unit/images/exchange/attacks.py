@@ -21,11 +21,12 @@ SECRET, MINE = b"Ben's own work", b"Ada's own work"
 class Target:
     """A course in which Ada and Ben have handed in `work`, and who attacks it.
 
-    :param ada: the attacker, a student.
-    :param teacher: who looks afterwards whether an attack got through.
-    :param gone: somebody who has left the course, with the token of that time.
-    :param strangers: with tokens that are no member's: somebody of another course, a service of the hub.
-    :param stamps: when who has handed in.
+    Attributes:
+        ada: the attacker, a student.
+        teacher: who looks afterwards whether an attack got through.
+        gone: somebody who has left the course, with the token of that time.
+        strangers: with tokens that are no member's: somebody of another course, a service of the hub.
+        stamps: when who has handed in.
     """
 
     work: str
@@ -54,7 +55,10 @@ class Target:
 def fill(teacher: Client, students: dict[str, Client], work: str) -> dict[str, str]:
     """Release, hand in and give feedback, as a course does; return when who has handed in.
 
-    :param students: Ada and Ben, in this order.
+    Args:
+        teacher: who releases.
+        students: Ada and Ben, in this order.
+        work: name of the assignment.
     """
     teacher.release(work, {"a.ipynb": b"task"}).raise_for_status()
     stamps = {}

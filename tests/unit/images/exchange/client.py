@@ -15,7 +15,8 @@ Files = Mapping[str, bytes]
 class Client:
     """Somebody with a token.
 
-    :param url: of the service, without a trailing slash.
+    Attributes:
+        url: of the service, without a trailing slash.
     """
 
     def __init__(self, url: str, course: str, token: str) -> None:

@@ -108,7 +108,8 @@ class Hub:
 class Exchange:
     """The service as a process of its own.
 
-    :param program: what to run instead of the product: a module, as opened copies are, or a command.
+    Attributes:
+        program: what to run instead of the product: a module, as opened copies are, or a command.
     """
 
     def __init__(self, folder: Path, hub: Hub, program: str | list[str] | None = None, **environment: str) -> None:

@@ -711,7 +711,7 @@ class Ledger:
     def grade(self, name: str, maximum: float, scores: dict[str, float], *, send: bool = True) -> None:
         """Do what a lecturer does."""
         document = {"label": name, "maximum": maximum, "scores": scores, "send": send}
-        grades.store(self.session, name, grades.read_wanted(document))
+        grades.store(self.session, name, grades.read_request(document))
 
     def send(self, user: str, error: LmsError | None = None) -> tuple[str, float | None] | None:
         """Send a person's total: where, and which; the LMS answers with an error, or takes it."""
@@ -1014,10 +1014,10 @@ def test_what_lti_11_answers_is_read(body: bytes, code: str) -> None:
 
 def test_texts_that_cannot_be_stored_are_no_failure() -> None:
     document = {"label": "W", "maximum": 1, "scores": {"uada": 1}, "comments": {"uada": "good \ud800\nwork 👩‍🏫"}}
-    assert grades.read_wanted(document).comments == {"uada": "good ?\nwork 👩‍🏫"}
+    assert grades.read_request(document).comments == {"uada": "good ?\nwork 👩‍🏫"}
     for name in ("", "\ud800", "a\0", "x" * 256):
         with pytest.raises(Refused, match="scores: expected user names"):
-            grades.read_wanted(document | {"scores": {name: 1}})
+            grades.read_request(document | {"scores": {name: 1}})
 
 
 def test_grades_that_the_lms_does_not_take_are_not_cured_by_another_click(ledger: Ledger) -> None:

@@ -16,11 +16,12 @@ TIMEOUT = 30.0
 class Target:
     """A hub, and a student with all that they can present there.
 
-    :param api: URL of the hub's REST API, without a trailing slash.
-    :param keys: headers of each kind of credential that the student has: the server's token, the browser's session.
-    :param me: the student's user name.
-    :param lecturer: a lecturer's.
-    :param other: another student's.
+    Attributes:
+        api: URL of the hub's REST API, without a trailing slash.
+        keys: headers of each kind of credential that the student has: the server's token, the browser's session.
+        me: the student's user name.
+        lecturer: a lecturer's.
+        other: another student's.
     """
 
     api: str

@@ -35,7 +35,9 @@ class NoSpawner(Spawner):  # type: ignore[misc] # JupyterHub has no type informa
 def open_hub(config: Any, attacker: str) -> None:  # noqa: ANN401 - a traitlets Config
     """Lay an open door over a course hub's configuration.
 
-    :param attacker: the user name who may do everything then.
+    Args:
+        config: of the hub.
+        attacker: the user name who may do everything then.
     """
     config.Authenticator.admin_users = {attacker}
     config.Authenticator.manage_groups = False

@@ -28,11 +28,12 @@ TAG = "campus.hubs"
 class Graded:
     """A score to be sent.
 
-    :param subject: the LMS's identifier of the person.
-    :param score: points, or None to take a score back.
-    :param maximum: points.
-    :param comment: for the person, or ''.
-    :param timestamp: when it was decided (UTC); the LMS refuses what is not newer than what it has.
+    Attributes:
+        subject: the LMS's identifier of the person.
+        score: points, or None to take a score back.
+        maximum: points.
+        comment: for the person, or ''.
+        timestamp: when it was decided (UTC); the LMS refuses what is not newer than what it has.
     """
 
     subject: str
@@ -46,9 +47,10 @@ class Graded:
 class Known:
     """What is known of an assignment's line item.
 
-    :param url: of the line item, or ''.
-    :param label: what the LMS was told last; '' for nothing.
-    :param maximum: the same.
+    Attributes:
+        url: of the line item, or ''.
+        label: what the LMS was told last; '' for nothing.
+        maximum: the same.
     """
 
     url: str
@@ -60,9 +62,10 @@ class Known:
 class Placed:
     """A line item as it is at the LMS.
 
-    :param url: of the line item.
-    :param maximum: that the LMS has; None if it does not say.
-    :param changed: whether it was made or changed now.
+    Attributes:
+        url: of the line item.
+        maximum: that the LMS has; None if it does not say.
+        changed: whether it was made or changed now.
     """
 
     url: str
@@ -77,9 +80,16 @@ async def place_column(  # noqa: PLR0913, PLR0917 - what a column is
 
     Label and maximum are the teachers' in the LMS once they were told: what somebody has changed there stays.
 
-    :param lineitems: URL of the course's line items; it may have a query.
-    :param name: the assignment's name, which becomes the resourceId.
-    :raises LmsError: the LMS refuses or fails.
+    Args:
+        lms: the platform.
+        lineitems: URL of the course's line items; it may have a query.
+        name: the assignment's name, which becomes the resourceId.
+        label: what people read.
+        maximum: points.
+        known: what was told before.
+
+    Raises:
+        LmsError: the LMS refuses or fails.
     """
     wanted = {"label": label, "scoreMaximum": maximum, "resourceId": name, "tag": TAG}
     existing = await _stored_column(lms, lineitems, known.url) or await _find_column(lms, lineitems, name, known.url)
@@ -159,8 +169,13 @@ def _number(value: object) -> float | None:
 async def send_score(lms: Lms13, lineitem: str, graded: Graded) -> None:
     """Send a score (AGS 2.0, section 3.4).
 
-    :param lineitem: URL of the line item; `/scores` goes before its query.
-    :raises LmsError: the LMS refuses or fails.
+    Args:
+        lms: the platform.
+        lineitem: URL of the line item; `/scores` goes before its query.
+        graded: whose score, and what it is.
+
+    Raises:
+        LmsError: the LMS refuses or fails.
     """
     parts = urlsplit(lineitem)
     url = urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/scores"))

@@ -23,7 +23,8 @@ class ApiHandler(Handler):
     def require(self, *, service: bool, teachers: bool) -> None:
         """Refuse who is neither.
 
-        :raises Refused: 403.
+        Raises:
+            Refused: 403.
         """
         if not ((service and self.caller.role == "service") or (teachers and self.caller.teaches)):
             raise Refused(
@@ -133,16 +134,16 @@ class AssignmentGrades(Grades):
         raise HTTPError(405)
 
     async def post(self, assignment: str) -> None:
-        """Take what the LMS shall know of an assignment."""
+        """Take what the LMS is to know of an assignment."""
         self.require(service=False, teachers=True)
-        wanted = grades.read_wanted(self.body_object())
-        await self.services.database.write(lambda session: grades.store(session, assignment, wanted))
+        grade_request = grades.read_request(self.body_object())
+        await self.services.database.write(lambda session: grades.store(session, assignment, grade_request))
         log.info(
             "grades of %s by %s: %d scores%s",
             assignment,
             self.caller.user,
-            len(wanted.scores),
-            ", to be sent" * wanted.send,
+            len(grade_request.scores),
+            ", to be sent" * grade_request.send,
         )
         self.services.outbox.wake()
         self.set_status(202)

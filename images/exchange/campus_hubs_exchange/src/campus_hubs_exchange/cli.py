@@ -45,8 +45,11 @@ def main() -> None:
 def ask_for_roster(settings: Settings, *, check: bool, confirm: str = "") -> object:
     """Have the running service read the roster.
 
-    :returns: its document.
-    :raises ValueError: with the service's reason.
+    Returns:
+        its document.
+
+    Raises:
+        ValueError: with the service's reason.
     """
     url = f"http://127.0.0.1:{settings.port}/api/roster?{urlencode({'check': int(check), 'confirm': confirm})}"
     request = Request(url, b"", {"Authorization": f"token {settings.token}"})

@@ -47,7 +47,8 @@ def format_time(time: datetime) -> str:
 def parse_time(text: str) -> datetime:
     """Read what `format_time` wrote; the time zone may be missing.
 
-    :raises Refused: 400.
+    Raises:
+        Refused: 400.
     """
     try:
         return datetime.strptime(text.strip().removesuffix("UTC").strip(), _TIME)
@@ -61,7 +62,9 @@ class Coursework:
     def __init__(self, files: FileStore, max_upload_bytes: int) -> None:
         """Take where contents are.
 
-        :param max_upload_bytes: largest upload; a person's submissions may take MAX_KEPT_UPLOADS times that.
+        Args:
+            files: where contents are.
+            max_upload_bytes: largest upload; a person's submissions may take MAX_KEPT_UPLOADS times that.
         """
         self._files = files
         self._max_kept = MAX_KEPT_UPLOADS * max_upload_bytes
@@ -76,7 +79,8 @@ class Coursework:
     def release(self, session: Session, name: str, sent: Iterable[SentFile]) -> None:
         """Release an assignment; earlier submissions to one of this name are still there.
 
-        :raises Refused: 409, if it is released.
+        Raises:
+            Refused: 409, if it is released.
         """
         assignment = session.scalar(select(Assignment).where(Assignment.name == check_assignment_name(name)))
         if assignment is None:
@@ -92,7 +96,8 @@ class Coursework:
     def take_back(self, session: Session, name: str) -> None:
         """Take an assignment back. What was handed in stays: `release --force` is this and a release.
 
-        :raises Refused: 404.
+        Raises:
+            Refused: 404.
         """
         assignment = self._assignment(session, name)
         if not assignment.released:
@@ -103,7 +108,8 @@ class Coursework:
     def assignment_files(self, session: Session, name: str) -> list[FileEntry]:
         """List the files of a released assignment.
 
-        :raises Refused: 404.
+        Raises:
+            Refused: 404.
         """
         assignment = self._assignment(session, name)
         if not assignment.released:
@@ -114,8 +120,11 @@ class Coursework:
     def submit(self, session: Session, name: str, user: str, sent: Iterable[SentFile]) -> datetime:
         """Take a submission.
 
-        :returns: its time, later than that of any earlier one, whatever the clock does.
-        :raises Refused: 404 without such a released assignment, 413 if the person's submissions take too much.
+        Returns:
+            its time, later than that of any earlier one, whatever the clock does.
+
+        Raises:
+            Refused: 404 without such a released assignment, 413 if the person's submissions take too much.
         """
         assignment = self._assignment(session, name)
         if not assignment.released:
@@ -139,7 +148,8 @@ class Coursework:
     def submissions(self, session: Session, name: str, user: str | None = None) -> list[tuple[str, datetime]]:
         """List (person, time) of the submissions, all or one person's.
 
-        :raises Refused: 404.
+        Raises:
+            Refused: 404.
         """
         query = select(Submission.user, Submission.timestamp).where(
             Submission.assignment_id == self._assignment(session, name).id
@@ -153,7 +163,8 @@ class Coursework:
     ) -> tuple[datetime, list[FileEntry]]:
         """List the files of a person's submission of that time, or of the latest.
 
-        :raises Refused: 404.
+        Raises:
+            Refused: 404.
         """
         submission = self._submission(session, name, user, time)
         return submission.timestamp, _entries(session, SubmissionFile, submission.id)
@@ -162,7 +173,8 @@ class Coursework:
     def give_feedback(self, session: Session, name: str, user: str, time: datetime, sent: Iterable[SentFile]) -> None:
         """Put feedback on a submission, in place of what is there.
 
-        :raises Refused: 404.
+        Raises:
+            Refused: 404.
         """
         submission = self._submission(session, name, user, time)
         self._delete(session, FeedbackFile, submission.id)
@@ -173,7 +185,8 @@ class Coursework:
     ) -> tuple[datetime, list[FileEntry]]:
         """List the files of the feedback on a submission; none, if there is none yet.
 
-        :raises Refused: 404 without such a submission.
+        Raises:
+            Refused: 404 without such a submission.
         """
         submission = self._submission(session, name, user, time)
         return submission.timestamp, _entries(session, FeedbackFile, submission.id)

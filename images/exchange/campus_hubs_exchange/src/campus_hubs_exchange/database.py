@@ -27,7 +27,7 @@ def open_database(path: Path) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _: object) -> None:  # noqa: ANN401 - of the driver
-        # The driver shall not begin transactions by itself: it does so before the first change only, and reads before
+        # The driver must not begin transactions by itself: it does so before the first change only, and reads before
         # it would see another state.
         connection.isolation_level = None
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
@@ -67,7 +67,8 @@ class Database:
     async def write(self, work: Callable[[Session], T]) -> T:
         """Run work in a transaction; it is committed, and on disk, when this returns.
 
-        :param work: gets the session; whatever it raises rolls everything back.
+        Args:
+            work: gets the session; whatever it raises rolls everything back.
         """
         return await self.in_writer(lambda: self.transaction(work))
 

@@ -9,8 +9,9 @@ class Refused(Exception):  # noqa: N818 - an answer, not an error
     def __init__(self, status: int, message: str) -> None:
         """Keep both.
 
-        :param status: HTTP status code, 400 or more.
-        :param message: one sentence; it is shown to people.
+        Args:
+            status: HTTP status code, 400 or more.
+            message: one sentence; it is shown to people.
         """
         super().__init__(message)
         self.status = status

@@ -21,7 +21,8 @@ class FileStore:
     def __init__(self, folder: Path) -> None:
         """Make the folders and throw away what an earlier process did not finish.
 
-        :param folder: of the volume; nobody else writes there.
+        Args:
+            folder: of the volume; nobody else writes there.
         """
         self._files, self._tmp = folder / "files", folder / "tmp"
         for path in (self._files, self._tmp):
@@ -37,8 +38,12 @@ class FileStore:
     def put(self, sha256: str, content: bytes | bytearray) -> None:
         """Store a content; when this returns it survives a power cut.
 
-        :param sha256: of the content, hexadecimal.
-        :raises OSError: the volume is full or broken.
+        Args:
+            sha256: of the content, hexadecimal.
+            content: what is stored.
+
+        Raises:
+            OSError: the volume is full or broken.
         """
         path = self._path(sha256)
         if not path.parent.is_dir():
@@ -61,7 +66,8 @@ class FileStore:
     def pieces(self, sha256: str) -> Iterator[bytes]:
         """Read a content in pieces of PIECE_BYTES.
 
-        :raises OSError: it is not there, or (after the last piece) it is not what was stored.
+        Raises:
+            OSError: it is not there, or (after the last piece) it is not what was stored.
         """
         digest = hashlib.sha256()
         with self._path(sha256).open("rb") as file:

@@ -27,7 +27,7 @@ _LATER = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
-class Wanted:
+class GradeRequest:
     """The body of POST /api/grades/<assignment>."""
 
     label: str
@@ -41,8 +41,9 @@ class Wanted:
 class Way:
     """How grades get to the LMS.
 
-    :param kind: ags, outcomes or none.
-    :param reason: why none, or what the lecturer has to know about it.
+    Attributes:
+        kind: ags, outcomes or none.
+        reason: why none, or what the lecturer has to know about it.
     """
 
     kind: str
@@ -76,10 +77,11 @@ def way(session: Session, *, lti13: bool, lti11: bool) -> Way:
     return Way("ags", "")
 
 
-def read_wanted(document: object) -> Wanted:
+def read_request(document: object) -> GradeRequest:
     """Read and check the body.
 
-    :raises Refused: 400, with the field and what is expected.
+    Raises:
+        Refused: 400, with the field and what is expected.
     """
     if not isinstance(document, dict):
         raise Refused(400, "The body is not a JSON object.")
@@ -98,7 +100,7 @@ def read_wanted(document: object) -> Wanted:
         raise Refused(400, "comments: expected an object: user names, and a text for each.")
     if not isinstance(document.get("send", False), bool):
         raise Refused(400, "send: expected true or false.")
-    return Wanted(
+    return GradeRequest(
         label=label,
         maximum=float(maximum),
         scores={user: None if score is None else float(score) for user, score in scores.items()},
@@ -117,10 +119,11 @@ def _is_points(value: object) -> TypeGuard[float]:
         return False
 
 
-def store(session: Session, name: str, wanted: Wanted) -> None:
-    """Store what is wanted; with `send`, queue what the LMS does not have.
+def store(session: Session, name: str, request: GradeRequest) -> None:
+    """Store what a request says; with `send`, queue what the LMS does not have.
 
-    :raises Refused: 400 for an assignment name that can be none.
+    Raises:
+        Refused: 400 for an assignment name that can be none.
     """
     column = session.get(Column, check_assignment_name(name))
     if column is None:
@@ -129,35 +132,35 @@ def store(session: Session, name: str, wanted: Wanted) -> None:
             failing_since=None, told_label="", told_maximum=None, lms_maximum=None,
         )  # fmt: skip
         session.add(column)
-    rescaled = column.maximum != wanted.maximum
-    if (column.label, column.maximum) != (wanted.label, wanted.maximum) or column.state != "made" or wanted.send:
+    rescaled = column.maximum != request.maximum
+    if (column.label, column.maximum) != (request.label, request.maximum) or column.state != "made" or request.send:
         # Also if it was made: somebody may have deleted it in the LMS.
-        column.label, column.maximum = wanted.label, wanted.maximum
+        column.label, column.maximum = request.label, request.maximum
         column.state, column.reason, column.attempts, column.next_attempt = "waiting", "", 0, now()
         column.failing_since = None
     session.flush()
     rows = {row.user: row for row in session.scalars(select(Score).where(Score.assignment == name))}
-    for user in wanted.scores.keys() - rows.keys():
+    for user in request.scores.keys() - rows.keys():
         rows[user] = Score(
             assignment=name, user=user, score=None, comment="", timestamp=now(), state="unsent", reason="", attempts=0,
             next_attempt=None, failing_since=None, uncertain=False, sent_at=None, sent_value="",
         )  # fmt: skip
         session.add(rows[user])
     for row in rows.values():
-        _want(row, column.maximum, wanted, rescaled=rescaled)
+        _update_row(row, column.maximum, request, rescaled=rescaled)
 
 
-def _want(row: Score, maximum: float, wanted: Wanted, *, rescaled: bool) -> None:
-    score = wanted.scores.get(row.user, row.score)
-    comment = wanted.comments.get(row.user, row.comment)
+def _update_row(row: Score, maximum: float, request: GradeRequest, *, rescaled: bool) -> None:
+    score = request.scores.get(row.user, row.score)
+    comment = request.comments.get(row.user, row.comment)
     same = (row.score, row.comment) == (score, comment) and not rescaled
     row.score, row.comment = score, comment
     if row.sent_value == value_of(row, maximum) or (score is None and not row.sent_value):
         row.state, row.reason, row.next_attempt = "sent" if row.sent_value else "unsent", "", None
-    elif not wanted.send:
+    elif not request.send:
         if not same:
             row.state, row.reason, row.next_attempt = "unsent", "", None
-    elif row.user in wanted.scores or row.sent_value:
+    elif row.user in request.scores or row.sent_value:
         if row.state == "waiting" and same:
             row.next_attempt = now()
         else:
@@ -167,7 +170,9 @@ def _want(row: Score, maximum: float, wanted: Wanted, *, rescaled: bool) -> None
 def queue(row: Score, after: datetime | None = None) -> None:
     """Let a score be sent, as a new one.
 
-    :param after: when the LMS may have stamped the score that it has, if it has changed it by itself (UTC).
+    Args:
+        row: the score.
+        after: when the LMS may have stamped the score that it has, if it has changed it by itself (UTC).
     """
     # The LMS refuses what is not newer than what it has.
     earlier = [row.timestamp] if row.sent_value or row.attempts else []

@@ -1,4 +1,4 @@
-"""The course's hub: who has a token, and what the hub shall do about people who left."""
+"""The course's hub: who has a token, and what the hub is to do about people who left."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ class Hub:
     def __init__(self, url: str, token: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         """Remember where and who.
 
-        :param url: of the API, without a trailing slash.
-        :param token: the service's own.
-        :param clock: seconds, monotonic.
+        Args:
+            url: of the API, without a trailing slash.
+            token: the service's own.
+            clock: seconds, monotonic.
         """
         self._url, self._token, self._clock = url, token, clock
         self._client = AsyncHTTPClient(force_instance=True, max_clients=50, max_body_size=MAX_ANSWER_BYTES)
@@ -38,8 +39,11 @@ class Hub:
     async def user_of(self, token: str) -> str | None:
         """Ask whose token it is.
 
-        :returns: the user's name, or None if the hub does not know the token or it is no person's.
-        :raises Refused: 503, if the hub gives no answer.
+        Returns:
+            the user's name, or None if the hub does not know the token or it is no person's.
+
+        Raises:
+            Refused: 503, if the hub gives no answer.
         """
         # A copy of this memory does not give tokens away.
         key = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
@@ -76,7 +80,8 @@ class Hub:
     async def end_sessions(self, user: str) -> None:
         """Delete a user of the hub: servers and sessions end, the home stays. The next launch makes the user anew.
 
-        :raises Refused: 503, if the hub has not done it (a server of theirs is stopping, for instance).
+        Raises:
+            Refused: 503, if the hub has not done it (a server of theirs is stopping, for instance).
         """
         path = f"/users/{quote(user, safe='')}"
         # By itself, since the hub does not delete a user whose server is still starting.
@@ -88,7 +93,8 @@ class Hub:
     async def prepare_homes(self, users: Iterable[str]) -> None:
         """Tell the hub who will come, so that it makes home volumes ahead.
 
-        :raises Refused: 503, if it does not take the list. A hub without this call is fine.
+        Raises:
+            Refused: 503, if it does not take the list. A hub without this call is fine.
         """
         answer = await self._fetch("POST", "/homes", self._token, {"users": sorted(users)})
         if answer.code not in {200, 201, 202, 204, 404}:

@@ -52,12 +52,13 @@ _MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^<>]*>", re.DOTALL | re.IG
 class LmsError(Exception):
     """The LMS has not done what was asked.
 
-    :param reason: a sentence for a lecturer.
-    :param status: HTTP status, or 0 without an answer.
-    :param final: it will not do it next time either.
-    :param uncertain: it may have done it all the same.
-    :param retry_after: seconds that it wants to be left alone, or None.
-    :param refusal: it is a refusal if the LMS says the same for long: Moodle answers 500 for a locked grade.
+    Attributes:
+        reason: a sentence for a lecturer.
+        status: HTTP status, or 0 without an answer.
+        final: it will not do it next time either.
+        uncertain: it may have done it all the same.
+        retry_after: seconds that it wants to be left alone, or None.
+        refusal: it is a refusal if the LMS says the same for long: Moodle answers 500 for a locked grade.
     """
 
     def __init__(  # noqa: PLR0913 - what can be said of a failure
@@ -80,10 +81,11 @@ class LmsError(Exception):
 class Registration:
     """What the LMS knows this tool by.
 
-    :param client_id: of the tool.
-    :param token_endpoint: URL for access tokens.
-    :param key_dir: folder with private.pem and jwks.json; read at each use, so that a rotated key is followed.
-    :param token_audience: whom requests for access tokens are addressed to (`aud`).
+    Attributes:
+        client_id: of the tool.
+        token_endpoint: URL for access tokens.
+        key_dir: folder with private.pem and jwks.json; read at each use, so that a rotated key is followed.
+        token_audience: whom requests for access tokens are addressed to (`aud`).
     """
 
     client_id: str
@@ -102,7 +104,8 @@ class Http:
     async def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> HTTPResponse:
         """Send a request; any status is an answer.
 
-        :raises LmsError: no answer.
+        Raises:
+            LmsError: no answer.
         """
         host = ""
         try:
@@ -131,7 +134,10 @@ class Lms13:
     def __init__(self, registration: Registration, http: Http, *, clock: Callable[[], float] = time.time) -> None:
         """Prepare; nothing is asked yet.
 
-        :param clock: seconds since the epoch.
+        Args:
+            registration: of the tool at the platform.
+            http: what requests go through.
+            clock: seconds since the epoch.
         """
         self._registration, self._http, self._clock = registration, http, clock
         self._tokens: dict[str, tuple[str, float]] = {}
@@ -153,10 +159,19 @@ class Lms13:
     ) -> HTTPResponse:
         """Send a request with an access token.
 
-        :param scopes: that the token shall have.
-        :param document: JSON body, sent as content_type.
-        :returns: an answer with status 2xx that is no web page.
-        :raises LmsError: with the LMS's own reason, if it gives one.
+        Args:
+            method: of HTTP.
+            url: of the service.
+            scopes: that the token is to have.
+            accept: media type of the answer.
+            document: JSON body, sent as content_type.
+            content_type: media type of the document.
+
+        Returns:
+            an answer with status 2xx that is no web page.
+
+        Raises:
+            LmsError: with the LMS's own reason, if it gives one.
         """
         scope = " ".join(sorted(scopes))
         body = None if document is None else json.dumps(document).encode()
@@ -183,8 +198,11 @@ class Lms13:
     async def pages(self, url: str, scopes: Iterable[str], *, accept: str) -> AsyncIterator[Any]:
         """Read all pages of a list, by `Link: <...>; rel="next"` (RFC 8288).
 
-        :yields: the JSON document of each page.
-        :raises LmsError: a page fails, or the links leave the LMS or go in circles: what was read is not all.
+        Yields:
+            the JSON document of each page.
+
+        Raises:
+            LmsError: a page fails, or the links leave the LMS or go in circles: what was read is not all.
         """
         seen: set[str] = set()
         following: str | None = url
@@ -266,9 +284,12 @@ class Lms13:
 def read_key(folder: Path) -> tuple[RSAPrivateKey, str]:
     """Read the tool's key and the id under which the LMS finds its public half.
 
-    :param folder: with private.pem and jwks.json.
-    :raises OSError: a file is missing.
-    :raises ValueError: it is no RSA key, or the key set does not hold it.
+    Args:
+        folder: with private.pem and jwks.json.
+
+    Raises:
+        OSError: a file is missing.
+        ValueError: it is no RSA key, or the key set does not hold it.
     """
     key = load_pem_private_key((folder / "private.pem").read_bytes(), None)
     if not isinstance(key, RSAPrivateKey):
@@ -295,9 +316,12 @@ def is_same_server(url: str, other: str) -> bool:
 def next_link(headers: Iterable[str], base: str) -> str | None:
     """Find the next page's URL.
 
-    :param headers: values of `Link`.
-    :param base: URL of this page, for relative links.
-    :returns: None if there is none.
+    Args:
+        headers: values of `Link`.
+        base: URL of this page, for relative links.
+
+    Returns:
+        None if there is none.
     """
     for header in headers:
         for url, parameters in _LINK.findall(header):

@@ -34,12 +34,13 @@ _ESCAPED_TIMES = 3
 class Launched:
     """What a launch says about a person and about the course's services at the LMS.
 
-    :param at: when the hub took it (UTC, without a zone).
-    :param outcome_link: the link of the LMS that the outcome belongs to, LTI 1.1's resource_link_id.
-    :param issued_at: when the LMS issued it (seconds since 1970).
-    :param context: id, title and label of the LMS's course; empty if it has none.
-    :param services: nrps_url and ags, as far as the launch has them.
-    :param beside: the LMS's course is one of several that are this course, and not the one with the gradebook.
+    Attributes:
+        at: when the hub took it (UTC, without a zone).
+        outcome_link: the link of the LMS that the outcome belongs to, LTI 1.1's resource_link_id.
+        issued_at: when the LMS issued it (seconds since 1970).
+        context: id, title and label of the LMS's course; empty if it has none.
+        services: nrps_url and ags, as far as the launch has them.
+        beside: the LMS's course is one of several that are this course, and not the one with the gradebook.
     """
 
     subject: str
@@ -60,7 +61,8 @@ class Launched:
 def read_launched(document: object) -> Launched:
     """Read the body of PUT /api/members/<user>.
 
-    :raises Refused: 400, with the field and what is expected.
+    Raises:
+        Refused: 400, with the field and what is expected.
     """
     if not isinstance(document, dict):
         raise Refused(400, "The body is not a JSON object.")
@@ -102,7 +104,9 @@ def read_launched(document: object) -> Launched:
 def bound(what: Launched, contexts: Sequence[str]) -> Launched:
     """Return what a launch says of a course that the inventory has bound.
 
-    :param contexts: ids, first the one with the gradebook; empty if it names none.
+    Args:
+        what: the launch.
+        contexts: ids, first the one with the gradebook; empty if it names none.
     """
     context = what.context.get("id")
     if contexts and context not in contexts:
@@ -114,9 +118,16 @@ def bound(what: Launched, contexts: Sequence[str]) -> Launched:
 def launched(session: Session, user: str, what: Launched) -> bool:
     """Enrol a person, or follow what changed. Launches may come again, and late: an older one changes nothing.
 
-    :param user: the hub's user name.
-    :returns: whether anything changed.
-    :raises Refused: 400, if the user name is none.
+    Args:
+        session: of the database.
+        user: the hub's user name.
+        what: the launch.
+
+    Returns:
+        whether anything changed.
+
+    Raises:
+        Refused: 400, if the user name is none.
     """
     if not USER.fullmatch(user):
         raise Refused(400, "user name: expected a-z, 0-9, dot, underscore and hyphen, at most 64.")
@@ -190,7 +201,9 @@ def told_services(session: Session) -> dict[str, Any]:
 def follow_binding(session: Session, contexts: Sequence[str]) -> None:
     """Have no use for the addresses of an LMS course that the inventory does not name any more.
 
-    :param contexts: ids, first the one with the gradebook; empty if it names none.
+    Args:
+        session: of the database.
+        contexts: ids, first the one with the gradebook; empty if it names none.
     """
     if known := told_services(session):
         context = (known.get("context") or {}).get("id")
@@ -252,7 +265,8 @@ def update(member: Member, wanted: Mapping[str, Any]) -> bool:
 def active_member(session: Session, user: str, course: str) -> Member:
     """Find the person who asks.
 
-    :raises Refused: 403, with what they can do about it.
+    Raises:
+        Refused: 403, with what they can do about it.
     """
     member = session.get(Member, user)
     if member is None:

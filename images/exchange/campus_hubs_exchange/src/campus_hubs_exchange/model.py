@@ -49,7 +49,7 @@ class Member(Base):
     outcome_context: Mapped[str]
     """... in which of its courses; '' for not known."""
     hub_due: Mapped[bool]
-    """The hub shall end this person's servers and sessions, and has not confirmed it."""
+    """The hub is to end this person's servers and sessions, and has not confirmed it."""
 
 
 class PlatformFact(Base):
@@ -143,7 +143,7 @@ class Column(Base):
 
 
 class Score(Base):
-    """The score that the LMS shall have of somebody, and how far that is: the outbox."""
+    """The score that the LMS is to have of somebody, and how far that is: the outbox."""
 
     __tablename__ = "scores"
     assignment: Mapped[str] = mapped_column(ForeignKey("columns.name"), primary_key=True)

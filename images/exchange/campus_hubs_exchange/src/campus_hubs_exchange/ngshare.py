@@ -47,7 +47,8 @@ class NgshareHandler(Handler):
     def require_teacher(self) -> None:
         """Refuse students.
 
-        :raises Refused: 403.
+        Raises:
+            Refused: 403.
         """
         if not self.caller.teaches:
             raise Refused(403, "Permission denied: this is for lecturers and tutors of the course.")
@@ -55,7 +56,8 @@ class NgshareHandler(Handler):
     def require_self_or_teacher(self, user: str) -> None:
         """Refuse students who ask for somebody else; whether that person exists is not said.
 
-        :raises Refused: 403.
+        Raises:
+            Refused: 403.
         """
         if user != self.caller.user:
             self.require_teacher()
@@ -132,7 +134,8 @@ class UploadHandler(NgshareHandler):
     def authorise_upload(self, *path: str) -> None:
         """Refuse who may not send this; overridden.
 
-        :raises Refused: 403.
+        Raises:
+            Refused: 403.
         """
         raise NotImplementedError
 
@@ -154,9 +157,12 @@ class UploadHandler(NgshareHandler):
     async def store(self, work: Callable[[Session, list[SentFile], dict[str, bytes | bytearray]], T]) -> T:
         """Read the files and do with them what is to be done, in the writer, in one transaction.
 
-        :param work: gets the session, the files and the form's fields.
-        :raises Refused: 400, 413 for the files, and what work raises.
-        :raises OSError: the volume is full or broken.
+        Args:
+            work: gets the session, the files and the form's fields.
+
+        Raises:
+            Refused: 400, 413 for the files, and what work raises.
+            OSError: the volume is full or broken.
         """
         if self._broken is not None:
             raise self._broken

@@ -1,4 +1,4 @@
-"""Sends what the LMS and the hub shall know: again and again until it is there or refused, also after a restart.
+"""Sends what the LMS and the hub are to know: again and again until it is there or refused, also after a restart.
 
 The database says what is to be done; this only does it. Each attempt is written down before it begins, so that a killed
 process leaves a mark at what may have arrived.
@@ -58,9 +58,13 @@ class Outbox:
     ) -> None:
         """Take what is needed.
 
-        :param lms: the platform of an LTI 1.3 course.
-        :param issuer: identity of the LMS, for user names.
-        :param consumer: the consumer of an LTI 1.1 course.
+        Args:
+            database: of the course.
+            hub: of the course.
+            lms: the platform of an LTI 1.3 course.
+            issuer: identity of the LMS, for user names.
+            http: what LTI 1.1 goes through.
+            consumer: the consumer of an LTI 1.1 course.
         """
         self._database, self._hub, self._lms, self._http, self._consumer = database, hub, lms, http, consumer
         self._issuer = issuer
@@ -101,7 +105,7 @@ class Outbox:
             lambda session: list(session.scalars(select(Member.user).where(Member.hub_due)))
         )
         for user in due:
-            # The list grows old while the hub works: who has launched anew meanwhile keeps that session.
+            # The list grows old while the hub works: who has launched again meanwhile keeps that session.
             if not await self._database.read(lambda session, user=user: _is_due(session, user)):  # type: ignore[misc]
                 continue
             try:
@@ -280,9 +284,13 @@ def _hub_done(session: Session, user: str) -> None:
 
 
 def _placed(session: Session, column: Column, placed: Placed, time: datetime) -> None:
-    """Take what is known of a column now, and have sent anew what the LMS has lost or changed by itself.
+    """Take what is known of a column now, and send again what the LMS has lost or changed by itself.
 
-    :param time: by the LMS's clock, later than whatever it has stamped on scores (UTC).
+    Args:
+        session: of the database.
+        column: of an assignment.
+        placed: what the LMS has of it.
+        time: by the LMS's clock, later than whatever it has stamped on scores (UTC).
     """
     # What LTI 1.1 has sent is in another column.
     lost = column.lineitem != placed.url
@@ -322,10 +330,11 @@ def _refuse(row: Column | Score, reason: str) -> None:
 class _Attempt:
     """An attempt that begins.
 
-    :param timestamp: of the row.
-    :param value: what the LMS has if it arrives.
-    :param before: what it has if it does not.
-    :param uncertain: whether an earlier attempt with this time may have arrived.
+    Attributes:
+        timestamp: of the row.
+        value: what the LMS has if it arrives.
+        before: what it has if it does not.
+        uncertain: whether an earlier attempt with this time may have arrived.
     """
 
     timestamp: datetime
@@ -394,7 +403,7 @@ def _columns_are_made(session: Session) -> None:
 
 
 def _part(row: Score, maximum: float) -> tuple[float | None, float]:
-    """Return score and maximum by which a row counts in a total: what shall be sent, else what the LMS has of it."""
+    """Return score and maximum by which a row counts in a total: what is to be sent, else what the LMS has of it."""
     if row.state in {"waiting", "sent"} or row.sent_value == UNKNOWN:
         return row.score, maximum
     if not row.sent_value:

@@ -26,7 +26,8 @@ _RESULT = "<result><resultScore><language>en</language><textString>{score}</text
 class Consumer:
     """The course's LTI 1.1 consumer.
 
-    :param folder: with consumer_key and shared_secret; read at each use, so that a rotated secret is followed.
+    Attributes:
+        folder: with consumer_key and shared_secret; read at each use, so that a rotated secret is followed.
     """
 
     folder: Path
@@ -34,7 +35,8 @@ class Consumer:
     def read(self) -> tuple[str, str]:
         """Return key and secret.
 
-        :raises LmsError: they cannot be read.
+        Raises:
+            LmsError: they cannot be read.
         """
         try:
             return (self.folder / "consumer_key").read_text().strip(), (
@@ -47,10 +49,15 @@ class Consumer:
 async def send_total(http: Http, consumer: Consumer, url: str, sourcedid: str, total: float | None) -> None:
     """Replace a person's result, or delete it.
 
-    :param url: `lis_outcome_service_url`.
-    :param sourcedid: `lis_result_sourcedid`.
-    :param total: 0 to 1, or None for no result.
-    :raises LmsError: the LMS refuses or fails.
+    Args:
+        http: what the request goes through.
+        consumer: the LTI 1.1 consumer.
+        url: `lis_outcome_service_url`.
+        sourcedid: `lis_result_sourcedid`.
+        total: 0 to 1, or None for no result.
+
+    Raises:
+        LmsError: the LMS refuses or fails.
     """
     key, secret = consumer.read()
     operation = "deleteResult" if total is None else "replaceResult"

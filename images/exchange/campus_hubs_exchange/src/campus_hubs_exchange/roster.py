@@ -51,10 +51,11 @@ class Listed:
 class Reading:
     """What a roster says.
 
-    :param listed: who is active and has a role in the course, by user name.
-    :param unclear: user names of those of whom it says nothing usable: they stay what they are.
-    :param notes: what could not be used, in sentences.
-    :param began: when the LMS was asked (UTC); who has launched since then is what the launch says.
+    Attributes:
+        listed: who is active and has a role in the course, by user name.
+        unclear: user names of those of whom it says nothing usable: they stay what they are.
+        notes: what could not be used, in sentences.
+        began: when the LMS was asked (UTC); who has launched since then is what the launch says.
     """
 
     listed: dict[str, Listed] = field(default_factory=dict)
@@ -67,14 +68,15 @@ class Reading:
 class Plan:
     """What a roster changes.
 
-    :param joined: user names of who comes (again).
-    :param left: user names of who goes.
-    :param waiting: user names of who would go, and stays until somebody confirms it.
-    :param of: how many were active when that was seen first.
-    :param role_changed: {"user", "before", "after"} each.
-    :param updated: user names of those of whom only name or e-mail changes.
-    :param members: how many are active afterwards.
-    :param notes: what a lecturer should know, in sentences.
+    Attributes:
+        joined: user names of who comes (again).
+        left: user names of who goes.
+        waiting: user names of who would go, and stays until somebody confirms it.
+        of: how many were active when that was seen first.
+        role_changed: {"user", "before", "after"} each.
+        updated: user names of those of whom only name or e-mail changes.
+        members: how many are active afterwards.
+        notes: what a lecturer should know, in sentences.
     """
 
     joined: list[str] = field(default_factory=list)
@@ -116,9 +118,13 @@ class Plan:
 def read_members(issuer: str, pages: Iterable[object], roles: Mapping[str, str] = NO_ROLES) -> Reading:
     """Read the membership containers (NRPS 2.0, section 2.2), as LMSs write them: what is usable counts.
 
-    :param issuer: identity of the LMS, for user names.
-    :param pages: JSON documents.
-    :raises LmsError: something is no membership container.
+    Args:
+        pages: JSON documents.
+        roles: what roles that only this LMS has mean.
+        issuer: identity of the LMS, for user names.
+
+    Raises:
+        LmsError: something is no membership container.
     """
     entries: dict[str, list[Mapping[str, Any]]] = {}
     nameless = 0
@@ -162,7 +168,8 @@ def _listed(
 ) -> tuple[Listed | None, str]:
     """Make one of somebody's entries: an LMS may have one for each role, group or page.
 
-    :returns: the person if they are in the course; else why not, '' if the LMS says clearly that they are not.
+    Returns:
+        the person if they are in the course; else why not, '' if the LMS says clearly that they are not.
     """
     active = [entry for entry in entries if _is_active(entry.get("status"))]
     if not active:
@@ -193,8 +200,13 @@ def _is_active(status: object) -> bool | None:
 def plan(session: Session, reading: Reading, confirm: str = "") -> Plan:
     """Compare a roster with the members.
 
-    :param confirm: what a lecturer has confirmed: `Plan.confirm` as they saw it, or CONFIRM_ALL.
-    :raises Refused: 409, if the roster would put everybody out, or was made for other user names.
+    Args:
+        session: of the database.
+        reading: the roster.
+        confirm: what a lecturer has confirmed: `Plan.confirm` as they saw it, or CONFIRM_ALL.
+
+    Raises:
+        Refused: 409, if the roster would put everybody out, or was made for other user names.
     """
     listed = reading.listed
     members = {member.user: member for member in all_members(session)}
@@ -293,12 +305,15 @@ class Roster:
     ) -> None:
         """Take what is needed.
 
-        :param lms: None for an LTI 1.1 course.
-        :param issuer: identity of the LMS, for user names.
-        :param deployment: issuer and deployment_id of the tool; empty texts for LTI 1.1.
-        :param url: of the roster; empty means that launches tell it.
-        :param contexts: ids of the LMS's courses that are this course; the members are those of all of them.
-        :param roles: what roles that only this LMS has mean, see `course_role`.
+        Args:
+            database: of the course.
+            hub: of the course.
+            lms: None for an LTI 1.1 course.
+            issuer: identity of the LMS, for user names.
+            deployment: issuer and deployment_id of the tool; empty texts for LTI 1.1.
+            url: of the roster; empty means that launches tell it.
+            contexts: ids of the LMS's courses that are this course; the members are those of all of them.
+            roles: what roles that only this LMS has mean, see `course_role`.
         """
         self._database, self._hub, self._lms, self._issuer, self._url = database, hub, lms, issuer, url
         self._contexts, self._roles, self._deployment = contexts, roles, deployment
@@ -307,10 +322,15 @@ class Roster:
     async def synchronise(self, *, check: bool, confirm: str = "") -> dict[str, Any]:
         """Read the roster and follow it.
 
-        :param check: only say what would change.
-        :param confirm: see `plan`.
-        :returns: the plan's document; `available` is false if this course can have no roster (yet).
-        :raises Refused: 502, if the LMS fails; 409 if what it says cannot be right. Nothing has changed then.
+        Args:
+            check: only say what would change.
+            confirm: see `plan`.
+
+        Returns:
+            the plan's document; `available` is false if this course can have no roster (yet).
+
+        Raises:
+            Refused: 502, if the LMS fails; 409 if what it says cannot be right. Nothing has changed then.
         """
         async with self._lock:
             urls, context, count = await self._database.read(

@@ -82,8 +82,9 @@ class Health(Handler):
 def open_services(settings: Settings) -> Services:
     """Open the volume, bring the database up to date, and remove contents that no row refers to.
 
-    :raises ValueError: there are files but no database: something was restored by halves, and tidying up would destroy
-        the rest.
+    Raises:
+        ValueError: there are files but no database: something was restored by halves, and tidying up would destroy
+            the rest.
     """
     files = FileStore(settings.data)
     engine = open_database(settings.data / "exchange.db")
@@ -144,7 +145,8 @@ def make_application(services: Services) -> web.Application:
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; requests that have begun are finished.
 
-    :raises ValueError: the settings or the volume are wrong.
+    Raises:
+        ValueError: the settings or the volume are wrong.
     """
     services = open_services(settings)
     server = LimitedServer(

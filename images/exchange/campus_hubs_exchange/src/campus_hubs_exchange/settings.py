@@ -17,22 +17,23 @@ MEBIBYTE = 1024 * 1024
 class Settings:
     """The environment, read and checked once.
 
-    :param course: id of the course, the only one that is served.
-    :param hub_api: URL of the hub's REST API, without a trailing slash.
-    :param token: token of this service at the hub, and of the hub here.
-    :param data: folder of the database and the files.
-    :param address: where to listen, '' for all addresses.
-    :param port: TCP port, 0 for any.
-    :param max_upload_bytes: largest sum of the sizes of the files of one upload.
-    :param platform: the LMS of an LTI 1.3 course: issuer, client_id, token_endpoint, perhaps token_audience; empty for
-        LTI 1.1.
-    :param key_dir: folder with private.pem and jwks.json (LTI 1.3).
-    :param consumer_dir: folder with consumer_key and shared_secret (LTI 1.1), or None.
-    :param nrps_url: the roster's URL; empty means that launches tell it.
-    :param contexts: ids of the LMS's courses that this course belongs to, first the one whose gradebook is used; empty
-        for the one that launches come from.
-    :param lti_roles: what roles that only this LMS has mean in the course.
-    :param lti_issuer: identity of the LMS that the hub makes user names from, if it is not the platform's issuer.
+    Attributes:
+        course: id of the course, the only one that is served.
+        hub_api: URL of the hub's REST API, without a trailing slash.
+        token: token of this service at the hub, and of the hub here.
+        data: folder of the database and the files.
+        address: where to listen, '' for all addresses.
+        port: TCP port, 0 for any.
+        max_upload_bytes: largest sum of the sizes of the files of one upload.
+        platform: the LMS of an LTI 1.3 course: issuer, client_id, token_endpoint, perhaps token_audience; empty for
+            LTI 1.1.
+        key_dir: folder with private.pem and jwks.json (LTI 1.3).
+        consumer_dir: folder with consumer_key and shared_secret (LTI 1.1), or None.
+        nrps_url: the roster's URL; empty means that launches tell it.
+        contexts: ids of the LMS's courses that this course belongs to, first the one whose gradebook is used; empty
+            for the one that launches come from.
+        lti_roles: what roles that only this LMS has mean in the course.
+        lti_issuer: identity of the LMS that the hub makes user names from, if it is not the platform's issuer.
     """
 
     course: str
@@ -54,7 +55,8 @@ class Settings:
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
         """Read the variables that the chart sets.
 
-        :raises ValueError: with the variable's name, what was found and what is expected.
+        Raises:
+            ValueError: with the variable's name, what was found and what is expected.
         """
         return cls(
             course=_required(environment, "COURSE_ID"),

@@ -39,8 +39,9 @@ _BASE64 = re.compile(rb'"(?:[A-Za-z0-9+/= ]++|\\[nrt/]|\\u00[0-7][0-9A-Fa-f])*+"
 class SentFile:
     """One file of an upload.
 
-    :param path: relative, checked by `check_path`.
-    :param content: its bytes.
+    Attributes:
+        path: relative, checked by `check_path`.
+        content: its bytes.
     """
 
     path: str
@@ -66,10 +67,15 @@ def decoded_size(piece: bytes) -> int:
 def read_form(spool: IO[bytes]) -> dict[str, bytes | bytearray]:
     """Read an `application/x-www-form-urlencoded` body piece by piece: it may be larger than what memory should hold.
 
-    :param spool: the body, in a real file.
-    :returns: fields by name; of a repeated one the last.
-    :raises Refused: 400 for more than MAX_FIELDS fields, another field than `files` that is too long, and a `%` that is
-        no escape.
+    Args:
+        spool: the body, in a real file.
+
+    Returns:
+        fields by name; of a repeated one the last.
+
+    Raises:
+        Refused: 400 for more than MAX_FIELDS fields, another field than `files` that is too long, and a `%` that is
+            no escape.
     """
     spool.flush()
     if spool.seek(0, 2) == 0:
@@ -113,9 +119,12 @@ def _decoded(body: mmap.mmap, begin: int, end: int) -> Iterator[bytes]:
 def read_files(document: bytes | bytearray | None, max_bytes: int) -> list[SentFile]:
     """Read ngshare's directory tree: JSON, a list of {"path", "content" in base64}.
 
-    :param document: value of the form's field `files`.
-    :param max_bytes: largest sum of sizes.
-    :raises Refused: 400 for what is malformed or dangerous, 413 for what is too much.
+    Args:
+        document: value of the form's field `files`.
+        max_bytes: largest sum of sizes.
+
+    Raises:
+        Refused: 400 for what is malformed or dangerous, 413 for what is too much.
     """
     if document is None:
         raise Refused(400, "Please supply files")
@@ -178,7 +187,8 @@ def readable_size(size: int) -> str:
 def check_path(path: object) -> str:
     """Accept the name of a file below a folder, and nothing that leaves the folder on any system.
 
-    :raises Refused: 400.
+    Raises:
+        Refused: 400.
     """
     if not isinstance(path, str) or not path:
         raise Refused(400, "Illegal path: it is empty or no text")
@@ -197,7 +207,8 @@ def check_path(path: object) -> str:
 def check_assignment_name(name: str) -> str:
     """Accept an assignment's name: one folder's name, without `+`, which nbgrader's cache uses as a separator.
 
-    :raises Refused: 400.
+    Raises:
+        Refused: 400.
     """
     if "/" in check_path(name) or "+" in name or name.startswith("."):
         raise Refused(400, f"Illegal assignment name: {name[:100]!a}")
@@ -212,8 +223,12 @@ _FORBIDDEN_NEW = frozenset(r"""[](){}*?#%+/\:;|<>&"'`$!~^=,@""")
 def check_new_assignment(name: str, others: Iterable[str]) -> str:
     """Accept the name of an assignment that is released for the first time: one that all of nbgrader can handle.
 
-    :param others: names of the course's assignments.
-    :raises Refused: 400.
+    Args:
+        name: of the assignment.
+        others: names of the course's assignments.
+
+    Raises:
+        Refused: 400.
     """
     kinds = {unicodedata.category(char)[0] for char in name if not (char.isascii() and char.isprintable())}
     twin = {unicodedata.normalize("NFC", other.casefold()) for other in others if other != name}
@@ -239,8 +254,11 @@ def _without_contents(document: bytes | bytearray) -> tuple[bytes, dict[str, tup
     Python keeps a text with four bytes for each character if one of them is far enough from ASCII: what is as large as
     an upload never becomes a text.
 
-    :returns: the JSON, and where the contents are (without quotes) by what stands in their place.
-    :raises Refused: 413, if what is left is large.
+    Returns:
+        the JSON, and where the contents are (without quotes) by what stands in their place.
+
+    Raises:
+        Refused: 413, if what is left is large.
     """
     places = [found.span() for found in _BASE64.finditer(document) if found.end() - found.start() > MAX_PATH]
     if len(document) - sum(end - begin for begin, end in places) > MAX_NAMES:

@@ -60,8 +60,9 @@ class Services:
 class Caller:
     """Who asks.
 
-    :param user: the hub's user name; '' for the service token.
-    :param role: role in the course; 'service' for the service token.
+    Attributes:
+        user: the hub's user name; '' for the service token.
+        role: role in the course; 'service' for the service token.
     """
 
     user: str
@@ -99,7 +100,8 @@ class Handler(web.RequestHandler):
     async def identify(self) -> Caller:
         """Identify the caller by their token.
 
-        :raises Refused: 401 without a valid token, 403 for who is no member, 503 without the hub.
+        Raises:
+            Refused: 401 without a valid token, 403 for who is no member, 503 without the hub.
         """
         headers = self.request.headers.get_list("Authorization")
         scheme, _, token = headers[0].partition(" ") if len(headers) == 1 else ("", "", "")
@@ -157,7 +159,8 @@ class Handler(web.RequestHandler):
     def body_object(self) -> Any:  # noqa: ANN401 - JSON
         """Read a JSON body.
 
-        :raises Refused: 400.
+        Raises:
+            Refused: 400.
         """
         try:
             return json.loads(self.body)

@@ -1,7 +1,7 @@
 """Membership is a lease: a launch or the LMS's roster confirms it for some hours.
 
 Who has not been confirmed again when it is over loses session, tokens and server, as somebody who left the roster: the
-hub forgets the user, the home stays, the next launch makes the user anew. While the exchange gives no answer, nobody
+hub forgets the user, the home stays, the next launch creates the user again. While the exchange gives no answer, nobody
 loses what the roster has confirmed.
 """
 

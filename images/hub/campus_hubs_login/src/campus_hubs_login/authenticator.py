@@ -149,7 +149,8 @@ class CourseAuthenticator(Authenticator):  # type: ignore[misc] # JupyterHub has
     def required_platform(self) -> Platform:
         """Give the LTI 1.3 registration.
 
-        :raises LaunchRefused: 404, if there is none; 403, while the LMS has not given it.
+        Raises:
+            LaunchRefused: 404, if there is none; 403, while the LMS has not given it.
         """
         if self.platform is None:
             raise LaunchRefused(404, "This course does not use LTI 1.3.")
@@ -164,7 +165,8 @@ class CourseAuthenticator(Authenticator):  # type: ignore[misc] # JupyterHub has
     def require_registration(self) -> None:
         """Refuse all launches while the course waits for its registration.
 
-        :raises LaunchRefused: 403.
+        Raises:
+            LaunchRefused: 403.
         """
         if self.waiting:
             raise LaunchRefused(
@@ -209,7 +211,8 @@ class CourseAuthenticator(Authenticator):  # type: ignore[misc] # JupyterHub has
     def check_entitled(self, launch: Launch) -> None:
         """Refuse who is blocked, and launches from another course of the LMS.
 
-        :raises LaunchRefused: 403.
+        Raises:
+            LaunchRefused: 403.
         """
         if launch.user_name in self.blocked_users:
             raise LaunchRefused(403, "You may not enter this course's hub.")
@@ -257,9 +260,13 @@ class CourseAuthenticator(Authenticator):  # type: ignore[misc] # JupyterHub has
     async def authenticate(self, handler: Any, data: Any) -> dict[str, Any] | None:  # noqa: ANN401 - JupyterHub's signature
         """Turn a verified launch into a login.
 
-        :param data: `{"launch": Launch}` from this package's handlers. Nothing that comes over the network can hold a
-            Launch, so passwords posted to any other page or to the API lead nowhere.
-        :returns: JupyterHub's authentication model; nobody is an admin by an LMS's word.
+        Args:
+            handler: of the request.
+            data: `{"launch": Launch}` from this package's handlers. Nothing that comes over the network can hold a
+                Launch, so passwords posted to any other page or to the API lead nowhere.
+
+        Returns:
+            JupyterHub's authentication model; nobody is an admin by an LMS's word.
         """
         launch = data.get("launch") if isinstance(data, dict) else None
         if not isinstance(launch, Launch):

@@ -21,10 +21,11 @@ VARIABLE = "course_hub_lms_context"
 class Bound:
     """A context of an LMS.
 
-    :param lms: the LMS as launches state it: `iss` (LTI 1.3), or `tool_consumer_instance_guid`.
-    :param context: id, which is what counts.
-    :param title: for people.
-    :param label: for people.
+    Attributes:
+        lms: the LMS as launches state it: `iss` (LTI 1.3), or `tool_consumer_instance_guid`.
+        context: id, which is what counts.
+        title: for people.
+        label: for people.
     """
 
     lms: str
@@ -48,9 +49,12 @@ class Binding:
     def __init__(self, path: str | Path, contexts: Iterable[str] = ()) -> None:
         """Open or create the database.
 
-        :param path: SQLite file, or `:memory:` in tests.
-        :param contexts: ids from the inventory, which count instead of what was bound.
-        :raises sqlite3.Error: if it cannot be written; better no hub than one that forgets whose it is.
+        Args:
+            path: SQLite file, or `:memory:` in tests.
+            contexts: ids from the inventory, which count instead of what was bound.
+
+        Raises:
+            sqlite3.Error: if it cannot be written; better no hub than one that forgets whose it is.
         """
         self._contexts = frozenset(contexts)
         self._connection = sqlite3.connect(path, timeout=5, isolation_level=None)
@@ -68,7 +72,8 @@ class Binding:
     def check(self, launch: Launch) -> None:
         """Refuse a launch from another context, and anybody's but a lecturer's while none is bound.
 
-        :raises LaunchRefused: 403.
+        Raises:
+            LaunchRefused: 403.
         """
         came, bound = _context_of(launch), self.bound
         if not came.context:
@@ -103,7 +108,8 @@ class Binding:
     def bind(self, launch: Launch) -> None:
         """Bind the course by a lecturer's launch that was checked, if it is not bound; keep title and label new.
 
-        :raises LaunchRefused: 403, if a launch of another context was first.
+        Raises:
+            LaunchRefused: 403, if a launch of another context was first.
         """
         if launch.role != "instructor":
             return

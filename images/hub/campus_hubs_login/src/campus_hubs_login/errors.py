@@ -50,13 +50,14 @@ ERROR_ADVICE: Final = (AGAIN, EVERYBODY, "The hub's log has more around the refe
 class LaunchRefused(Exception):  # noqa: N818 - a refusal is the expected outcome of a bad launch, not an error
     """A launch that must not lead to a login.
 
-    :param status: HTTP status: 400 not a launch at all, 401 not verifiable, 403 verified but not entitled,
-        404 LTI version off, 413 too large, 503 the platform's keys or our own secret cannot be had.
-    :param reason: one sentence for the person in front of the browser and for the log; never holds a token or
-        signature.
-    :param student: what a student can do, if it is not what `ADVICE` says for the status.
-    :param lecturer: the same for a lecturer.
-    :param admin: the same for the administrators of hub and LMS.
+    Attributes:
+        status: HTTP status: 400 not a launch at all, 401 not verifiable, 403 verified but not entitled,
+            404 LTI version off, 413 too large, 503 the platform's keys or our own secret cannot be had.
+        reason: one sentence for the person in front of the browser and for the log; never holds a token or
+            signature.
+        student: what a student can do, if it is not what `ADVICE` says for the status.
+        lecturer: the same for a lecturer.
+        admin: the same for the administrators of hub and LMS.
     """
 
     def __init__(self, status: int, reason: str, *, student: str = "", lecturer: str = "", admin: str = "") -> None:

@@ -119,7 +119,8 @@ class LaunchHandler(CoursePage):
     def launch_arguments(self) -> dict[str, str]:
         """Read query and form, one value each.
 
-        :raises LaunchRefused: 400 for a parameter with several values or not in UTF-8.
+        Raises:
+            LaunchRefused: 400 for a parameter with several values or not in UTF-8.
         """
         arguments = {}
         for name, values in self.request.arguments.items():
@@ -143,7 +144,7 @@ class LaunchHandler(CoursePage):
             raise LaunchRefused(403, "You may not enter this course's hub.")
         if user.spawner.active and roles != {launch.role}:
             # What a server may is decided at its start: a lecturer's has the course's volume, a student's has not.
-            self.log.info("%s is %s now: the server starts anew", user.name, launch.role)
+            self.log.info("%s is %s now: the server restarts", user.name, launch.role)
             await self.end_server(user)
         self.set_header("Cache-Control", "no-store")
         self.redirect(await self.next_page(user, launch), status=303)
@@ -151,7 +152,8 @@ class LaunchHandler(CoursePage):
     async def end_server(self, user: Any) -> None:  # noqa: ANN401 - JupyterHub's User
         """Stop somebody's server, or interrupt its start, and wait until it is gone.
 
-        :raises LaunchRefused: 503, if it takes too long.
+        Raises:
+            LaunchRefused: 503, if it takes too long.
         """
         spawner = user.spawner
         if spawner.pending == "spawn" and (start := spawner._spawn_future):
@@ -172,7 +174,8 @@ class LaunchHandler(CoursePage):
 
         Who is removed from the roster and comes back at once would else get a session of a user who is about to go.
 
-        :raises LaunchRefused: 503, if it takes too long.
+        Raises:
+            LaunchRefused: 503, if it takes too long.
         """
         deadline = time.monotonic() + STOP_SECONDS
         while (user := self.find_user(name)) and self.authenticator.is_leaving(user):
@@ -257,7 +260,8 @@ class BoundToBrowser(LaunchHandler):
     def take_secret(self, state: str) -> str:
         """Get the secret that this browser was given with the login request.
 
-        :raises LaunchRefused: 400, if the state is not from this browser or older than ten minutes.
+        Raises:
+            LaunchRefused: 400, if the state is not from this browser or older than ten minutes.
         """
         if not state:
             raise LaunchRefused(400, "The launch is incomplete (state is missing).")
@@ -315,7 +319,8 @@ class Lti11LaunchHandler(BoundToBrowser):
         Whoever has an account in the LMS could else sign others in as himself, and read what they write. A browser says
         where a form comes from.
 
-        :raises LaunchRefused: 403, if it comes from another site than the LMS.
+        Raises:
+            LaunchRefused: 403, if it comes from another site than the LMS.
         """
         sender = self.request.headers.get("Origin")
         known = self.authenticator.lms_origins
@@ -521,9 +526,10 @@ def deep_link(base_url: str, hub_url: str, target: str) -> str:
     Only `user-redirect/...` is followed (a notebook, a git-pull link, in the person's own server); the rest, such as
     the launch URL itself, means the course as such. The host of the target is never used, so no launch leads elsewhere.
 
-    :param base_url: the hub's base, `/` or `/course/`.
-    :param hub_url: base of the hub's own pages, `/hub/` or `/course/hub/`.
-    :param target: `target_link_uri` of LTI 1.3, `custom_next` of LTI 1.1.
+    Args:
+        base_url: the hub's base, `/` or `/course/`.
+        hub_url: base of the hub's own pages, `/hub/` or `/course/hub/`.
+        target: `target_link_uri` of LTI 1.3, `custom_next` of LTI 1.1.
     """
     try:
         parts = urlsplit(target)
@@ -543,7 +549,8 @@ def deep_link(base_url: str, hub_url: str, target: str) -> str:
 def public_jwks(document: str) -> str:
     """Reduce a key set to its public members.
 
-    :raises ValueError: if it is no key set.
+    Raises:
+        ValueError: if it is no key set.
     """
     content = json.loads(document)
     keys = content.get("keys") if isinstance(content, dict) else None

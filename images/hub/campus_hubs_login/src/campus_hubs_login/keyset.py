@@ -31,7 +31,8 @@ MIN_KEY_BITS = 2048
 async def fetch(uri: str) -> bytes:
     """GET a key set; redirects are not followed, since the URI is what the administrator has trusted.
 
-    :raises Exception: any error of the HTTP client, also for a status other than 200.
+    Raises:
+        Exception: any error of the HTTP client, also for a status other than 200.
     """
     client = AsyncHTTPClient(force_instance=True, max_body_size=MAX_BYTES)
     try:
@@ -62,9 +63,10 @@ class KeySet:
     ) -> None:
         """Prepare; nothing is fetched before the first launch.
 
-        :param uri: `jwks_uri` of the platform.
-        :param fetch: coroutine that returns the document.
-        :param clock: seconds, monotonic.
+        Args:
+            uri: `jwks_uri` of the platform.
+            fetch: coroutine that returns the document.
+            clock: seconds, monotonic.
         """
         self.uri = uri
         self._fetch = fetch
@@ -77,10 +79,15 @@ class KeySet:
     async def find(self, kid: str, *, other_than: RSAPublicKey | None = None) -> RSAPublicKey | None:
         """Find a key, asking the platform if it is not known or the known one did not fit.
 
-        :param kid: key id of the token's header.
-        :param other_than: a key that failed to verify the signature.
-        :returns: the key, or None if the platform has no such key, or still the one that failed.
-        :raises LaunchRefused: 503, if no keys can be had.
+        Args:
+            kid: key id of the token's header.
+            other_than: a key that failed to verify the signature.
+
+        Returns:
+            the key, or None if the platform has no such key, or still the one that failed.
+
+        Raises:
+            LaunchRefused: 503, if no keys can be had.
         """
         if self._clock() - self._fetched_at > LIFESPAN_SECONDS or self._lacks(kid, other_than):
             async with self._lock:
@@ -115,7 +122,8 @@ class KeySet:
 def parse_key_set(document: bytes) -> dict[str, RSAPublicKey]:
     """Read the usable keys of a JWKS (RFC 7517): RSA, for signatures, at least 2048 bits, with a key id.
 
-    :raises ValueError: if the document is no key set or holds no usable key.
+    Raises:
+        ValueError: if the document is no key set or holds no usable key.
     """
     content = json.loads(document)
     entries = content.get("keys") if isinstance(content, dict) else None

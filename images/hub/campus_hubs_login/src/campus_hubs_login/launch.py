@@ -28,13 +28,14 @@ _UNWANTED_IN_NAMES = str.maketrans("", "", "${}")
 class Launch:
     """A verified launch.
 
-    :param issuer: identity of the LMS that the user name is made from.
-    :param subject: the LMS's identifier of the person.
-    :param role: the role in this course.
-    :param details: the rest of the auth state (JSON types only, no token).
-    :param target: the URL that the launch asks for, or ''.
-    :param lms: what the launch itself calls the LMS: `iss`, or `tool_consumer_instance_guid`, else the consumer key.
-    :param at: when it was verified (seconds since 1970).
+    Attributes:
+        issuer: identity of the LMS that the user name is made from.
+        subject: the LMS's identifier of the person.
+        role: the role in this course.
+        details: the rest of the auth state (JSON types only, no token).
+        target: the URL that the launch asks for, or ''.
+        lms: what the launch itself calls the LMS: `iss`, or `tool_consumer_instance_guid`, else the consumer key.
+        at: when it was verified (seconds since 1970).
     """
 
     issuer: str
@@ -65,10 +66,13 @@ class Launch:
 def launch_from_claims(claims: Mapping[str, Any], *, issuer: str, roles: Mapping[str, str] = NO_ROLES) -> Launch:
     """Read the verified claims of an LTI 1.3 id_token.
 
-    :param claims: payload of the id_token.
-    :param issuer: identity of the LMS for user names.
-    :param roles: what the LMS's own roles mean, see `campus_hubs_membership.roles.course_role`.
-    :raises LaunchRefused: 400 without a usable `sub`, 403 without a role in the course.
+    Args:
+        claims: payload of the id_token.
+        issuer: identity of the LMS for user names.
+        roles: what the LMS's own roles mean, see `campus_hubs_membership.roles.course_role`.
+
+    Raises:
+        LaunchRefused: 400 without a usable `sub`, 403 without a role in the course.
     """
     subject = checked_identifier(claims.get("sub"), "sub")
     context = _mapping(claims.get(LTI + "context"))
@@ -110,11 +114,14 @@ def launch_from_claims(claims: Mapping[str, Any], *, issuer: str, roles: Mapping
 def launch_from_form(form: Mapping[str, str], *, issuer: str, roles: Mapping[str, str] = NO_ROLES) -> Launch:
     """Read the verified parameters of an LTI 1.1 launch.
 
-    :param form: launch parameters, one value each.
-    :param issuer: configured identity of the LMS; if empty, the launch's `tool_consumer_instance_guid`, else its
-        consumer key.
-    :param roles: what the LMS's own roles mean, see `campus_hubs_membership.roles.course_role`.
-    :raises LaunchRefused: 400 without a usable `user_id`, 403 without a role in the course.
+    Args:
+        form: launch parameters, one value each.
+        issuer: configured identity of the LMS; if empty, the launch's `tool_consumer_instance_guid`, else its
+            consumer key.
+        roles: what the LMS's own roles mean, see `campus_hubs_membership.roles.course_role`.
+
+    Raises:
+        LaunchRefused: 400 without a usable `user_id`, 403 without a role in the course.
     """
     subject = checked_identifier(form.get("user_id"), "user_id")
     lms = form.get("tool_consumer_instance_guid") or form["oauth_consumer_key"]
@@ -147,9 +154,12 @@ def launch_from_form(form: Mapping[str, str], *, issuer: str, roles: Mapping[str
 def checked_identifier(value: object, what: str) -> str:
     """Accept an opaque identifier that can be hashed without ambiguity.
 
-    :param value: what the launch says; a number, which some LMSs send, means its digits.
-    :param what: the field's name for the message.
-    :raises LaunchRefused: 400, if it is no identifier.
+    Args:
+        value: what the launch says; a number, which some LMSs send, means its digits.
+        what: the field's name for the message.
+
+    Raises:
+        LaunchRefused: 400, if it is no identifier.
     """
     value = digits(value)
     if not isinstance(value, str) or not value.strip():
@@ -162,9 +172,12 @@ def checked_identifier(value: object, what: str) -> str:
 def checked_role(roles: Iterable[str], meanings: Mapping[str, str] = NO_ROLES) -> CourseRole:
     """Accept the roles of a member of the course.
 
-    :param roles: role URIs, URNs or LTI 1.1 handles.
-    :param meanings: what roles of this LMS mean here.
-    :raises LaunchRefused: 403, if none of them is a role in the course; names them.
+    Args:
+        roles: role URIs, URNs or LTI 1.1 handles.
+        meanings: what roles of this LMS mean here.
+
+    Raises:
+        LaunchRefused: 403, if none of them is a role in the course; names them.
     """
     came = [stripped for role in roles if (stripped := role.strip())]
     if role := course_role(came, meanings):
@@ -188,8 +201,11 @@ def spawn_environment(auth_state: Mapping[str, Any] | None) -> dict[str, str]:
 
     It tells programs in the server who works there; it protects nothing, since people control their own environment.
 
-    :param auth_state: as stored by the login; None (crypt key lost) means a student, the role that may do least.
-    :returns: COURSE_ROLE, COURSE_CONTEXT_ID, COURSE_USER_FULL_NAME, COURSE_USER_EMAIL.
+    Args:
+        auth_state: as stored by the login; None (crypt key lost) means a student, the role that may do least.
+
+    Returns:
+        COURSE_ROLE, COURSE_CONTEXT_ID, COURSE_USER_FULL_NAME, COURSE_USER_EMAIL.
     """
     state = auth_state or {}
     role = state.get("course_role")

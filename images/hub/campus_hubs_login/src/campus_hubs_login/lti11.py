@@ -30,7 +30,8 @@ class Consumer:
     def from_directory(cls, directory: str | Path) -> Consumer:
         """Read a mounted Secret; at each launch, since Kubernetes replaces the files when the Secret changes.
 
-        :raises LaunchRefused: 503, if a file is missing or empty (an empty secret would let anybody sign).
+        Raises:
+            LaunchRefused: 503, if a file is missing or empty (an empty secret would let anybody sign).
         """
         try:
             key, secret = (
@@ -51,13 +52,18 @@ def verify_form(url: str, query: str, body: str, *, consumer: Consumer) -> dict[
     Own code instead of LTI11LaunchValidator, which takes only the first value of a repeated parameter, uses up nonces
     before it has checked the signature, and forgets them with the process.
 
-    :param url: launch URL as the LMS knows it, without query.
-    :param query: the URL's query, which the signature covers.
-    :param body: `application/x-www-form-urlencoded` body, undecoded.
-    :param consumer: who may launch.
-    :returns: the parameters, one value each.
-    :raises LaunchRefused: 400 for an incomplete or ambiguous form, 401 for an unknown consumer, a wrong signature or a
-        time stamp outside the window.
+    Args:
+        url: launch URL as the LMS knows it, without query.
+        query: the URL's query, which the signature covers.
+        body: `application/x-www-form-urlencoded` body, undecoded.
+        consumer: who may launch.
+
+    Returns:
+        the parameters, one value each.
+
+    Raises:
+        LaunchRefused: 400 for an incomplete or ambiguous form, 401 for an unknown consumer, a wrong signature or a
+            time stamp outside the window.
     """
     try:
         pairs = [

@@ -44,7 +44,8 @@ class Platform:
     def from_dict(cls, values: Mapping[str, Any]) -> Platform:
         """Check a registration; client_id and deployment_id may both be empty, see `registered`.
 
-        :raises ValueError: naming the key that is missing, empty, unknown or no http(s) URL.
+        Raises:
+            ValueError: naming the key that is missing, empty, unknown or no http(s) URL.
         """
         names = [field.name for field in fields(cls)]
         if unknown := sorted(set(values) - set(names)):
@@ -73,8 +74,9 @@ def check_login_initiation(args: Mapping[str, str], platform: Platform) -> None:
 
     The target is not read here: what counts is the signed `target_link_uri` of the id_token.
 
-    :raises LaunchRefused: 400 for a missing or oversized parameter, 401 for an unknown issuer or client,
-        403 for another deployment.
+    Raises:
+        LaunchRefused: 400 for a missing or oversized parameter, 401 for an unknown issuer or client,
+            403 for another deployment.
     """
     try:
         LTI13LaunchValidator().validate_login_request(args)
@@ -94,13 +96,18 @@ def check_login_initiation(args: Mapping[str, str], platform: Platform) -> None:
 async def verify_id_token(token: str, *, platform: Platform, keys: KeySet, nonce: str) -> dict[str, Any]:
     """Verify an id_token.
 
-    :param token: compact JWS.
-    :param platform: the registration that it must belong to.
-    :param keys: the platform's keys.
-    :param nonce: the nonce that was sent in the authentication request of this browser.
-    :returns: the claims.
-    :raises LaunchRefused: 400 no JWT or no resource link launch, 401 not verifiable (signature, key, `alg`, `iss`,
-        `aud`, `azp`, `exp`, `iat`, `nonce`), 403 other deployment, 503 the platform's keys cannot be had.
+    Args:
+        token: compact JWS.
+        platform: the registration that it must belong to.
+        keys: the platform's keys.
+        nonce: the nonce that was sent in the authentication request of this browser.
+
+    Returns:
+        the claims.
+
+    Raises:
+        LaunchRefused: 400 no JWT or no resource link launch, 401 not verifiable (signature, key, `alg`, `iss`,
+            `aud`, `azp`, `exp`, `iat`, `nonce`), 403 other deployment, 503 the platform's keys cannot be had.
     """
     kid = _key_id(token)
     key = await keys.find(kid)

@@ -23,8 +23,11 @@ class ReplayStore:
     def __init__(self, path: str | Path) -> None:
         """Open or create the database.
 
-        :param path: SQLite file, or `:memory:` in tests.
-        :raises sqlite3.Error: if it cannot be written; better no hub than one that accepts replays.
+        Args:
+            path: SQLite file, or `:memory:` in tests.
+
+        Raises:
+            sqlite3.Error: if it cannot be written; better no hub than one that accepts replays.
         """
         self._connection = sqlite3.connect(path, timeout=5, isolation_level=None)
         self._connection.execute(
@@ -34,8 +37,11 @@ class ReplayStore:
     def spend(self, *parts: str) -> bool:
         """Use a launch up.
 
-        :param parts: what makes the launch unique (kind, client, nonce ...).
-        :returns: False if it was used before.
+        Args:
+            parts: what makes the launch unique (kind, client, nonce ...).
+
+        Returns:
+            False if it was used before.
         """
         now = int(time.time())
         # Length-prefixed, so that ("a", "bc") and ("ab", "c") differ.

@@ -23,7 +23,8 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 def origin(url: str) -> str:
     """Give the origin of a URL (RFC 6454) as browsers write it, or '' if it is no http(s) URL.
 
-    :param url: for example `https://LMS.example.edu:443/course?id=1`, whose origin is `https://lms.example.edu`.
+    Args:
+        url: for example `https://LMS.example.edu:443/course?id=1`, whose origin is `https://lms.example.edu`.
     """
     try:
         parts = urlsplit(url.strip())
@@ -50,10 +51,15 @@ def tornado_settings(public_url: str, lms_urls: Iterable[str] = ()) -> dict[str,
     https. Over http a hub works in a window of its own, with `SameSite=Lax`. All end with the browser session: lab
     computers are shared.
 
-    :param public_url: URL of the course as people see it; empty, if it is not known, means http.
-    :param lms_urls: any URLs of the LMS; their origins may show the hub in a frame. None: nobody may.
-    :returns: `cookie_options`, and `headers` with a Content-Security-Policy if there is an LMS.
-    :raises ValueError: if public_url is something else than an http(s) URL.
+    Args:
+        public_url: URL of the course as people see it; empty, if it is not known, means http.
+        lms_urls: any URLs of the LMS; their origins may show the hub in a frame. None: nobody may.
+
+    Returns:
+        `cookie_options`, and `headers` with a Content-Security-Policy if there is an LMS.
+
+    Raises:
+        ValueError: if public_url is something else than an http(s) URL.
     """
     if public_url and not origin(public_url):
         raise ValueError(f"public_url: found {public_url!r}, expected an http or https URL.")

@@ -379,7 +379,7 @@ def _add_error(cell: NotebookNode, sentence: str) -> None:
 
 
 def clean_output(output: object) -> NotebookNode | None:
-    """Make an output of nbformat 4 anew from what a sandbox says, without anything that the format does not have.
+    """Build an output of nbformat 4 from what a sandbox says, without anything that the format does not have.
 
     Args:
         output: JSON.

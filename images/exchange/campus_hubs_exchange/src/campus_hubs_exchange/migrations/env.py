@@ -9,7 +9,7 @@ from campus_hubs_exchange.model import Base
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=Base.metadata,
-    # SQLite alters a table by making it anew.
+    # SQLite alters a table by creating it again.
     render_as_batch=True,
 )
 with context.begin_transaction():

@@ -14,7 +14,7 @@ down_revision = "0002"
 
 def upgrade() -> None:
     """Add the columns; the services' addresses become one fact, which the next launch by staff replaces."""
-    # Not in a batch: SQLite would make the tables anew, and others refer to them.
+    # Not in a batch: SQLite would create the tables again, and others refer to them.
     op.add_column("members", sa.Column("launched_at", sa.DateTime))
     op.add_column("members", sa.Column("confirmed_at", sa.DateTime, nullable=False, server_default="1970-01-01"))
     op.execute("UPDATE members SET confirmed_at = since")
