@@ -28,7 +28,7 @@ network_up() {
   local bridge
   note_sysctls
   [ "$(sysctl -n fs.inotify.max_user_instances)" -ge 1024 ] || sysctl -q -w fs.inotify.max_user_instances=1024
-  # no DNS of podman's: it would forward names to the outside. Nodes ask the mirror, which knows none and says so at once.
+  # no DNS of podman's: it would forward names to the outside. Nodes ask the mirror, which knows upstream's and says at once that there are no others.
   podman network exists "$LAB_NETWORK" || podman network create --disable-dns --subnet "$LAB_SUBNET" --gateway "$LAB_GATEWAY" "$LAB_NETWORK"
   bridge=$(podman network inspect "$LAB_NETWORK" | jq -er '.[0].network_interface')
   # What comes in from the bridge may go back to it and nowhere else. Without this, packets for the service network leave by the host's
@@ -64,9 +64,21 @@ wait_for() { # SECONDS WHAT COMMAND...
   until "$@" >/dev/null 2>&1; do [ "$SECONDS" -lt "$end" ] || { say "gave up after $seconds s: $what"; return 1; }; sleep 0.3; done
 }
 
+# Of upstream's names, by an authority that only the lab's nodes trust, and whose key is thrown away.
+mirror_certificates() {
+  local names new=$CACHE/tmp/tls made=(req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650)
+  names=$(sed 's/^/DNS:/' "$LAB/mirror/upstream" | paste -sd,)
+  [ "$(cat "$CACHE/mirror/tls/names" 2>/dev/null)" != "$names" ] || return 0
+  rm -rf "$new"; mkdir -m 700 "$new"
+  openssl "${made[@]}" -subj '/CN=campus.hubs lab' -keyout "$new/ca.key" -out "$new/ca.crt"
+  openssl "${made[@]}" -CA "$new/ca.crt" -CAkey "$new/ca.key" -subj '/CN=upstream' -addext "subjectAltName=$names" \
+    -addext basicConstraints=critical,CA:FALSE -keyout "$new/tls.key" -out "$new/tls.crt"
+  rm -rf "$new/ca.key" "$CACHE/mirror/tls"; printf '%s\n' "$names" >"$new/names"; mv -T "$new" "$CACHE/mirror/tls"
+}
 mirror_up() {
   local image x made files=$CACHE/mirror/files
-  image=$(import_image mirror_rootfs) made="$image $CACHE $(cat "$LAB"/mirror/* | sha256sum | cut -c1-12)"
+  mirror_certificates
+  image=$(import_image mirror_rootfs) made="$image $CACHE $(cat "$LAB"/mirror/* "$CACHE/mirror/tls/tls.crt" | sha256sum | cut -c1-12)"
   mkdir -p "$files" "$CACHE/mirror/registry"
   # what is served is links into the store, renamed into place: an apt client never sees half a repository
   ln -sfn "../store/packages-${KEYS[packages]}" "$CACHE/tmp/current"; mv -T "$CACHE/tmp/current" "$files/current"
@@ -75,11 +87,14 @@ mirror_up() {
   if ! running lab-mirror || [ "$(podman container inspect lab-mirror | jq -r '.[0].Config.Labels["campus.hubs.lab/made-from"]')" != "$made" ]; then
     rm -rf "$CACHE/mirror/etc"; cp -r "$LAB/mirror" "$CACHE/mirror/etc"
     "${PODMAN[@]}" run -d --replace --name lab-mirror --hostname mirror --network "$LAB_NETWORK" --ip "$LAB_MIRROR" --restart on-failure --stop-timeout 3 --label "campus.hubs.lab/made-from=$made" \
-      "${LIMITS[@]}" -v "$CACHE/mirror:/srv" -v "$CACHE/store:/srv/store:ro" "$image" sh /srv/etc/run.sh
+      "${LIMITS[@]}" -v "$CACHE/mirror:/srv" -v "$CACHE/store:/srv/store:ro" "$image" sh /srv/etc/run.sh "$LAB_MIRROR"
     network_up
   fi
   wait_for 30 "the mirror's registry" curl -fsS "http://$LAB_MIRROR:5000/v2/"
   wait_for 30 "the mirror's files" curl -fsS "http://$LAB_MIRROR:8080/lab.asc"
+  for x in registry.k8s.io/v2/ get.helm.sh/; do
+    wait_for 30 "upstream's $x" curl -sS --cacert "$CACHE/mirror/tls/ca.crt" --resolve "${x%%/*}:443:$LAB_MIRROR" "https://$x"
+  done
   write_registries_conf
 }
 
@@ -111,6 +126,8 @@ node_ready() { # NAME ADDRESS APT-REPOSITORY: it lets in who has the lab's key, 
   # Debian's packages come from the mirror, signed by the lab's key
   podman exec -i "lab-$name" sh -c 'cat >/usr/share/keyrings/lab.gpg' <"$(store packages)/lab.gpg"
   podman exec -i "lab-$name" sh -c 'cat >/etc/apt/sources.list' <<<"deb [signed-by=/usr/share/keyrings/lab.gpg] http://$LAB_MIRROR:8080/$3/ /"
+  # as servers on the internet trust whoever vouches for upstream
+  podman exec -i "lab-$name" sh -c 'cat >/usr/local/share/ca-certificates/lab.crt; update-ca-certificates' <"$CACHE/mirror/tls/ca.crt"
   wait_for 30 "$name makes its host key" podman exec "lab-$name" test -s /etc/ssh/ssh_host_ed25519_key.pub
   touch "$CACHE/known_hosts"
   { awk -v address="$address" '$1 != address' "$CACHE/known_hosts"

@@ -3,7 +3,7 @@
 
 # package:command that shows it is there (a package without a command is asked of dpkg)
 TOOLS="podman:podman buildah:buildah netavark: runc:runc iptables:iptables iproute2:ip mmdebstrap:mmdebstrap debian-archive-keyring: dpkg-dev:dpkg-scanpackages
-  zstd:zstd gnupg:gpg jq:jq curl:curl openssh-client:ssh gcc:gcc libc6-dev: libseccomp-dev: ca-certificates: procps:sysctl"
+  zstd:zstd gnupg:gpg jq:jq curl:curl openssh-client:ssh openssl:openssl gcc:gcc libc6-dev: libseccomp-dev: ca-certificates: procps:sysctl"
 
 free_gb() { df --output=avail -BG "$1" | tail -n 1 | tr -dc 0-9; }
 problem() { PROBLEMS+=("$1"); }

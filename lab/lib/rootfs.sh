@@ -18,7 +18,7 @@ make_node_rootfs() {
   rootfs "$NODE_SUITE" systemd,systemd-sysv,dbus,python3,python3-apt,openssh-server,sudo,iproute2,iputils-ping,netcat-openbsd,procps,kmod,ca-certificates,nftables,less \
     --customize-hook="$LAB/node/customize.sh \"\$1\" \"$OUT/debs\" '$ROLE_PACKAGES'"
 }
-make_mirror_rootfs() { rootfs "$NODE_SUITE" docker-registry,python3; }
+make_mirror_rootfs() { rootfs "$NODE_SUITE" dnsmasq-base,docker-registry,nginx-light,python3; }
 make_iptables_rootfs() { rootfs "$NODE_SUITE" iptables,nftables,conntrack,kmod,ipset,ca-certificates,iproute2; }
 # The host for role scheduled_run, and what that installs: Debian's packages, and Python's as an index with a folder per project.
 FILES[ops]="node/customize.sh node/files ../roles/scheduled_run/files/requirements.txt"
