@@ -6,6 +6,7 @@ import functools
 import http.server
 import json
 import os
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -67,16 +68,26 @@ class Repository:
         self.served, self.path, self._capsys = folder / "served", folder / "keyrings/k.asc", capsys
         self.served.mkdir()
         handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(self.served))
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.server, self.scheme = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler), "http"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def serve(self, text: str) -> None:
         """Put the key file there."""
         (self.served / "key").write_text(text)
 
+    def encrypt(self, folder: Path) -> None:
+        """Serve by TLS from now on, with a certificate that nobody has vouched for."""
+        key, certificate = str(folder / "tls.key"), str(folder / "tls.crt")
+        new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        command = [*new, "-subj", "/CN=a", "-keyout", key, "-out", certificate]
+        subprocess.run(command, check=True, capture_output=True)  # noqa: S603
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        self.server.socket, self.scheme = context.wrap_socket(self.server.socket, server_side=True), "https"
+
     def have(self, *fingerprints: str, check: bool = False) -> dict[str, Any]:
         """Run the module."""
-        url = f"http://127.0.0.1:{self.server.server_port}/key"
+        url = f"{self.scheme}://127.0.0.1:{self.server.server_port}/key"
         arguments = {"url": url, "path": str(self.path), "fingerprints": list(fingerprints)}
         with patch_module_args(arguments | {"_ansible_check_mode": check}), pytest.raises(SystemExit):
             apt_keyring.main()
@@ -111,6 +122,16 @@ def test_the_right_key(ring: KeyRing, repository: Repository, algorithm: str) ->
     repository.server.shutdown()
     assert not repository.have(mine)["changed"]
     assert not repository.have(mine, check=True)["changed"]
+
+
+def test_a_server_that_is_not_trusted_yet_fails_a_run_and_no_check(repository: Repository, tmp_path: Path) -> None:
+    """A bare node trusts the site's authority only when a run has written it."""
+    repository.serve("key")
+    repository.encrypt(tmp_path)
+    assert repository.have("A" * 40, check=True)["changed"]
+    failed = repository.have("A" * 40)
+    assert failed["failed"]
+    assert "CERTIFICATE_VERIFY_FAILED" in failed["msg"]
 
 
 def test_another_key(ring: KeyRing, repository: Repository) -> None:
