@@ -136,7 +136,7 @@ def exchange(cluster: Cluster, method: str, path: str, data: str = "") -> Any:  
     return json.loads(cluster.run(pod, "python3", "-c", EXCHANGE, method, path, data))
 
 
-def test_hub(cluster: Cluster, work: Work) -> None:
+def test_launches_work_again_after_the_hub_was_killed(cluster: Cluster, work: Work) -> None:
     """Launches work again; who has a server does not notice."""
     pod = cluster.pod(NAMESPACE, "hub-")
     kill_pod(cluster, pod)
@@ -145,7 +145,7 @@ def test_hub(cluster: Cluster, work: Work) -> None:
     assert work.current_pod().metadata.uid == work.pod.metadata.uid
 
 
-def test_proxy(cluster: Cluster, work: Work) -> None:
+def test_routes_and_launches_work_again_after_the_proxy_was_killed(cluster: Cluster, work: Work) -> None:
     """The routes to servers that run are back, and launches work."""
     pod = cluster.pod(NAMESPACE, "proxy-")
     kill_pod(cluster, pod)

@@ -248,7 +248,7 @@ def paths(tmp_path: Path) -> str:
 
 @needs_python
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_it_is_compiled(path: Path) -> None:
+def test_each_module_of_the_nodes_compiles_under_their_oldest_python(path: Path) -> None:
     done = python("import sys; compile(open(sys.argv[1]).read(), sys.argv[1], 'exec')", str(path))
     assert done.returncode == 0, done.stderr
 
@@ -280,7 +280,7 @@ def test_each_module_is_run() -> None:
 
 @needs_python
 @pytest.mark.parametrize("name", sorted(RUNS))
-def test_it_runs(name: str, paths: str, tmp_path: Path) -> None:
+def test_each_module_of_the_nodes_runs_under_their_oldest_python(name: str, paths: str, tmp_path: Path) -> None:
     (tmp_path / "ctl").write_text("#!/bin/sh\necho ExecMainStartTimestamp=Mon 2026-11-30 14:29:40 UTC\n")
     (tmp_path / "ctl").chmod(0o755)
     arguments, constants, said = RUNS[name]

@@ -69,7 +69,9 @@ def opened(
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=NAMES)
-def test_refused(closed: tuple[Exchange, Target], attack: Callable[[Target], bool]) -> None:
+def test_an_attack_is_refused_by_the_exchange(
+    closed: tuple[Exchange, Target], attack: Callable[[Target], bool]
+) -> None:
     exchange, course = closed
     before = state(exchange)
     assert not attack(course)

@@ -182,7 +182,7 @@ def test_a_column_that_a_teacher_deleted_comes_back_with_its_scores(book: Gradeb
     assert set(book.column("W")["scores"]) == {"student-1", "student-2"}
 
 
-def test_a_bad_day(book: Gradebook) -> None:
+def test_each_grade_arrives_once_on_a_day_when_all_goes_wrong(book: Gradebook) -> None:
     """500, 429 with Retry-After, lost answers, 403 for one; killed in the middle; each arrives once."""
     book.post("w", {}, send=False)
     until("column", lambda: book.assignment("w")["column_state"] == "made")

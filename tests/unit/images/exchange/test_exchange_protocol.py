@@ -28,7 +28,7 @@ MEBIBYTE = 1024 * 1024
 
 
 @pytest.mark.parametrize("teacher", [TEACHER, TUTOR])
-def test_the_cycle(exchange: Exchange, teacher: str) -> None:
+def test_an_assignment_goes_round_from_release_to_feedback(exchange: Exchange, teacher: str) -> None:
     lecturer, ada = exchange.as_user(teacher), exchange.as_user(ADA)
     assert ada.get("courses").json() == {"success": True, "courses": [COURSE]}
     assert ada.get(f"assignments/{COURSE}").json() == {"success": True, "assignments": []}

@@ -346,7 +346,7 @@ def test_a_pod_that_does_not_start_in_time(monkeypatch: pytest.MonkeyPatch) -> N
     assert not cluster.pods
 
 
-def test_the_sweep() -> None:
+def test_the_sweep_removes_pods_that_are_over_or_that_nobody_waits_for() -> None:
     cluster = Cluster()
     cluster.add(pod_of("sandbox-new"))
     cluster.add(pod_of("sandbox-old"), age=2000)

@@ -295,7 +295,7 @@ def test_one_bad_submission_does_not_stop_the_others(released: Course) -> None:
     assert not (released.root / "autograded" / "u1" / "ps1").exists()
 
 
-def test_it_waits_for_a_free_sandbox(released: Course) -> None:
+def test_autograding_waits_for_a_free_sandbox(released: Course) -> None:
     released.hub.refusals = [(429, "6 submissions are being run."), (429, "6 submissions are being run.")]
     scores, _, log = grade(released, GOOD["square"])
     assert scores["test_square"] == 2

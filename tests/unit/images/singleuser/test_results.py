@@ -61,7 +61,9 @@ async def run(answer: str, folder: Path, busy: float) -> list[dict[str, Any]]:
     ("answer", "busy"),
     [("%precision 0\nwork = int", 0), (GARBAGE, 0), pytest.param(MUCH, 15, marks=pytest.mark.full)],
 )
-def test_it_is_sent_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, busy: float) -> None:
+def test_a_result_within_its_size_is_sent_in_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, busy: float
+) -> None:
     monkeypatch.setenv("JUPYTER_PATH", str(ETC))
     monkeypatch.setenv("PYTHONPATH", str(SOURCE))
     (result,) = [o for o in asyncio.run(run(answer, tmp_path, busy)) if o["output_type"] == "execute_result"]
@@ -97,7 +99,9 @@ WARNING = {"output_type": "stream", "name": "stderr", "text": "a warning"}
         ([WARNING], 2, False),
     ],
 )
-def test_its_score(monkeypatch: pytest.MonkeyPatch, outputs: list[dict[str, Any]], score: float, odd: bool) -> None:
+def test_a_test_s_score_is_the_number_it_shows_or_whether_it_passed(
+    monkeypatch: pytest.MonkeyPatch, outputs: list[dict[str, Any]], score: float, odd: bool
+) -> None:
     """A number is one between nothing and the cell's points; else the cell has passed, as nbgrader has it."""
     assert scored(monkeypatch, outputs, solution=False) == ([score], ["test"] * odd)
 

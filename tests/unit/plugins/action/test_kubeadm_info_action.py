@@ -22,7 +22,7 @@ def run(monkeypatch: pytest.MonkeyPatch, returned: dict[str, Any]) -> dict[str, 
 
 
 @pytest.mark.parametrize(("text", "expected"), [("a: 1\n", {"a": 1}), ("a: [\n", {}), ("", {}), ("- a\n", {})])
-def test_documents(text: str, expected: dict[str, Any]) -> None:
+def test_a_document_is_what_its_yaml_says_or_empty(text: str, expected: dict[str, Any]) -> None:
     assert kubeadm_info.document(text) == expected
 
 

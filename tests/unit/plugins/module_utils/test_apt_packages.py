@@ -21,7 +21,7 @@ containerd.io | 2.4.9-1 | https://deb.debian.org/debian bookworm/main Sources
 """
 
 
-def test_states() -> None:
+def test_packages_are_installed_and_held_as_pinned() -> None:
     found = _apt_packages.read_packages(QUERY)
     assert found == {
         "containerd.io": Package("2.4.2-1~debian.12~bookworm", is_held=True),

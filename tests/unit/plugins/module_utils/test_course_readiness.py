@@ -35,7 +35,7 @@ def look(*pods: dict[str, Any], hub: Mapping[str, Any] = COMES) -> Look:
     return Look(deployments, [replica_set("hub-old", "6"), replica_set("hub-new", "7")], pods)
 
 
-def test_all_run() -> None:
+def test_nothing_is_unready_and_no_crash_counts_where_all_run() -> None:
     assert look(hub=RUNS).unready() == []
     assert look(pod("hub-new-a", 9, LOOPS), hub=RUNS).crashes() == []
 

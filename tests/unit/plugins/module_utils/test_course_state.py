@@ -225,7 +225,7 @@ def test_values_differ_by_path_and_lists_as_a_whole() -> None:
 # ---- whole courses, against an API server of a few objects ----
 
 
-def test_each_state(tmp_path: Path) -> None:
+def test_a_course_is_in_sync_drifted_stuck_absent_or_orphaned(tmp_path: Path) -> None:
     api = FewObjects(secret("a"), secret("b", "pending-upgrade"), secret("c"), secret("d"), secret("gone"))
     container(api.deployments[2])["image"] = "evil:1"
     found = states(tmp_path, api, "a", "b", "c", "e")

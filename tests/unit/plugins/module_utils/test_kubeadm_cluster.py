@@ -92,7 +92,7 @@ def test_restarts_and_replicas_are_no_edits() -> None:
     assert outdated(found, CONFIG.replace("kind: InitConfiguration", "kind: InitConfiguration\nx: 1")) == []
 
 
-def test_documents() -> None:
+def test_the_documents_of_a_configuration_are_found_by_kind() -> None:
     kinds = ["InitConfiguration", "ClusterConfiguration", "KubeletConfiguration", "KubeProxyConfiguration"]
     assert list(cluster.documents(CONFIG)) == kinds
     assert cluster.documents("a: 1\n---\nkind: X\n") == {"X": "kind: X"}
@@ -209,7 +209,9 @@ def test_nodes_with_volumes(machine: Machine) -> None:
         (NONE, LABELLED, [f"label node cp1 {LABEL}="]),
     ],
 )
-def test_marking(found: cluster.Marks, desired: cluster.Marks, commands: list[str]) -> None:
+def test_labels_and_taints_are_set_by_the_fewest_commands(
+    found: cluster.Marks, desired: cluster.Marks, commands: list[str]
+) -> None:
     assert [" ".join(line) for line in cluster.marking_commands("cp1", found, desired)] == commands
 
 

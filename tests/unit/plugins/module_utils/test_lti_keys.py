@@ -95,7 +95,7 @@ def test_check_mode_makes_no_key(store: MemoryStore) -> None:
     assert outcome.after["kid"] == "(generated when applied)"
 
 
-def test_size(store: MemoryStore) -> None:
+def test_a_new_key_has_the_size_asked_for_and_an_old_one_stays(store: MemoryStore) -> None:
     present(store, size=3072)
     key = serialization.load_pem_private_key(store.data["private.pem"], None)
     assert isinstance(key, rsa.RSAPrivateKey)

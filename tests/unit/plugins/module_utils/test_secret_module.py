@@ -36,7 +36,7 @@ def store(answer: object) -> tuple[ClusterSecret, Answers]:
     return ClusterSecret(api_of(pool), "n", "s"), pool
 
 
-def test_read() -> None:
+def test_a_secret_is_read_with_type_labels_and_time() -> None:
     found = store(MANIFEST)[0].read()
     assert found is not None
     assert found.data == {"one": b"\x00x"}
@@ -45,7 +45,7 @@ def test_read() -> None:
     assert found.created.isoformat() == "2026-10-01T06:00:00+00:00"
 
 
-def test_nothing_there() -> None:
+def test_no_secret_is_read_as_none() -> None:
     assert store(404)[0].read() is None
 
 

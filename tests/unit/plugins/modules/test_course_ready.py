@@ -49,13 +49,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def test_it_waits_until_all_run_whatever_the_api_server_says_meanwhile(clock: list[float]) -> None:
+def test_the_wait_lasts_until_all_run_whatever_the_api_server_says_meanwhile(clock: list[float]) -> None:
     last = course_ready.wait(course(seen("hub"), ApiError(500, ""), seen("hub"), seen()), 60)
     assert last.unready() == []
     assert clock[0] == 3
 
 
-def test_it_ends_in_time(clock: list[float]) -> None:
+def test_the_wait_ends_when_its_time_is_over(clock: list[float]) -> None:
     assert course_ready.wait(course(seen("hub")), 60).unready() == ["hub"]
     assert clock[0] == 60
     with pytest.raises(KubernetesError):

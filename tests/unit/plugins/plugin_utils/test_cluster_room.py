@@ -82,7 +82,9 @@ def test_a_server_by_the_charts_values() -> None:
         ([{**node("w1"), "status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}}], [], 0),
     ],
 )
-def test_what_fits(nodes: list[dict[str, Any]], pods: list[dict[str, Any]], count: int) -> None:
+def test_as_many_servers_fit_as_the_nodes_have_room_for(
+    nodes: list[dict[str, Any]], pods: list[dict[str, Any]], count: int
+) -> None:
     assert servers_that_fit(nodes_of(nodes, pods), USUAL) == count
 
 

@@ -18,7 +18,7 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import
         ("course_hub_title", True, "true"),
     ],
 )
-def test_shown(name: str, value: object, text: str) -> None:
+def test_a_value_is_shown_without_its_secrets(name: str, value: object, text: str) -> None:
     assert show(name, value) == text
 
 
@@ -33,7 +33,7 @@ def test_shown(name: str, value: object, text: str) -> None:
     ],
 )
 @pytest.mark.parametrize("value", ["hunter2", ["hunter2"], {"hunter2": "hunter2"}])
-def test_hidden(name: str, value: object) -> None:
+def test_a_value_that_sounds_secret_is_hidden(name: str, value: object) -> None:
     assert show(name, value) == "(hidden)"
 
 
@@ -54,7 +54,7 @@ def test_long_values_are_cut() -> None:
     assert len(show("course_hub_title", "x" * 1000)) == 100
 
 
-def test_hint() -> None:
+def test_a_misspelt_name_has_a_hint() -> None:
     assert (
         did_you_mean("course_hub_memmory", ["course_hub_memory", "course_hub_cpu"]) == "Did you mean course_hub_memory?"
     )
