@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from ansible_collections.campus.hubs.plugins.module_utils._kept_secret import (
+from ansible_collections.campus.hubs.plugins.module_utils._managed_secret import (
     SecretBackend,
     hex_token,
     read_text,

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ansible_collections.campus.hubs.plugins.module_utils._kept_secret import SecretBackend, SecretError
+from ansible_collections.campus.hubs.plugins.module_utils._managed_secret import SecretBackend, SecretError
 from ansible_collections.campus.hubs.plugins.module_utils._refusals import refusal
 
 try:

@@ -12,7 +12,11 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
-from ansible_collections.campus.hubs.plugins.module_utils._kept_secret import (
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.client import Api, connect
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.errors import ApiError, KubernetesError
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.kinds import SECRET
+from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.module import fail, new_module
+from ansible_collections.campus.hubs.plugins.module_utils._managed_secret import (
     Conflict,
     Outcome,
     SecretBackend,
@@ -21,10 +25,6 @@ from ansible_collections.campus.hubs.plugins.module_utils._kept_secret import (
     ensure_absent,
     ensure_present,
 )
-from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.client import Api, connect
-from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.errors import ApiError, KubernetesError
-from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.kinds import SECRET
-from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.module import fail, new_module
 from ansible_collections.campus.hubs.plugins.module_utils._refusals import refusal
 
 # RFC 1123 label and subdomain, https://kubernetes.io/docs/concepts/overview/working-with-objects/names/

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from ansible_collections.campus.hubs.plugins.module_utils._kept_secret import (
+from ansible_collections.campus.hubs.plugins.module_utils._managed_secret import (
     SecretBackend,
     SecretError,
     hex_token,

@@ -116,8 +116,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import missing_required_lib
-from ansible_collections.campus.hubs.plugins.module_utils._kept_secret import SecretError
 from ansible_collections.campus.hubs.plugins.module_utils._lti_keys import HAS_CRYPTOGRAPHY, KeyBackend
+from ansible_collections.campus.hubs.plugins.module_utils._managed_secret import SecretError
 from ansible_collections.campus.hubs.plugins.module_utils._refusals import refusal
 from ansible_collections.campus.hubs.plugins.module_utils._secret_module import run
 

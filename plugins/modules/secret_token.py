@@ -69,7 +69,7 @@ reasons:
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.campus.hubs.plugins.module_utils._kept_secret import SecretError
+from ansible_collections.campus.hubs.plugins.module_utils._managed_secret import SecretError
 from ansible_collections.campus.hubs.plugins.module_utils._secret_module import run
 from ansible_collections.campus.hubs.plugins.module_utils._secret_tokens import TokenBackend, parse_keys
 

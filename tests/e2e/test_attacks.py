@@ -128,4 +128,4 @@ def test_attacks_from_a_students_server(cluster: Cluster, lms: Lms, course: Cour
         health = f"import urllib.request; print(urllib.request.urlopen('{url}/healthz', timeout=2).status)"
         wait_for("the opened copy", lambda: entered["ada"].run_cell(health).strip() == "200", 60)
         succeeded = attacked(entered["ada"], url, names, tokens)
-    assert succeeded == dict.fromkeys(refused, True), "the attacks can not fail, so they prove nothing"
+    assert succeeded == dict.fromkeys(refused, True), "the attacks cannot fail, so they prove nothing"

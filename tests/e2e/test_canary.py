@@ -125,10 +125,10 @@ def test_a_broken_change_reaches_the_canary_only(cluster: Cluster, lms: Lms, inv
         worker.assert_undisturbed()
 
     set_for_all(inventory, MENDED)
-    mended = playbook.run(PLAYBOOK, inventory=inventory).assert_good()
-    assert "Probe the course with a synthetic student" in mended.output
+    repaired = playbook.run(PLAYBOOK, inventory=inventory).assert_good()
+    assert "Probe the course with a synthetic student" in repaired.output
     wait_for("end of that student's home", lambda: students_home(cluster) not in claims(cluster), 90)
-    assert set(mended.changed) == set(COURSES), mended.changed_tasks()
+    assert set(repaired.changed) == set(COURSES), repaired.changed_tasks()
     again = playbook.run(PLAYBOOK, inventory=inventory).assert_good()
     assert not again.changed, again.changed_tasks()
     for course in COURSES:

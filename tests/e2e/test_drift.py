@@ -356,7 +356,7 @@ class Demo:
         assert not run.changed, run.changed_tasks()
         return [entry for course in document["courses"] if course["course"] == COURSE for entry in course["entries"]]
 
-    def mend(self) -> playbook.Run:
+    def repair(self) -> playbook.Run:
         """Run what puts courses right."""
         return playbook.run("playbooks/courses.yml", LIMIT, **self.where()).assert_good()
 
@@ -393,7 +393,7 @@ def demo(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     folder = tmp_path_factory.mktemp("drift")
     copy = playbook.inventory_with(folder, COURSE)
     course = Demo(copy, folder)
-    course.mend()
+    course.repair()
     course.write_plain_loop()
     yield course
     playbook.remove_course(COURSE, copy).assert_good()
@@ -419,7 +419,7 @@ def test_five_edits_at_once_are_named_and_put_right(cluster: Cluster, demo: Demo
         EDITS[name].make(cluster)
     entries = demo.entries()
     assert [name for name in FIVE if not EDITS[name].named(entries)] == [], entries
-    run = demo.mend()
+    run = demo.repair()
     assert set(run.changed) == {COURSE}, run.changed_tasks()
     assert demo.entries() == []
 
@@ -453,7 +453,7 @@ def test_edits_are_named_and_put_right(names: list[str], cluster: Cluster, demo:
         assert [name for name in names if not EDITS[name].named(entries)] == [], entries
         if demo.plain_loop_sees():
             score.plain += names
-        run = demo.mend()
+        run = demo.repair()
         assert set(run.changed) == ({COURSE} if len(edits) > len(kept) else set()), run.changed_tasks()
         # Nobody knows whose they are: they are reported until a person removes them.
         entries = demo.entries()

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-from ansible_collections.campus.hubs.plugins.module_utils._kept_secret import MANAGED_BY, OWNER, Conflict, SecretContent
+from ansible_collections.campus.hubs.plugins.module_utils._managed_secret import (
+    MANAGED_BY,
+    OWNER,
+    Conflict,
+    SecretContent,
+)
 
 NOW = datetime(2026, 10, 1, 6, 0, tzinfo=UTC)
 

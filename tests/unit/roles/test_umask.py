@@ -56,7 +56,7 @@ def test_an_image_has_readable_folders_and_files(tmp_path: Path) -> None:
         ["Copy the image directories to the builder"],
         {
             "_course_images_source": str(tmp_path / "images"),
-            "_course_images_workshop": str(tmp_path / "build"),
+            "_course_images_build_directory": str(tmp_path / "build"),
             "_course_images_missing": ["hub"],
             "_course_images_directories": {"hub": ["hub"]},
         },

@@ -258,7 +258,7 @@ def course(template: Template, monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa:
     made.api_token = "token"
     made.oauth_client_id = "client"
     made.api = Claims({})
-    monkeypatch.setattr(spawner.CourseSpawner, "turns", None)
+    monkeypatch.setattr(spawner.CourseSpawner, "spawn_queue", None)
     return made
 
 
@@ -435,7 +435,7 @@ def test_the_starts_own_time_ends_the_attempts(course: Any, monkeypatch: pytest.
     said = error.value.jupyterhub_message
     assert said.startswith("Your server could not start. It was not ready within 2 seconds. ")
     assert re.search(r" \d+ attempts failed, the last one so: .*unable to freeze", said)
-    assert type(course).turns._busy == 0
+    assert type(course).spawn_queue._busy == 0
 
 
 @pytest.mark.usefixtures("impatient")
@@ -528,7 +528,7 @@ def test_an_interrupted_start_leaves_no_pod(course: Any, monkeypatch: pytest.Mon
 
     asyncio.run(run())
     assert removed == [True]
-    assert type(course).turns._busy == 0
+    assert type(course).spawn_queue._busy == 0
 
 
 @pytest.mark.parametrize(("seconds", "ended"), [(None, None), (-10, None), (30, None), (90, 1)])
@@ -615,26 +615,26 @@ def test_a_home_that_cannot_move_is_kept_beside_a_second_one(
 
 def test_starts_wait_for_their_turn_in_the_order_they_came() -> None:
     async def run() -> None:
-        turns = spawner.Turns(2)
-        tickets = [turns.ticket() for _ in range(5)]
+        spawn_queue = spawner.SpawnQueue(2)
+        tickets = [spawn_queue.ticket() for _ in range(5)]
         assert [ticket.done() for ticket in tickets] == [True, True, False, False, False]
-        assert [turns.place(ticket) for ticket in tickets] == [0, 0, 1, 2, 3]
+        assert [spawn_queue.place(ticket) for ticket in tickets] == [0, 0, 1, 2, 3]
         # Somebody gives up; who is behind moves up.
-        turns.leave(tickets[2])
-        assert turns.place(tickets[4]) == 2
-        turns.leave(tickets[0])
+        spawn_queue.leave(tickets[2])
+        assert spawn_queue.place(tickets[4]) == 2
+        spawn_queue.leave(tickets[0])
         assert [ticket.done() for ticket in tickets[3:]] == [True, False]
         for ticket in (tickets[1], tickets[3]):
-            turns.leave(ticket)
+            spawn_queue.leave(ticket)
         assert tickets[4].done()
         # Lecturers and tutors are before students who came earlier, and not before each other.
-        held, student, lecturer, tutor = (turns.ticket(first=first) for first in (False, False, True, True))
-        assert [turns.place(ticket) for ticket in (held, lecturer, tutor, student)] == [0, 1, 2, 3]
+        held, student, lecturer, tutor = (spawn_queue.ticket(first=first) for first in (False, False, True, True))
+        assert [spawn_queue.place(ticket) for ticket in (held, lecturer, tutor, student)] == [0, 1, 2, 3]
         for ticket in (lecturer, tutor, student, held):
-            turns.leave(ticket)
-        turns.leave(tickets[4])
+            spawn_queue.leave(ticket)
+        spawn_queue.leave(tickets[4])
         # All turns are free again, not more.
-        assert [turns.ticket().done() for _ in range(3)] == [True, True, False]
+        assert [spawn_queue.ticket().done() for _ in range(3)] == [True, True, False]
 
     asyncio.run(run())
 
@@ -646,8 +646,8 @@ def test_who_waits_reads_the_place(course: Any, monkeypatch: pytest.MonkeyPatch)
 
     async def run() -> list[str]:
         monkeypatch.setattr(KubeSpawner, "progress", nothing)
-        turns = type(course).turns = spawner.Turns(1)
-        first, second, course._ticket = turns.ticket(), turns.ticket(), turns.ticket()
+        spawn_queue = type(course).spawn_queue = spawner.SpawnQueue(1)
+        first, second, course._ticket = spawn_queue.ticket(), spawn_queue.ticket(), spawn_queue.ticket()
         said = []
 
         async def read() -> None:
@@ -656,9 +656,9 @@ def test_who_waits_reads_the_place(course: Any, monkeypatch: pytest.MonkeyPatch)
 
         reading = asyncio.ensure_future(read())
         await asyncio.sleep(0.3)
-        turns.leave(first)
+        spawn_queue.leave(first)
         await asyncio.sleep(0.4)
-        turns.leave(second)
+        spawn_queue.leave(second)
         await asyncio.wait_for(reading, 2)
         return said
 
@@ -716,7 +716,7 @@ def test_who_finds_no_room_waits_without_holding_up_others(
 
         reading = asyncio.ensure_future(read())
         await asyncio.sleep(2)
-        assert type(course).turns._busy == 0
+        assert type(course).spawn_queue._busy == 0
         assert room.says(student).startswith("The cluster is full. You are number 3 of 3 who wait")
         assert course._place.need == {"cpu": 0.1}
         room.leave(before)
@@ -776,7 +776,7 @@ def test_beyond_the_courses_limit_students_wait_and_staff_does_not(
         (place,) = room._waiting
         assert place.need == {"pods": 1}
         assert room.says(place).startswith("As many servers of the course run as may. You are number 1 of 1")
-        assert type(course).turns._busy == 0
+        assert type(course).spawn_queue._busy == 0
         assert room.on_nodes() == 0
         # A server ends: whoever comes next stands behind this one.
         del spawners[1]
@@ -794,7 +794,7 @@ def test_beyond_the_courses_limit_students_wait_and_staff_does_not(
 class Start:
     """A student's start as the real one is, but for the pod."""
 
-    turns: Any = None
+    spawn_queue: Any = None
     room: Any = None
     concurrent_starts, start_timeout, max_servers = 3, 300, 0
     teaches, seated, active = False, False, True
@@ -834,7 +834,7 @@ def test_a_class_beyond_the_limit_starts_in_turns(
     real = spawner.CourseSpawner
     for name in ("start", "_attempts", "_turn", "_wait_for_a_seat", "_give_turn_back", "_leave_room"):
         monkeypatch.setattr(Start, name, getattr(real, name), raising=False)
-    monkeypatch.setattr(Start, "turns", None)
+    monkeypatch.setattr(Start, "spawn_queue", None)
     monkeypatch.setattr(Start, "max_servers", 10)
     monkeypatch.setattr(spawner, "LOOK", 0.01)
     monkeypatch.setattr(hubs_room, "LOOK", 0.01)
@@ -906,8 +906,8 @@ def test_who_has_a_seat_reads_the_place_for_a_turn(
 
     async def run() -> list[str]:
         monkeypatch.setattr(KubeSpawner, "progress", progress)
-        turns = type(course).turns = spawner.Turns(1)
-        turns.ticket()
+        spawn_queue = type(course).spawn_queue = spawner.SpawnQueue(1)
+        spawn_queue.ticket()
         said: list[str] = []
 
         async def read() -> None:
@@ -999,7 +999,7 @@ def test_a_failed_start_gives_its_turn_back(course: Any, monkeypatch: pytest.Mon
     for _ in range(2):
         with pytest.raises(SpawnException):
             starting(course, monkeypatch, [{"metadata": {"uid": "1"}, **pod()}, ended])
-        assert type(course).turns._busy == 0
+        assert type(course).spawn_queue._busy == 0
 
 
 SHARED_DATA = [

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from ansible_collections.campus.hubs.plugins.module_utils._kept_secret import Outcome, SecretError, ensure_present
 from ansible_collections.campus.hubs.plugins.module_utils._lti_consumer_secret import ConsumerBackend
+from ansible_collections.campus.hubs.plugins.module_utils._managed_secret import Outcome, SecretError, ensure_present
 
 from tests.unit.plugins.memory_store import NOW, MemoryStore
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import jwt
 import pytest
-from ansible_collections.campus.hubs.plugins.module_utils._kept_secret import Outcome, SecretError, ensure_present
 from ansible_collections.campus.hubs.plugins.module_utils._lti_keys import (
     KeyBackend,
     generate_private,
     public_jwk,
     thumbprint,
 )
+from ansible_collections.campus.hubs.plugins.module_utils._managed_secret import Outcome, SecretError, ensure_present
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 
 import pytest
-from ansible_collections.campus.hubs.plugins.module_utils._kept_secret import MANAGED_BY, Conflict, SecretError
 from ansible_collections.campus.hubs.plugins.module_utils._kubernetes.errors import ApiError
+from ansible_collections.campus.hubs.plugins.module_utils._managed_secret import MANAGED_BY, Conflict, SecretError
 from ansible_collections.campus.hubs.plugins.module_utils._secret_module import ClusterSecret
 
 from tests.unit.plugins.api_server import Answers, api_of

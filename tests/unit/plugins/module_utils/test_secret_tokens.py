@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from ansible_collections.campus.hubs.plugins.module_utils._kept_secret import (
+from ansible_collections.campus.hubs.plugins.module_utils._managed_secret import (
     MANAGED_BY,
     OWNER,
     Outcome,

@@ -83,7 +83,7 @@ def configure(config: Any) -> None:  # noqa: ANN401 - a traitlets Config
     if values["singleuser"]["homesAhead"]:
         makers = {"priority_class_name": priority_classes(values).get("student", ""), **made["KubeSpawner"]}
         HomesHandler.homes = Homes(
-            exchange, namespace, makers, lambda: len(CourseSpawner.turns or ()) + room.on_nodes()
+            exchange, namespace, makers, lambda: len(CourseSpawner.spawn_queue or ()) + room.on_nodes()
         )
     LeaseHandler.leases = Leases(
         exchange,

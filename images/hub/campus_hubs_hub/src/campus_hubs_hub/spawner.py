@@ -110,7 +110,7 @@ class NodeError(Exception):
     """A node or the API server did not manage a start that may well succeed next time."""
 
 
-class Turns:
+class SpawnQueue:
     """Who may start now, first come, first served.
 
     Args:
@@ -165,7 +165,7 @@ class Turns:
 
 
 def node_of(claim: Mapping[str, Any] | None) -> str | None:
-    """Return the node that a claim's volume can not leave, or None.
+    """Return the node that a claim's volume cannot leave, or None.
 
     Args:
         claim: the PersistentVolumeClaim as the API has it; the scheduler and the volume controller annotate it.
@@ -377,7 +377,7 @@ def core_api() -> Any:  # noqa: ANN401 - a CoreV1Api
 
 
 class CourseSpawner(KubeSpawner):  # type: ignore[misc]
-    """One pod per person; a start that can not succeed ends soon, with the reason."""
+    """One pod per person; a start that cannot succeed ends soon, with the reason."""
 
     patience = Integer(40, config=True, help="Seconds for which warnings at a start may pass.")
 
@@ -406,7 +406,7 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
     priority_class_name: Any
     volumes: Any
     volume_mounts: Any
-    turns: ClassVar[Turns | None] = None
+    spawn_queue: ClassVar[SpawnQueue | None] = None
     # Who makes room for those who wait for it; see room.py.
     room: ClassVar[Any] = None
 
@@ -492,7 +492,7 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
     async def _arrange(self) -> None:
         """Give everybody the shared data, and teachers the course's volume, and a home on the same node.
 
-        A student who becomes a tutor may have a home on another node, in a volume that can not move. Then they get a
+        A student who becomes a tutor may have a home on another node, in a volume that cannot move. Then they get a
         second home, and the first is theirs again when they are a student.
         """
         home = f"home-{self.user.name}"
@@ -544,9 +544,9 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
         cls = type(self)
-        if cls.turns is None:
-            cls.turns = Turns(self.concurrent_starts)
-        self._ticket = cls.turns.ticket(first=self.teaches)
+        if cls.spawn_queue is None:
+            cls.spawn_queue = SpawnQueue(self.concurrent_starts)
+        self._ticket = cls.spawn_queue.ticket(first=self.teaches)
         try:
             await self._ticket
             yield
@@ -558,8 +558,8 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
             self._give_turn_back()
 
     def _give_turn_back(self) -> None:
-        if self._ticket and self.turns is not None:
-            self.turns.leave(self._ticket)
+        if self._ticket and self.spawn_queue is not None:
+            self.spawn_queue.leave(self._ticket)
         self._ticket = None
 
     async def _look_for_room(self) -> None:
@@ -632,10 +632,10 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
 
     def _says(self) -> str:
         """Say what the start waits for, a turn, a seat or room; '' if for nothing of that."""
-        if self.turns and (place := self.turns.place(self._ticket)):
+        if self.spawn_queue and (place := self.spawn_queue.place(self._ticket)):
             return (
-                f"Number {place} of {len(self.turns)} who wait: {self.turns.limit} servers start at a time, so that "
-                "each of them starts fast."
+                f"Number {place} of {len(self.spawn_queue)} who wait: {self.spawn_queue.limit} servers start at a time, "
+                "so that each of them starts fast."
             )
         return (self.room.says(self._place) if self._place is not None else "") or self._full
 

@@ -20,7 +20,7 @@ def direct_session() -> requests.Session:
 
 
 class ExchangeApiError(Exception):
-    """The exchange can not be asked, or refuses; the message says why."""
+    """The exchange cannot be asked, or refuses; the message says why."""
 
 
 class Exchange:

@@ -128,7 +128,7 @@ class CoursePage(JupyterHandler):
 
     @web.authenticated
     async def get(self) -> None:
-        """Show the page; parts that can not be had are said so."""
+        """Show the page; parts that cannot be had are said so."""
         problems: list[str] = []
         roster, sent, book = await asyncio.gather(
             _safe(problems, lambda: Exchange.of_environment().members()),
@@ -217,7 +217,7 @@ async def _safe(problems: list[str], call: Any, *arguments: Any) -> Any:  # noqa
     except ExchangeApiError as error:
         problems.append(str(error))
     except Exception as error:
-        problems.append(f"The gradebook can not be read: {type(error).__name__}: {error}")
+        problems.append(f"The gradebook cannot be read: {type(error).__name__}: {error}")
     return None
 
 

@@ -76,7 +76,7 @@ def load(server: Any) -> None:  # noqa: ANN401 - a ServerApp
         link_course(Path(server.root_dir) / formgrader.LINK, root)
     except OSError as error:
         # A server without grading is better than none: the pages say what is missing.
-        server.log.error("The course's folder %s can not be used: %s", root, error)
+        server.log.error("The course's folder %s cannot be used: %s", root, error)
     formgrader.load(server, root, course)
     course_page.load(server, root, course)
 
