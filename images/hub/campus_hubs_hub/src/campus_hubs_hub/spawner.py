@@ -632,10 +632,11 @@ class CourseSpawner(KubeSpawner):  # type: ignore[misc]
 
     def _says(self) -> str:
         """Say what the start waits for, a turn, a seat or room; '' if for nothing of that."""
-        if self.spawn_queue and (place := self.spawn_queue.place(self._ticket)):
+        queue = self.spawn_queue
+        if queue and (place := queue.place(self._ticket)):
             return (
-                f"Number {place} of {len(self.spawn_queue)} who wait: {self.spawn_queue.limit} servers start at a time, "
-                "so that each of them starts fast."
+                f"Number {place} of {len(queue)} who wait: {queue.limit} servers start at a time, so that each of them "
+                "starts fast."
             )
         return (self.room.says(self._place) if self._place is not None else "") or self._full
 
