@@ -148,3 +148,17 @@ def environment() -> dict[str, str]:
     """Return an environment that makes the output easy to read, whatever the person's own settings are."""
     plain = {"ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1", "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
     return os.environ | plain | {"ANSIBLE_STDOUT_CALLBACK": "default", "PYTHONUNBUFFERED": "1"}
+
+
+def helm(course: str, command: str, *arguments: str) -> list[str]:
+    """Return a command line for a course's release, of the helm that the role has put into its cache."""
+    cache = Path(os.environ.get("CAMPUS_HUBS_CACHE") or Path.home() / ".cache/campus-hubs")
+    program = max(cache.glob("helm/*/helm"))
+    return [
+        str(program),
+        f"--kubeconfig={KUBECONFIG}",
+        f"--namespace=course-{course}",
+        *command.split(),
+        course,
+        *arguments,
+    ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 import uuid
 
 import requests
 
+from tests.e2e import playbook
 from tests.e2e.cluster import Cluster, hub_answers
 from tests.e2e.waiting import wait_for
 
@@ -112,6 +114,13 @@ def test_direct_visit_is_pointed_to_the_lms(cluster: Cluster, course: str) -> No
 def test_every_part_of_a_course_is_ready(cluster: Cluster, course: str) -> None:
     for part in ("hub", "proxy", "exchange"):
         assert cluster.ready(f"course-{course}", f"{part}-"), part
+
+
+def test_helm_test_reaches_the_hub_and_leaves_nothing(cluster: Cluster, course: str) -> None:
+    done = subprocess.run(playbook.helm(course, "test"), capture_output=True, text=True, check=False)  # noqa: S603
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Phase:          Succeeded" in done.stdout
+    assert cluster.pods(f"course-{course}", "test") == []
 
 
 def test_no_node_is_left_behind_the_api_server(cluster: Cluster) -> None:

@@ -7,7 +7,6 @@ kubernetes.core.helm would have seen. CI makes five.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -100,17 +99,10 @@ class Edit:
         )
 
 
-def helm(*arguments: str) -> list[str]:
-    """Return a command line of the helm that the role has put into its cache."""
-    cache = Path(os.environ.get("CAMPUS_HUBS_CACHE") or Path.home() / ".cache/campus-hubs")
-    program = max(cache.glob("helm/*/helm"))
-    return [str(program), f"--kubeconfig={playbook.KUBECONFIG}", f"--namespace={NAMESPACE}", *arguments]
-
-
 def upgrade(timeout: str) -> list[str]:
     """Return the command line of a person's own upgrade, which restarts the hub and waits for it."""
     options = ("--reuse-values", "--set-string=hub.extraEnv.BY_HAND=1", "--wait", f"--timeout={timeout}")
-    return helm("upgrade", COURSE, str(CHART), *options)
+    return playbook.helm(COURSE, "upgrade", str(CHART), *options)
 
 
 def fail_upgrade(cluster: Cluster) -> None:
@@ -367,9 +359,11 @@ class Demo:
 
     def write_plain_loop(self) -> None:
         """Write the play that people use: the course's values as they are now, and the chart."""
-        shown = subprocess.run(helm("get", "values", COURSE, "--output=json"), stdout=subprocess.PIPE, check=True)  # noqa: S603
+        shown = subprocess.run(
+            playbook.helm(COURSE, "get", "values", "--output=json"), stdout=subprocess.PIPE, check=True
+        )  # noqa: S603
         arguments = {
-            "binary_path": helm()[0],
+            "binary_path": playbook.helm(COURSE, "")[0],
             "kubeconfig": str(playbook.KUBECONFIG),
             "name": COURSE,
             "namespace": NAMESPACE,
