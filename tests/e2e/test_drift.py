@@ -359,9 +359,8 @@ class Demo:
 
     def write_plain_loop(self) -> None:
         """Write the play that people use: the course's values as they are now, and the chart."""
-        shown = subprocess.run(
-            playbook.helm(COURSE, "get", "values", "--output=json"), stdout=subprocess.PIPE, check=True
-        )  # noqa: S603
+        command = playbook.helm(COURSE, "get values", "--output=json")
+        shown = subprocess.run(command, stdout=subprocess.PIPE, check=True)  # noqa: S603
         arguments = {
             "binary_path": playbook.helm(COURSE, "")[0],
             "kubeconfig": str(playbook.KUBECONFIG),
