@@ -305,7 +305,7 @@ def main() -> None:
 
     def answer(document: Mapping[str, Any]) -> None:
         print(json.dumps(document), flush=True)
-        # Nobody must wait for the end of this process because it still has somebody's pipe.
+        # Nobody should wait for the end of this process because it still has somebody's pipe.
         nothing = os.open(os.devnull, os.O_RDWR)
         for number in (0, 1, 2):
             os.dup2(nothing, number)
