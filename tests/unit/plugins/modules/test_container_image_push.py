@@ -96,7 +96,7 @@ def registry(program: str, tmp_path: Path) -> Iterator[Registry]:
         processes.append(subprocess.Popen([program, "serve", str(path)], stderr=subprocess.DEVNULL))  # noqa: S603 (our own arguments)
         url = f"http://127.0.0.1:{side['port']}/v2/"
         for _attempt in range(200):
-            if status(url) == side["stranger"]:
+            if status(url) == side["anonymous"]:
                 break
             time.sleep(0.05)
     push, pull = (f"127.0.0.1:{port}" for port in ports.values())
