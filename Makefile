@@ -39,13 +39,17 @@ test-full: MARKERS := not short
 # Runs on bare nodes that are killed before the lab is brought up.
 KILLS := 1
 test-full: KILLS := 3
+# The lab of a machine with internet.
+test-full: MORE := lab-upstream
 
 test: ## Everything, as CI runs it (the lab's nodes are made anew)
 test-full: ## As test, and what takes too long for CI
+# The tests' nodes have what is built here, and no outside.
+test test-full e2e bare-lab bench: export LAB_SOURCE := build
 # What the lab needs is built meanwhile, with the time that the other tests leave.
 test test-full: $(VENV)/.ready test-tools
 	@mkdir -p build; nice -n 19 lab/lab build >build/lab.log 2>&1 & build=$$!; trap 'kill $$build 2>/dev/null || :' EXIT; \
-	$(MAKE) --no-print-directory MARKERS='$(MARKERS)' KILLS=$(KILLS) lint unit ansible-cores sanity e2e
+	$(MAKE) --no-print-directory MARKERS='$(MARKERS)' KILLS=$(KILLS) lint unit ansible-cores sanity e2e $(MORE)
 
 lint: $(VENV)/.ready ## ansible-lint, yamllint, ruff, mypy, shellcheck, changelog
 	$(call step,yamllint,yamllint .)
@@ -68,6 +72,9 @@ sanity: $(VENV)/.ready ## ansible-test sanity and the docs build, on a copy of w
 
 e2e: bare-lab ## The lab end to end: check, kill, apply, apply, check, then launches and the rest
 	$(call step,molecule,E2E_MARKERS='$(MARKERS)' INTERRUPT_KILLS=$(KILLS) molecule test --destroy never)
+
+lab-upstream: $(VENV)/.ready test-tools ## The lab with LAB_SOURCE=upstream, from bare nodes to courses, where a container plays the internet
+	$(call step,lab with LAB_SOURCE=upstream,tests/lab_upstream)
 
 test-tools:
 	@{ command -v chromium && command -v chromedriver && command -v buildah && command -v skopeo && command -v nft && command -v iptables; } >/dev/null || \
@@ -96,4 +103,4 @@ requirements: $(VENV)/.ready ## Lock requirements-dev.in anew (run it with Pytho
 clean: ## Remove what was built in the checkout (the lab stays)
 	@rm -rf build $(VENV) .ansible .mypy_cache .ruff_cache .pytest_cache tests/output
 
-.PHONY: help lab lab-status lab-down test test-full lint unit ansible-cores sanity e2e test-tools bare-lab bench docs requirements clean
+.PHONY: help lab lab-status lab-down test test-full lint unit ansible-cores sanity e2e lab-upstream test-tools bare-lab bench docs requirements clean

@@ -129,10 +129,11 @@ images_push() { # GROUP
 
 # What points podman and buildah on this host at the mirror (CONTAINERS_REGISTRIES_CONF), names unchanged.
 write_registries_conf() {
-  local host
+  local host hosts=()
+  [ "$SOURCE" = upstream ] || hosts=(docker.io registry.k8s.io quay.io)
   {
-    printf '# written by lab/lab: upstream names, served by the lab'\''s mirror\nunqualified-search-registries = []\n'
-    for host in docker.io registry.k8s.io quay.io; do printf '\n[[registry]]\nprefix = "%s"\nlocation = "%s/%s"\ninsecure = true\n' $host "$REGISTRY" $host; done
+    printf '# written by lab/lab: what the lab'\''s mirror serves\nunqualified-search-registries = []\n'
+    for host in "${hosts[@]}"; do printf '\n[[registry]]\nprefix = "%s"\nlocation = "%s/%s"\ninsecure = true\n' $host "$REGISTRY" $host; done
     printf '\n[[registry]]\nlocation = "%s"\ninsecure = true\n' "$REGISTRY"
   } >"$CACHE/tmp/registries.conf"
   mv "$CACHE/tmp/registries.conf" "$CACHE/registries.conf"

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The network, the mirror and the nodes: containers on one bridge that nothing leaves.
+# The network, the mirror and the nodes: containers on one bridge. What is built here leaves it by no way.
 
 STATE=/run/campus-hubs-lab          # what a reboot undoes by itself belongs here
 PODMAN=(podman)
@@ -9,6 +9,18 @@ LIMITS=(--ulimit nofile=10000:10000 --ulimit nproc=30000:30000)
 SYSCTLS="fs.inotify.max_user_instances fs.inotify.max_user_watches net.ipv4.ip_forward vm.overcommit_memory vm.panic_on_oom kernel.panic
   kernel.panic_on_oops kernel.keys.root_maxkeys kernel.keys.root_maxbytes"
 
+# Sets SOURCE, and why in words: as asked; else as the nodes that are there; else upstream, if it answers.
+find_source() {
+  local host
+  SOURCE_WHY="Packages and images are" SOURCE=${LAB_SOURCE:-}
+  [ -n "$SOURCE" ] || SOURCE=$(cat "$CACHE/source" 2>/dev/null) || SOURCE=
+  [ -n "$SOURCE" ] || { SOURCE=upstream; while read -r host; do curl -s -m 5 -o /dev/null "https://$host/" || { SOURCE=build; break; }; done <"$LAB/mirror/upstream"; }
+  case $SOURCE in
+    upstream) SOURCE_WHY+=" upstream's, from the internet." ;;
+    build) SOURCE_WHY+=" built here${host:+: $host does not answer}." ;;
+    *) die "LAB_SOURCE: found $SOURCE, expected upstream or build." ;;
+  esac
+}
 note_sysctls() { # once, before the first change
   local name
   mkdir -p "$STATE"; [ ! -e "$STATE/sysctls" ] || return 0
@@ -28,8 +40,9 @@ network_up() {
   local bridge
   note_sysctls
   [ "$(sysctl -n fs.inotify.max_user_instances)" -ge 1024 ] || sysctl -q -w fs.inotify.max_user_instances=1024
-  # no DNS of podman's: it would forward names to the outside. Nodes ask the mirror, which knows upstream's and says at once that there are no others.
+  # no DNS of podman's, which would forward names to the outside: nodes ask the mirror, or where upstream's packages come from who this machine asks
   podman network exists "$LAB_NETWORK" || podman network create --disable-dns --subnet "$LAB_SUBNET" --gateway "$LAB_GATEWAY" "$LAB_NETWORK"
+  [ "$SOURCE" = build ] || { routes_down; return 0; }
   bridge=$(podman network inspect "$LAB_NETWORK" | jq -er '.[0].network_interface')
   # What comes in from the bridge may go back to it and nowhere else. Without this, packets for the service network leave by the host's
   # default route until kube-proxy's rules exist. (The nodes' own default route stays: a connection to a ClusterIP needs one before NAT.)
@@ -38,9 +51,12 @@ network_up() {
   # the bridge appears with the first container
   ! ip link show "$bridge" >/dev/null 2>&1 || ip route replace "$LAB_SUBNET" dev "$bridge" table "$LAB_ROUTE_TABLE"
 }
-network_down() {
+routes_down() {
   while ip rule del lookup "$LAB_ROUTE_TABLE" 2>/dev/null; do :; done
   ip route flush table "$LAB_ROUTE_TABLE" 2>/dev/null || true
+}
+network_down() {
+  routes_down
   ! podman network exists "$LAB_NETWORK" || podman network rm "$LAB_NETWORK"
 }
 
@@ -76,9 +92,9 @@ mirror_certificates() {
   rm -rf "$new/ca.key" "$CACHE/mirror/tls"; printf '%s\n' "$names" >"$new/names"; mv -T "$new" "$CACHE/mirror/tls"
 }
 mirror_up() {
-  local image x made files=$CACHE/mirror/files
+  local image x made files=$CACHE/mirror/files answers=()
   mirror_certificates
-  image=$(import_image mirror_rootfs) made="$image $CACHE $(cat "$LAB"/mirror/* "$CACHE/mirror/tls/tls.crt" | sha256sum | cut -c1-12)"
+  image=$(import_image mirror_rootfs) made="$image $CACHE $SOURCE $(cat "$LAB"/mirror/* "$CACHE/mirror/tls/tls.crt" | sha256sum | cut -c1-12)"
   mkdir -p "$files" "$CACHE/mirror/registry"
   # what is served is links into the store, renamed into place: an apt client never sees half a repository
   ln -sfn "../store/packages-${KEYS[packages]}" "$CACHE/tmp/current"; mv -T "$CACHE/tmp/current" "$files/current"
@@ -87,24 +103,26 @@ mirror_up() {
   if ! running lab-mirror || [ "$(podman container inspect lab-mirror | jq -r '.[0].Config.Labels["campus.hubs.lab/made-from"]')" != "$made" ]; then
     rm -rf "$CACHE/mirror/etc"; cp -r "$LAB/mirror" "$CACHE/mirror/etc"
     "${PODMAN[@]}" run -d --replace --name lab-mirror --hostname mirror --network "$LAB_NETWORK" --ip "$LAB_MIRROR" --restart on-failure --stop-timeout 3 --label "campus.hubs.lab/made-from=$made" \
-      "${LIMITS[@]}" -v "$CACHE/mirror:/srv" -v "$CACHE/store:/srv/store:ro" "$image" sh /srv/etc/run.sh "$LAB_MIRROR"
+      "${LIMITS[@]}" -v "$CACHE/mirror:/srv" -v "$CACHE/store:/srv/store:ro" "$image" sh /srv/etc/run.sh "$SOURCE" "$LAB_MIRROR"
     network_up
   fi
   wait_for 30 "the mirror's registry" curl -fsS "http://$LAB_MIRROR:5000/v2/"
-  wait_for 30 "the mirror's files" curl -fsS "http://$LAB_MIRROR:8080/lab.asc"
-  for x in registry.k8s.io/v2/ get.helm.sh/; do
+  wait_for 30 "the mirror's files" curl -fsS "http://$LAB_MIRROR:8080/"
+  [ "$SOURCE" = upstream ] || answers=(registry.k8s.io/v2/ get.helm.sh/)
+  for x in "${answers[@]}"; do
     wait_for 30 "upstream's $x" curl -sS --cacert "$CACHE/mirror/tls/ca.crt" --resolve "${x%%/*}:443:$LAB_MIRROR" "https://$x"
   done
   write_registries_conf
 }
 
 node_create() { # NAME ADDRESS IMAGE INIT-ARGUMENT...
-  local name=$1 address=$2 image=$3 hosts=() x; shift 3
+  local name=$1 address=$2 image=$3 hosts=() dns=() x; shift 3
+  [ "$SOURCE" = upstream ] || dns=(--dns "$LAB_MIRROR")
   # what a killed run left of it, and the disk of a container that is gone: a new node is bare
   podman rm -f -v --ignore "lab-$name" 2>/dev/null || true; podman volume rm -f "lab-$name-var" >/dev/null
   for x in "${LAB_NODES[@]}"; do hosts+=(--add-host "${x%%=*}:${x##*=}"); done       # podman rewrites /etc/hosts at each start
   # Own cgroup namespace, and systemd not by podman's mode: that would bind the host's hierarchy into every node.
-  "${PODMAN[@]}" create --replace --name "lab-$name" --hostname "$name" --network "$LAB_NETWORK" --ip "$address" --dns "$LAB_MIRROR" --dns-search . "${hosts[@]}" \
+  "${PODMAN[@]}" create --replace --name "lab-$name" --hostname "$name" --network "$LAB_NETWORK" --ip "$address" "${dns[@]}" --dns-search . "${hosts[@]}" \
     --privileged --cgroupns=private --systemd=false -e container=podman --stop-signal SIGRTMIN+3 --stop-timeout 20 \
     --tmpfs /run:rw,exec,mode=755 --tmpfs /run/lock:rw,mode=1777 --tmpfs /tmp:rw,exec,mode=1777 "${LIMITS[@]}" --pids-limit=-1 \
     --memory "$LAB_NODE_MEMORY" -v "lab-$name-var:/var" "$image" /sbin/init "$@"
@@ -118,16 +136,21 @@ node_up() { # NAME ADDRESS IMAGE INIT-ARGUMENT...
   wait_for 20 "$name as it was" running "lab-$name" || { node_destroy "$name"; node_create "$@"; "${PODMAN[@]}" start "lab-$name"; }
 }
 node_settled() { case $(podman exec "lab-$1" systemctl is-system-running 2>/dev/null) in running | degraded) true ;; *) false ;; esac; }
-node_ready() { # NAME ADDRESS APT-REPOSITORY: it lets in who has the lab's key, and installs from the mirror
-  local name=$1 address=$2
+node_ready() { # NAME ADDRESS SUITE APT-REPOSITORY: it lets in who has the lab's key, and installs from Debian or the mirror
+  local name=$1 address=$2 suite=$3 debian=http://deb.debian.org
   wait_for 60 "$name boots" node_settled "$name"
   podman exec "lab-$name" systemctl --failed --no-legend
   podman exec -i "lab-$name" sh -c 'umask 077; mkdir -p /root/.ssh; cat >/root/.ssh/authorized_keys' <"$CACHE/id_lab.pub"
-  # Debian's packages come from the mirror, signed by the lab's key
-  podman exec -i "lab-$name" sh -c 'cat >/usr/share/keyrings/lab.gpg' <"$(store packages)/lab.gpg"
-  podman exec -i "lab-$name" sh -c 'cat >/etc/apt/sources.list' <<<"deb [signed-by=/usr/share/keyrings/lab.gpg] http://$LAB_MIRROR:8080/$3/ /"
-  # as servers on the internet trust whoever vouches for upstream
-  podman exec -i "lab-$name" sh -c 'cat >/usr/local/share/ca-certificates/lab.crt; update-ca-certificates' <"$CACHE/mirror/tls/ca.crt"
+  if [ "$SOURCE" = upstream ]; then
+    printf 'deb %s main\n' "$debian/debian $suite" "$debian/debian $suite-updates" "$debian/debian-security $suite-security" |
+      podman exec -i "lab-$name" sh -c 'cat >/etc/apt/sources.list'
+  else
+    # Debian's packages come from the mirror, signed by the lab's key
+    podman exec -i "lab-$name" sh -c 'cat >/usr/share/keyrings/lab.gpg' <"$(store packages)/lab.gpg"
+    podman exec -i "lab-$name" sh -c 'cat >/etc/apt/sources.list' <<<"deb [signed-by=/usr/share/keyrings/lab.gpg] http://$LAB_MIRROR:8080/$4/ /"
+    # as servers on the internet trust whoever vouches for upstream
+    podman exec -i "lab-$name" sh -c 'cat >/usr/local/share/ca-certificates/lab.crt; update-ca-certificates' <"$CACHE/mirror/tls/ca.crt"
+  fi
   wait_for 30 "$name makes its host key" podman exec "lab-$name" test -s /etc/ssh/ssh_host_ed25519_key.pub
   touch "$CACHE/known_hosts"
   { awk -v address="$address" '$1 != address' "$CACHE/known_hosts"
@@ -137,14 +160,18 @@ node_ready() { # NAME ADDRESS APT-REPOSITORY: it lets in who has the lab's key, 
 }
 nodes_up() {
   local x image made=0 t0=$SECONDS
-  [ -d "$(store packages)" ] || { say "the mirror has not been made: run lab/lab up"; return 1; }
+  running lab-mirror || { say "the mirror is not up: run lab/lab up"; return 1; }
+  if [ "$(cat "$CACHE/source" 2>/dev/null || echo "$SOURCE")" != "$SOURCE" ]; then
+    say "LAB_SOURCE: found $SOURCE, but the nodes that are there have another source. Fix: remove them first with lab/lab destroy-nodes"; return 1
+  fi
+  echo "$SOURCE" >"$CACHE/source"
   [ -s "$CACHE/id_lab" ] || { rm -f "$CACHE"/tmp/id_lab*; ssh-keygen -q -t ed25519 -N '' -C campus.hubs-lab -f "$CACHE/tmp/id_lab"
     mv "$CACHE/tmp/id_lab.pub" "$CACHE/id_lab.pub"; mv "$CACHE/tmp/id_lab" "$CACHE/id_lab"; }
   image=$(import_image node_rootfs "${SYSTEM[@]}")
   network_up
   for x in "${LAB_NODES[@]}"; do running "lab-${x%%=*}" || made=$((made + 1)); node_up "${x%%=*}" "${x##*=}" "$image"; done
   network_up                        # the bridge exists now
-  for x in "${LAB_NODES[@]}"; do node_ready "${x%%=*}" "${x##*=}" debian; done
+  for x in "${LAB_NODES[@]}"; do node_ready "${x%%=*}" "${x##*=}" "$NODE_SUITE" debian; done
   if [ "$made" -eq 0 ]; then echo "all up" >&3; else echo "$made of ${#LAB_NODES[@]} started, $((SECONDS - t0)) s" >&3; fi
 }
 ops_up() {
@@ -155,7 +182,7 @@ ops_up() {
   [ -e /sys/fs/cgroup/cgroup.controllers ] || legacy=(systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1)
   image=$(import_image ops "${SYSTEM[@]}")
   node_up "$name" "$address" "$image" "${legacy[@]}"
-  node_ready "$name" "$address" ops/debian
+  node_ready "$name" "$address" "$OPS_SUITE" ops/debian
   podman exec -i "lab-$name" sh -c 'cat >/etc/pip.conf' <<<$'[global]\ntrusted-host = '"$LAB_MIRROR"
 }
 node_address() { local x; for x in "${LAB_NODES[@]}" "$LAB_OPS"; do [ "${x%%=*}" != "$1" ] || { echo "${x##*=}"; return; }; done; die "no node '$1' (there are: ${LAB_NODES[*]%%=*}, and ${LAB_OPS%%=*} when it was made)"; }
@@ -176,7 +203,7 @@ node_destroy() { # NAME
 nodes_destroy() {
   local x
   for x in "${LAB_NODES[@]}" "$LAB_OPS"; do node_destroy "${x%%=*}"; done
-  rm -f "$CACHE/known_hosts" "$HOME/.kube/campus-hubs/lab"       # they speak of a cluster that is gone
+  rm -f "$CACHE/source" "$CACHE/known_hosts" "$HOME/.kube/campus-hubs/lab"       # they speak of a cluster that is gone
 }
 lab_down() {
   local ids

@@ -16,7 +16,7 @@ preflight() {
   gb=$(awk '/MemTotal/ {print int($2 / 1000000 + 0.5)}' /proc/meminfo)
   [ "$gb" -ge 8 ] || problem "8 GB of memory: three nodes and the largest link of the build need that (there are $gb GB)."
 
-  [ ! -d "$(store kubernetes)" ] || [ ! -d "$(store packages)" ] || need=8
+  if [ "$SOURCE" = upstream ] || { [ -d "$(store kubernetes)" ] && [ -d "$(store packages)" ]; }; then need=8; fi
   for folder in "$CACHE" /var/lib; do # podman's storage is in /var/lib/containers
     gb=$(free_gb "$folder")
     [ "$gb" -ge $need ] || problem "$need GB free disk below $folder: $([ $need = 8 ] && echo 'the nodes fill that' || echo 'a cold build fills that'), and kubelet evicts pods from a full disk (there are $gb GB)."

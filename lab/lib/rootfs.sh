@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # Small Debian trees, as tar files. The Debian mirror is whatever mmdebstrap picks for the suite on this host.
 
-ROOTFS="node_rootfs mirror_rootfs iptables_rootfs trixie_rootfs busybox_rootfs"
+UPSTREAM_ROOTFS="node_rootfs mirror_rootfs"
+ROOTFS="$UPSTREAM_ROOTFS iptables_rootfs trixie_rootfs busybox_rootfs"
 
 rootfs() { # SUITE PACKAGES(comma) MMDEBSTRAP-OPTION...
   local suite=$1 packages=$2; shift 2

@@ -2,11 +2,12 @@
 # What is up, in a few lines. Exit code 0 only when the nodes, the mirror and the API server answer.
 
 answers() { curl -fsS -k -m 3 -o /dev/null "$1" 2>/dev/null; }
+admin() { node_ssh cp1 kubectl --kubeconfig=/etc/kubernetes/admin.conf --request-timeout=5s "$@" 2>/dev/null; }
 status_line() { printf '%-8s %-13s %s\n' "$@"; }
 lab_status() {
-  local x name state rc=0 kubectl kubeconfig=$HOME/.kube/campus-hubs/lab
+  local x name state rc=0
   state=down
-  if answers "http://$LAB_MIRROR:8080/lab.asc" && answers "http://$LAB_MIRROR:5000/v2/"; then state="files and registry answer"; else rc=1; fi
+  if answers "http://$LAB_MIRROR:8080/" && answers "http://$LAB_MIRROR:5000/v2/"; then state="files and registry answer"; else rc=1; fi
   status_line mirror "$LAB_MIRROR" "$state"
   for x in "${LAB_NODES[@]}"; do
     name=${x%%=*} state=down
@@ -18,12 +19,9 @@ lab_status() {
   state="does not answer"
   if answers "https://$(node_address cp1):6443/livez"; then state="answers"; else rc=1; fi
   status_line "API" "$(node_address cp1)" "$state"
-  kubectl=$(store kubernetes)/kubectl
-  if [ "$state" = answers ] && [ -x "$kubectl" ] && [ -s "$kubeconfig" ]; then
-    "$kubectl" --kubeconfig "$kubeconfig" --request-timeout=5s get nodes --no-headers 2>/dev/null |
-      awk '{print "           " $1 ": " $2 ", " $5}' || true
-    "$kubectl" --kubeconfig "$kubeconfig" --request-timeout=5s get services -A -l campus.hubs/course --no-headers 2>/dev/null |
-      awk '$5 != "<none>" && $3 == "LoadBalancer" {print "course     " $1 ": http://" $5}' || true
+  if [ "$state" = answers ]; then
+    admin get nodes --no-headers | awk '{print "           " $1 ": " $2 ", " $5}' || true
+    admin get services -A -l campus.hubs/course --no-headers | awk '$5 != "<none>" && $3 == "LoadBalancer" {print "course     " $1 ": http://" $5}' || true
   fi
   if answers "http://$LAB_LMS/"; then state="http://$LAB_LMS"; else state=down; fi
   status_line LMS "$LAB_LMS" "$state"

@@ -16,22 +16,18 @@ description:
     Who is new joins, who is gone leaves, roles follow.
   - Who leaves keeps their home and what they handed in; their server is stopped and their session ends.
   - The keys for the LMS stay in the exchange's pod, where the work is done; this module runs a command in there.
-  - A course that cannot read a roster (LTI 1.1, or the service's address is not known before the first launch) is no
-    error, see RV(available).
+  - Works on the courses side by side. A course whose roster cannot be read does not fail the task and stops no other;
+    it is in RV(lines). One that has none (LTI 1.1, or the service's address is not known before the first launch) is
+    not.
 extends_documentation_fragment:
   - kubernetes.core.k8s_auth_options
 options:
-  namespace:
-    description:
-      - Namespace of the course.
-    type: str
   namespaces:
     description:
-      - Namespaces of many courses, which are worked on side by side. Exactly one of O(namespace) and this must be
-        given.
-      - A course whose roster cannot be read does not fail the task and stops no other; it is in RV(lines).
+      - Namespaces of the courses.
     type: list
     elements: str
+    required: true
   confirm_removals:
     description:
       - Whether people leave, too, where the roster would remove more than half of the members, and more than five. Else
@@ -40,9 +36,9 @@ options:
     default: false
   wait_seconds:
     description:
-      - How long to wait for the exchange's pod, in seconds. With O(namespaces) nothing is waited for.
+      - How long to wait until all exchanges' pods are ready, in seconds. A check does not wait.
     type: int
-    default: 60
+    default: 0
 attributes:
   check_mode:
     description: Can run in C(check_mode) and return changed status prediction without modifying target.
@@ -61,88 +57,83 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: The course knows its members
-  campus.hubs.course_roster:
-    namespace: course-python-ws26
-
-- name: Say who would join and leave
-  campus.hubs.course_roster:
-    namespace: course-python-ws26
-  check_mode: true
-  diff: true
-
 - name: All courses know their members
   campus.hubs.course_roster:
     namespaces: [course-python-ws26, course-statistics-ws26]
+
+- name: Say who would join and leave
+  campus.hubs.course_roster:
+    namespaces: [course-python-ws26]
+  check_mode: true
+  diff: true
 """
 
 RETURN = r"""
 courses:
-  description:
-    - What became of each course, with its C(namespace), and C(msg), why its roster could not be read.
-    - If C(msg) is empty, all that is returned for one course, and C(changed).
-  returned: with O(namespaces)
+  description: What became of each course.
+  returned: success
   type: list
   elements: dict
+  contains:
+    namespace:
+      description: Of the course.
+      type: str
+    msg:
+      description: Why its roster could not be read. If it is not empty, nothing else is there.
+      type: str
+    changed:
+      description: Whether its members have changed.
+      type: bool
+    available:
+      description: Whether the LMS offers a roster for this course.
+      type: bool
+    reason:
+      description: Why it does not; empty if it does.
+      type: str
+      sample: Nobody has come from the LMS yet, so its roster's address is not known.
+    joined:
+      description: User names of who joins.
+      type: list
+      elements: str
+    left:
+      description: User names of who leaves.
+      type: list
+      elements: str
+    role_changed:
+      description: Whose role changes, each with user, before and after.
+      type: list
+      elements: dict
+    waiting:
+      description: User names of who leaves once somebody confirms it, see O(confirm_removals).
+      type: list
+      elements: str
+    notes:
+      description: What of the roster could not be used, and what waits, in sentences.
+      type: list
+      elements: str
+    context:
+      description:
+        - The LMS's course that this one is bound to, with its C(id), C(title), C(label), C(issuer) and
+          C(deployment_id), which LTI 1.1 does not have.
+        - Empty until staff have come from one.
+      type: dict
+    members:
+      description: How many active members there are afterwards.
+      type: int
 lines:
   description: Which rosters have changed and which could not be read, for reading.
-  returned: with O(namespaces)
+  returned: success
   type: list
   elements: str
   sample:
-    - "course-python-ws26: 3 join, 1 leaves, 0 have another role"
-available:
-  description: Whether the LMS offers a roster for this course.
-  returned: with O(namespace)
-  type: bool
-reason:
-  description: Why it does not; empty if it does.
-  returned: with O(namespace)
-  type: str
-  sample: Nobody has come from the LMS yet, so its roster's address is not known.
-joined:
-  description: User names of who joins.
-  returned: with O(namespace)
-  type: list
-  elements: str
-left:
-  description: User names of who leaves.
-  returned: with O(namespace)
-  type: list
-  elements: str
-role_changed:
-  description: Whose role changes, each with user, before and after.
-  returned: with O(namespace)
-  type: list
-  elements: dict
-waiting:
-  description: User names of who leaves once somebody confirms it, see O(confirm_removals).
-  returned: with O(namespace)
-  type: list
-  elements: str
-notes:
-  description: What of the roster could not be used, and what waits, in sentences.
-  returned: with O(namespace)
-  type: list
-  elements: str
-context:
-  description:
-    - The LMS's course that this one is bound to, with its C(id), C(title), C(label), C(issuer) and C(deployment_id),
-      which LTI 1.1 does not have.
-    - Empty until staff have come from one.
-  returned: with O(namespace)
-  type: dict
+    - "course-python-ws26: 3 join, 1 leave, 0 have another role"
 bound:
-  description: The same in a sentence; with O(namespaces) one for each course whose exchange runs.
-  returned: always
+  description: To which course of the LMS each one is bound, if that is known.
+  returned: success
   type: list
   elements: str
   sample:
     - "course-python-ws26: Python (PY26, id 57) of https://moodle.example.edu, deployment 1"
-members:
-  description: How many active members there are afterwards.
-  returned: with O(namespace)
-  type: int
 """
 
 import json
@@ -175,8 +166,7 @@ NOTHING: dict[str, Any] = {
 _SYNC_TIMEOUT = 300
 # Each is a process in a course's exchange, and a question to its LMS.
 _PARALLEL = 16
-NO_EXCHANGE = "The exchange does not run."
-_NO_EXCHANGE = {"changed": False, "available": False, "reason": NO_EXCHANGE, **NOTHING}
+NO_EXCHANGE = "its exchange is not ready"
 
 
 class RosterError(Exception):
@@ -237,10 +227,10 @@ def diff_of(document: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def read_many(
+def read_all(
     namespaces: Iterable[str], pods: Mapping[str, str], read: Callable[[str, str], dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Bring the rosters of many courses up to date, several at a time; one that fails stops no other.
+    """Bring the courses' rosters up to date, several at a time; one that fails stops no other.
 
     Args:
         namespaces: of the courses.
@@ -252,8 +242,10 @@ def read_many(
     """
 
     def one(namespace: str) -> dict[str, Any]:
+        if namespace not in pods:
+            return {"namespace": namespace, "msg": NO_EXCHANGE}
         try:
-            document = read(namespace, pods[namespace]) if namespace in pods else _NO_EXCHANGE
+            document = read(namespace, pods[namespace])
         except (RosterError, KubernetesError) as error:
             return {"namespace": namespace, "msg": str(error)}
         return {"namespace": namespace, **document, "msg": ""}
@@ -263,7 +255,7 @@ def read_many(
 
 
 def line_of(course: Mapping[str, Any]) -> str:
-    """Say what became of one of many courses; nothing if nothing did."""
+    """Say what became of a course; nothing if nothing did."""
     if course["msg"]:
         why = course["msg"].rstrip(".")
         return f"{course['namespace']}: {why}. The members are as before; the next run asks again."
@@ -289,7 +281,7 @@ def bound_of(namespace: str, context: Mapping[str, Any]) -> str:
 
 
 def result_of(courses: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the module's result for many courses."""
+    """Return the module's result."""
     diffs = {course["namespace"]: diff_of(course) for course in courses if not course["msg"]}
     diff = {
         side: "".join(
@@ -301,71 +293,42 @@ def result_of(courses: list[dict[str, Any]]) -> dict[str, Any]:
         "changed": any(course.get("changed") for course in courses),
         "courses": courses,
         "lines": [line for course in courses if (line := line_of(course))],
-        "bound": [
-            bound_of(course["namespace"], course["context"])
-            for course in courses
-            if not course["msg"] and course["reason"] != NO_EXCHANGE
-        ],
+        "bound": [bound_of(course["namespace"], course["context"]) for course in courses if not course["msg"]],
         "diff": diff,
     }
 
 
+def find_exchanges(client: Any, namespaces: Iterable[str], seconds: int) -> dict[str, str]:  # noqa: ANN401 (the client is untyped)
+    """Return the names of the exchanges' ready pods by namespace; wait for those of these courses."""
+    end = time.monotonic() + seconds
+    while True:
+        pods = ready_pods(Api(connection_of(client)).objects(POD, labels="component=exchange"))
+        if pods.keys() >= set(namespaces) or time.monotonic() >= end:
+            return pods
+        time.sleep(1)
+
+
 def main() -> None:
     arguments = {
-        "namespace": {"type": "str"},
-        "namespaces": {"type": "list", "elements": "str"},
+        "namespaces": {"type": "list", "elements": "str", "required": True},
         "confirm_removals": {"type": "bool", "default": False},
-        "wait_seconds": {"type": "int", "default": 60},
+        "wait_seconds": {"type": "int", "default": 0},
     }
-    module = new_module(
-        arguments,
-        mutually_exclusive=[("namespace", "namespaces")],
-        required_one_of=[("namespace", "namespaces")],
-    )
-    try:
-        client = api_client(module.params)
-        if module.params["namespaces"] is not None:
-            confirm = module.params["confirm_removals"]
-            module.exit_json(**many(client, module.params["namespaces"], check=module.check_mode, confirm=confirm))
-        document = one(client, module)
-    except (RosterError, KubernetesError) as error:
-        fail(module, f"Roster of {module.params['namespace'] or 'courses'}: {error}")
-    bound = [bound_of(module.params["namespace"], document["context"])] if document["reason"] != NO_EXCHANGE else []
-    module.exit_json(**document, bound=bound, diff=diff_of(document))
-
-
-def exchanges(client: Any, namespace: str = "") -> dict[str, str]:  # noqa: ANN401 (the client is untyped)
-    """Ask for the exchanges' ready pods, of all courses or of one; by namespace."""
-    return ready_pods(Api(connection_of(client)).objects(POD, namespace=namespace, labels="component=exchange"))
-
-
-def runner(client: Any, namespace: str, pod: str) -> Callable[[list[str]], Ended]:  # noqa: ANN401
-    """Return what runs a command in an exchange's pod."""
-    return lambda command: PodAccess(client, namespace, pod).execute("exchange", command, _SYNC_TIMEOUT)
-
-
-def many(client: Any, namespaces: list[str], *, check: bool, confirm: bool) -> dict[str, Any]:  # noqa: ANN401
-    """Bring the rosters of many courses up to date; return the module's result."""
+    module = new_module(arguments)
+    namespaces, check, confirm = module.params["namespaces"], module.check_mode, module.params["confirm_removals"]
 
     def read(namespace: str, pod: str) -> dict[str, Any]:
-        return synchronise(runner(client, namespace, pod), check=check, confirm=confirm)
+        def run(command: list[str]) -> Ended:
+            return PodAccess(client, namespace, pod).execute("exchange", command, _SYNC_TIMEOUT)
 
-    return result_of(read_many(namespaces, exchanges(client), read))
+        return synchronise(run, check=check, confirm=confirm)
 
-
-def one(client: Any, module: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Bring one course's roster up to date, and wait for its exchange if need be; return its document."""
-    namespace, seconds = module.params["namespace"], module.params["wait_seconds"]
-    end = time.monotonic() + seconds
-    while not (pods := exchanges(client, namespace)) and not module.check_mode and time.monotonic() < end:
-        time.sleep(1)
-    if pods:
-        run = runner(client, namespace, pods[namespace])
-        return synchronise(run, check=module.check_mode, confirm=module.params["confirm_removals"])
-    if module.check_mode:
-        return _NO_EXCHANGE
-    message = f"no exchange is ready after {seconds} s"
-    raise RosterError(message)
+    try:
+        client = api_client(module.params)
+        pods = find_exchanges(client, namespaces, 0 if check else module.params["wait_seconds"])
+    except KubernetesError as error:
+        fail(module, f"The courses' exchanges: {error}")
+    module.exit_json(**result_of(read_all(namespaces, pods, read)))
 
 
 if __name__ == "__main__":

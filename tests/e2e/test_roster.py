@@ -23,12 +23,12 @@ STAFF = {"lecturer": "lecturer", "teaching-assistant": "teaching assistant"}
 MODULE_TIMEOUT = 300.0  # seconds
 
 
-def course_roster(course: str, *options: str) -> tuple[bool, dict[str, Any]]:
-    """Run the module as a playbook would; return whether it succeeded, and its result.
+def course_roster(course: str, *options: str) -> dict[str, Any]:
+    """Run the module as a playbook would; return what became of the course, with the diff.
 
     Removals are confirmed: other tests have left members whom these rosters do not name.
     """
-    arguments: dict[str, Any] = {"namespace": f"course-{course}", "kubeconfig": str(playbook.KUBECONFIG)}
+    arguments: dict[str, Any] = {"namespaces": [f"course-{course}"], "kubeconfig": str(playbook.KUBECONFIG)}
     arguments["confirm_removals"] = True
     argv = [str(Path(sys.executable).with_name("ansible")), "localhost", "-i", str(playbook.INVENTORY), *options]
     argv += ["-m", "campus.hubs.course_roster", "-a", json.dumps(arguments)]
@@ -43,15 +43,16 @@ def course_roster(course: str, *options: str) -> tuple[bool, dict[str, Any]]:
     )
     _, found, text = done.stdout.partition(" => ")
     assert found, done.stdout + done.stderr
-    result: dict[str, Any] = json.JSONDecoder().raw_decode(text)[0]
-    return done.returncode == 0, result
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.JSONDecoder().raw_decode(text)[0]
+    return {**result["courses"][0], "changed": result["changed"], "diff": result.get("diff")}
 
 
 def synced(course: str, *options: str) -> dict[str, Any]:
-    """Return the result of the module, which must succeed."""
-    good, result = course_roster(course, *options)
-    assert good, result
-    return result
+    """Return what became of a course whose roster can be read."""
+    found = course_roster(course, *options)
+    assert not found["msg"], found
+    return found
 
 
 @pytest.fixture
@@ -153,9 +154,7 @@ def test_half_a_roster_removes_nobody(roster: Course, lecturer: Person) -> None:
     synced(roster.id)
     roster.set_roster(STAFF | {f"student-{n}": "student" for n in range(20, 149)})
     roster.set_faults({"service": "memberships", "skip": 1, "status": 500})
-    good, result = course_roster(roster.id)
-    assert not good, result
-    assert "500" in result["msg"], result
+    assert "500" in course_roster(roster.id)["msg"]
     assert active(lecturer) == wanted(people)
     assert "500" in ask_members(lecturer)["roster"]["error"]
     roster.set_faults()

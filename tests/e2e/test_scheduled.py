@@ -102,7 +102,9 @@ class Ops:
         self.write("hosts.yml", hosts)
         # Keys and host keys are for everyone who uses the inventory to give.
         cluster = yaml.safe_load((self.inventory / "group_vars/cluster.yml").read_text())
-        theirs = ("ansible_ssh_private_key_file", "ansible_ssh_common_args", "lab_cache", "_lab_list_keys")
+        everywhere = yaml.safe_load((self.inventory / "group_vars/all.yml").read_text())
+        self.write("group_vars/all.yml", {**everywhere, "lab_source": "build"})
+        theirs = ("ansible_ssh_private_key_file", "ansible_ssh_common_args", "_lab_list_keys")
         shared = {name: cluster[name] for name in cluster if name not in theirs}
         self.write("group_vars/cluster.yml", {**shared, "_lab_key": self.package_key()})
         credentials = {

@@ -52,7 +52,7 @@ _KUBECTL = "f:kubectl.kubernetes.io/"
 
 @dataclass(frozen=True)
 class Difference:
-    """One field that is not as wanted.
+    """One field that differs from the release.
 
     Attributes:
         path: where, steps as in FieldsV1.
@@ -100,7 +100,7 @@ def _empty(value: object) -> bool:
 def differences(
     wanted: object, found: object, shape: Tree | None, foreign: Tree | None, path: Path = ()
 ) -> Iterator[Difference]:
-    """Find the fields that are wanted and are not there, or not as wanted.
+    """Find the release's fields that are not there, or have another value.
 
     Args:
         wanted: a part of the release's manifest.

@@ -21,7 +21,7 @@ _LONG = 160
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is not as wanted.
+    """One object, or part of it, that differs from the desired state.
 
     Attributes:
         kind: of the object.

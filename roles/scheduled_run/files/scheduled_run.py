@@ -283,12 +283,12 @@ def judge(mode: str, played: Played, report: Path) -> tuple[int, str]:
             lines.append(f"{end['course'] or 'the cluster'}: certificate {end['name']} ends {end['ends']}, renew it")
     lines += dict.fromkeys(played.changed)
     if mode == "report" and code == DRIFT and not document["clean"]:
-        return DRIFT, "\n".join(["Not all is in sync:", *lines])
+        return DRIFT, "\n".join(["Found drift:", *lines])
     if code != 0:
         return FAILED, "\n".join([f"ansible-playbook ended with {code}. It had found:", *(lines or ["nothing"])])
     if not lines:
         return CLEAN, "All courses are in sync."
-    return DRIFT, "\n".join(["This was not as wanted and was worked on:", *lines])
+    return DRIFT, "\n".join(["Found drift, repaired what a run can:", *lines])
 
 
 def describe(course: dict[str, Any]) -> list[str]:

@@ -16,7 +16,7 @@ def _templar(role: str, variables: dict[str, Any]) -> Templar:
     loader = DataLoader()
     known: dict[str, Any] = {"role_path": str(ROOT / "roles" / role)}
     for folder in ("defaults", "vars"):
-        for path in sorted((ROOT / "roles" / role / folder).glob("*.yml")):
+        for path in sorted((ROOT / "roles" / role / folder).rglob("*.yml")):
             known |= loader.load_from_file(str(path), trusted_as_template=True)
     return Templar(loader=loader, variables=known | variables)
 

@@ -50,7 +50,7 @@ def test_every_pinned_version_is_there() -> None:
 
 def test_systems_are_those_that_the_check_takes() -> None:
     supported = rows("Nodes")["operating system"][0]
-    assert supported == f"{', '.join(load('roles/node/vars/main.yml')['_node_supported'])}, with systemd"
+    assert supported == f"{', '.join(load('roles/node/vars/main/main.yml')['_node_supported'])}, with systemd"
 
 
 def test_control_machine_is_as_in_the_metadata() -> None:

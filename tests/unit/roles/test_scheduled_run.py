@@ -242,7 +242,7 @@ def test_what_was_put_right_on_servers_is_told(ops: Ops) -> None:
     assert code == DRIFT
     ((_, document),) = ops.hook.posted
     assert document["text"].splitlines() == [
-        "This was not as wanted and was worked on:",
+        "Found drift, repaired what a run can:",
         "w1: node : Load kernel modules and set kernel parameters",
         "w2: node : Load kernel modules and set kernel parameters",
         "w1: containerd : Restart containerd",

@@ -18,6 +18,8 @@ mkdir --parents "$3/bin"
 printf '#!/bin/sh\\nmkdir "%s/lib" && touch "%s/lib/installed"\\n' "$3" "$3" > "$3/bin/pip"
 chmod u+x "$3/bin/pip"
 """
+# Nothing of a file is a template, and its last line ends.
+TEXT = '{"é": "{{ x }}"}\n\n'
 
 
 def run(tmp_path: Path, tasks: Path, names: list[str], variables: dict[str, Any]) -> None:
@@ -46,9 +48,10 @@ def unreadable(folder: Path) -> list[Path]:
 def test_an_image_has_readable_folders_and_files(tmp_path: Path) -> None:
     source = tmp_path / "images" / "hub" / "etc"
     source.mkdir(parents=True)
-    (source / "kernel.json").write_text("{}")
+    kernel = source / "kernel.json"
+    kernel.write_text(TEXT)
     # As git leaves it where the control machine has such an umask too.
-    for path in (source.parent, source, source / "kernel.json"):
+    for path in (source.parent, source, kernel):
         path.chmod(0o700 if path.is_dir() else 0o600)
     run(
         tmp_path,
@@ -59,8 +62,15 @@ def test_an_image_has_readable_folders_and_files(tmp_path: Path) -> None:
             "_course_images_build_directory": str(tmp_path / "build"),
             "_course_images_missing": ["hub"],
             "_course_images_directories": {"hub": ["hub"]},
+            "_course_images_files": {
+                "files": [{"path": str(path)} for path in (kernel, tmp_path / "images/proxy/Containerfile")]
+            },
         },
     )
+    assert [path for path in (tmp_path / "build").rglob("*") if path.is_file()] == [
+        tmp_path / "build/images/hub/etc/kernel.json"
+    ]
+    assert (tmp_path / "build/images/hub/etc/kernel.json").read_text() == TEXT
     assert unreadable(tmp_path / "build") == []
 
 
