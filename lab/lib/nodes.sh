@@ -21,6 +21,11 @@ find_source() {
     *) die "LAB_SOURCE: found $SOURCE, expected upstream or build." ;;
   esac
 }
+# For what leaves the nodes that are there as they are.
+same_source() {
+  local theirs; theirs=$(cat "$CACHE/source" 2>/dev/null) || return 0
+  [ "$theirs" = "$SOURCE" ] || die "LAB_SOURCE: found $SOURCE, expected $theirs, which the nodes that are there have. Fix: remove them with lab/lab destroy-nodes, and run this again"
+}
 note_sysctls() { # once, before the first change
   local name
   mkdir -p "$STATE"; [ ! -e "$STATE/sysctls" ] || return 0
@@ -161,9 +166,6 @@ node_ready() { # NAME ADDRESS SUITE APT-REPOSITORY: it lets in who has the lab's
 nodes_up() {
   local x image made=0 t0=$SECONDS
   running lab-mirror || { say "the mirror is not up: run lab/lab up"; return 1; }
-  if [ "$(cat "$CACHE/source" 2>/dev/null || echo "$SOURCE")" != "$SOURCE" ]; then
-    say "LAB_SOURCE: found $SOURCE, but the nodes that are there have another source. Fix: remove them first with lab/lab destroy-nodes"; return 1
-  fi
   echo "$SOURCE" >"$CACHE/source"
   [ -s "$CACHE/id_lab" ] || { rm -f "$CACHE"/tmp/id_lab*; ssh-keygen -q -t ed25519 -N '' -C campus.hubs-lab -f "$CACHE/tmp/id_lab"
     mv "$CACHE/tmp/id_lab.pub" "$CACHE/id_lab.pub"; mv "$CACHE/tmp/id_lab" "$CACHE/id_lab"; }

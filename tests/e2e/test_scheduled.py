@@ -195,8 +195,12 @@ class Ops:
 
 
 def program(*command: str) -> str:
-    """Run a program and return what it prints."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603
+    """Run a program and return what it prints.
+
+    Its errors go nowhere that programs have in common: ssh makes that non-blocking, and Ansible then refuses to start.
+    """
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    assert done.returncode == 0, f"{' '.join(command)}: code {done.returncode}: {done.stdout}{done.stderr}"
     return done.stdout
 
 
