@@ -20,7 +20,7 @@ from tests.e2e import lti, playbook
 from tests.e2e.cluster import Cluster, hub_answers
 from tests.e2e.conftest import LTI11_COURSE, LTI13_COURSE
 from tests.e2e.lti import Lms, Person
-from tests.e2e.nodes import kubectl, on_node
+from tests.e2e.nodes import on_node
 from tests.e2e.test_roster import synced
 from tests.e2e.waiting import wait_for
 
@@ -232,7 +232,5 @@ def test_all_nodes(cluster: Cluster, work: Work) -> None:
     wait_for("all hubs", lambda: all(hub_answers(cluster.course_url(course)) for course in courses), 2 * LIMIT)
     wait_for("launch", work.has_new_server, 2 * LIMIT)
     print(f"recovery all nodes: {time.monotonic() - begin:.1f} s from their start on")
-    # kubernetes.core takes a status that changes while it looks for a change of its own.
-    kubectl(SETTLED)
     again = playbook.run("site.yml").assert_good()
     assert not again.changed, again.changed_tasks()
