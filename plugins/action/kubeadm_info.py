@@ -42,8 +42,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if result.get("failed") or "kubelet" not in result:
             return result
         kubelet, cluster = result["kubelet"], dict(result["cluster"])
+        for name in cluster.keys() & {"configuration", "initialised"}:
+            cluster[name] = document(cluster[name])
         if "configuration" in cluster:
-            cluster["configuration"] = document(cluster["configuration"])
             cluster["kubelet_configuration"] = without_node_fields(cluster["kubelet_configuration"])
         configuration = without_node_fields(kubelet["configuration"])
         return {**result, "cluster": cluster, "kubelet": {**kubelet, "configuration": configuration}}

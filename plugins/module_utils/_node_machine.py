@@ -106,12 +106,13 @@ def dropping_chains(nft: str) -> list[str]:
 _FORWARD = (("ip", "filter", "FORWARD"), ("ip6", "filter", "FORWARD"))
 
 
-def _drops_all(expressions: list[dict[str, Any]]) -> bool:
-    # What comes from iptables is called by its extension: xt with the name REJECT, comment or LOG.
+def _drops_all(expressions: list[Any]) -> bool:
+    # What comes from iptables is called by its extension: xt with the name REJECT, comment or LOG. What nft has no
+    # JSON for is a text: xt in old releases, a chain without a name.
     kinds = [
-        str(value.get("name") if kind == "xt" else kind).lower()
+        str((value or {}).get("name") if kind == "xt" else kind).lower()
         for expression in expressions
-        for kind, value in expression.items()
+        for kind, value in (expression if isinstance(expression, dict) else {str(expression): None}).items()
     ]
     return bool(kinds) and kinds[-1] in ("drop", "reject") and set(kinds[:-1]) <= {"counter", "log", "comment"}
 

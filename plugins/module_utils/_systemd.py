@@ -42,7 +42,7 @@ def read_service(show: str) -> Service:
     """Return the service that ``systemctl show`` describes with `PROPERTIES` and `ENVIRONMENT`."""
     found = dict(line.partition("=")[::2] for line in show.splitlines())
     return Service(
-        exists=found.get("LoadState") == "loaded",
+        exists=found.get("LoadState", "not-found") != "not-found",
         is_active=found.get("ActiveState") == "active",
         is_enabled=found.get("UnitFileState") in _ENABLED,
         started=started_at(found.get("ExecMainStartTimestamp", "")),

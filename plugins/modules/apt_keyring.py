@@ -54,6 +54,7 @@ fingerprints:
   elements: str
 """
 
+import http.client
 import os
 import tempfile
 import time
@@ -81,7 +82,10 @@ def fetch(module: AnsibleModule) -> str:
             module.warn(message)
             module.exit_json(changed=True, fingerprints=[])
         module.fail_json(msg=message)
-    return str(response.read(LARGEST).decode("utf-8", "replace"))
+    try:
+        return str(response.read(LARGEST).decode("utf-8", "replace"))
+    except (OSError, http.client.HTTPException) as error:
+        module.fail_json(msg=f"The signing key cannot be fetched from {url}: {error}")
 
 
 def main() -> None:

@@ -55,7 +55,8 @@ OWNER = "root"
 def read(path: Path) -> str | None:
     """Return what is in a file; None if there is none."""
     try:
-        return path.read_text(encoding="utf-8", errors="surrogateescape")
+        # With its line ends; what is no UTF-8 is another text than any that is wanted, and can be shown.
+        return path.read_bytes().decode("utf-8", "backslashreplace")
     except FileNotFoundError:
         return None
 

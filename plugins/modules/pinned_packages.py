@@ -162,7 +162,7 @@ def main() -> None:
     held = _apt_packages.to_hold(names, before) if module.params["hold"] else []
     is_interrupted = any(UPDATES.glob("*"))
     if is_interrupted and not module.check_mode:
-        apt.run("dpkg", "--configure", "--pending")
+        apt.run("dpkg", "--force-confdef", "--force-confold", "--configure", "--pending")
         now = apt.packages(names)
     installed = _apt_packages.to_install(pins, now)
     if module.check_mode:

@@ -68,17 +68,20 @@ def systemctl(module: AnsibleModule, *arguments: str) -> str:
 
 def change_fstab(module: AnsibleModule) -> dict[str, str] | None:
     """Make lines of swap comments; return what that changes, None for nothing."""
-    before = FSTAB.read_text(encoding="utf-8", errors="surrogateescape") if FSTAB.exists() else ""
+    before = FSTAB.read_bytes().decode("utf-8", "surrogateescape") if FSTAB.exists() else ""
     after = without_swap(before)
     if after == before:
         return None
     if not module.check_mode:
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", errors="surrogateescape", delete=False) as file:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", errors="surrogateescape", newline="", delete=False
+        ) as file:
             file.write(after)
         module.atomic_move(file.name, str(FSTAB))
         # Its lines of swap are units, until systemd reads it again.
         systemctl(module, "daemon-reload")
-    return {"before_header": str(FSTAB), "after_header": str(FSTAB), "before": before, "after": after}
+    shown = [text.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for text in (before, after)]
+    return {"before_header": str(FSTAB), "after_header": str(FSTAB), "before": shown[0], "after": shown[1]}
 
 
 def is_masked(unit: str) -> bool:

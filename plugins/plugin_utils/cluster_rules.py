@@ -91,7 +91,7 @@ def parse_range(text: object) -> Range | None:
 def parse_network(text: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
     """Return a network in CIDR form; None if it is none, or has bits set behind the prefix."""
     # Python takes a mask as well (10.0.0.0/255.0.0.0).
-    if not isinstance(text, str) or not re.search(r"/(0|[1-9][0-9]{0,2})$", text):
+    if not isinstance(text, str) or "%" in text or not re.search(r"/(0|[1-9][0-9]{0,2})$", text):
         return None
     try:
         return ipaddress.ip_network(text)

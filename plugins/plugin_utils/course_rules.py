@@ -549,7 +549,7 @@ def _check_lti13(course: Host) -> Iterator[Mistake]:
     platform, platforms = course.value(PLATFORM), course.value(PLATFORMS)
     ids = {name: course.value(name) for name in (CLIENT_ID, DEPLOYMENT_ID)}
     memberships = course.value(MEMBERSHIPS)
-    if memberships and parse_http_url(memberships) is None:
+    if memberships and not (parse_http_url(memberships) and re.fullmatch(r"https?://[^/@?#]+(/.*)?", memberships)):
         yield Mistake(course.name, MEMBERSHIPS, show(MEMBERSHIPS, memberships), "a URL with http:// or https://")
     contexts = course.value(CONTEXT)
     if memberships and isinstance(contexts, list) and len(contexts) > 1:
@@ -664,6 +664,9 @@ def _check_networks(course: Host) -> Iterator[Mistake]:
         if isinstance(entry.get("cidr"), str) and parse_network(entry["cidr"]) is None:
             yield Mistake(course.name, f"{path}.cidr", show(path, entry["cidr"]), NETWORK_FORM)
         ports = entry.get("ports")
+        if ports == []:
+            fix = "name them, or remove the network, as Kubernetes takes an empty list for all ports"
+            yield Mistake(course.name, f"{path}.ports", "no port", PORTS_FORM, fix)
         for port in ports if isinstance(ports, list) else ():
             if not _may_be_port(port):
                 yield Mistake(course.name, f"{path}.ports", show(path, port), PORTS_FORM)

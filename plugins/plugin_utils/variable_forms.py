@@ -289,21 +289,24 @@ def _check_credentials(host: Host) -> Iterator[Mistake]:
 def _check_certificates(host: Host, name: str) -> Iterator[Mistake]:
     certificates = host.given.get(name)
     for index, text in enumerate(certificates if isinstance(certificates, list) else ()):
-        if isinstance(text, str) and not _is_certificate(text):
+        if isinstance(text, str) and not is_certificate(text):
             fix = "give what begins with -----BEGIN CERTIFICATE-----, without any private key"
             found = "text that is not only certificates"
             yield Mistake(host.name, f"{name}[{index}]", found, "certificates in PEM", fix)
 
 
-def _is_certificate(text: str) -> bool:
+def is_certificate(text: str) -> bool:
+    """Say whether a text is certificates in PEM, without a private key, as OpenSSL reads them."""
     # A dependency of ansible-core, which sanity tests import plugins without.
     from cryptography import x509  # noqa: PLC0415
 
     try:
-        x509.load_pem_x509_certificates(text.encode())
+        count = len(x509.load_pem_x509_certificates(text.encode()))
     except ValueError:
         return False
-    return not re.search("PRIVATE KEY", text)
+    # OpenSSL wants each mark on a line of its own, which YAML's > does not leave.
+    marks = [len(re.findall(rf"^-----{end} (?:X509 )?CERTIFICATE-----\s*$", text, re.M)) for end in ("BEGIN", "END")]
+    return marks == [count, count] and not re.search("PRIVATE KEY", text)
 
 
 def _check_paths(host: Host) -> Iterator[Mistake]:

@@ -262,6 +262,18 @@ def marking_commands(name: str, found: Marks, desired: Marks) -> list[list[str]]
     return commands + ([["taint", "node", name, taint]] if found.is_tainted != desired.is_tainted else [])
 
 
+def _initialised(commands: Commands) -> dict[str, Any]:
+    """Return what cannot be changed in a cluster that lacks one of `OBJECTS`; nothing where there is no cluster.
+
+    An init was stopped late, or somebody has deleted an object: init has to make it, of the same cluster.
+    """
+    if not (commands.root / ADMIN_KUBECONFIG).exists():
+        return {}
+    name = "configmap/kubeadm-config"
+    code, out, _err = commands.try_run(commands.kubectl_command(_SYSTEM, "get", "--output=json", name))
+    return {"initialised": content(name, {name: json.loads(out)})} if code == 0 else {}
+
+
 def describe(commands: Commands, config: str) -> dict[str, Any]:
     """Return what the module kubeadm_info says of the cluster; nothing where there is none.
 
@@ -278,7 +290,7 @@ def describe(commands: Commands, config: str) -> dict[str, Any]:
     if reading.error and has_credentials(commands.root):
         raise NoAnswerError(reading.error)
     if not reading.objects:
-        return {}
+        return {} if reading.error else _initialised(commands)
     return {
         "configuration": reading.objects["configmap/kubeadm-config"]["data"]["ClusterConfiguration"],
         "kubelet_configuration": reading.objects["configmap/kubelet-config"]["data"]["kubelet"],

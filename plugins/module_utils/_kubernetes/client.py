@@ -162,7 +162,12 @@ class Api:
             query: parameters.
             media: media types of the answer and of the body.
         """
-        return json.loads(self._send(method, url, body, query, media))
+        answer = self._send(method, url, body, query, media)
+        try:
+            return json.loads(answer)
+        except ValueError as error:
+            message = "what answers there is no Kubernetes API, perhaps a proxy"
+            raise NoAnswerError(self.connection.server, message) from error
 
     def _send(
         self, method: str, url: str, body: object, query: Mapping[str, str] | None, media: tuple[str, str]

@@ -12,6 +12,7 @@ Exit code: 0, all is in sync, or another run is at work; 2, something was not (a
 from __future__ import annotations
 
 import fcntl
+import http.client
 import json
 import os
 import shlex
@@ -129,6 +130,9 @@ def fetch(config: Configuration) -> str:
         return done.stdout.strip()
 
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Of a git that was killed: nobody else uses this folder, and one run ends before the next.
+    for lock in (folder / ".git").rglob("*.lock"):
+        lock.unlink()
     try:
         git("init", "--quiet")
         git("fetch", "--quiet", "--no-tags", config.repository, f"+refs/heads/{config.branch}:refs/heads/fetched")
@@ -308,15 +312,29 @@ def keep(report: Path, number: int) -> None:
         shutil.rmtree(old)
 
 
-def notify(config: Configuration, code: int, text: str, commit: str, report: Path) -> None:
-    """Tell people by all the ways that are given.
+def notify(config: Configuration, code: int, text: str, commit: str, report: Path) -> list[str]:
+    """Tell people by all the ways that are given; return which of them have failed, in words."""
+    failed = []
+    for name, tell in (("webhook", post), ("e-mail", mail)):
+        try:
+            tell(config, code, text, commit, report)
+        # smtplib's errors are OSErrors.
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            # Not what it says: that may hold the address, which is a secret.
+            failed.append(f"The {name} could not be sent: {type(error).__name__}.")
+    return failed
 
-    Raises:
-        OSError: that failed (smtplib's errors are some, too).
-    """
-    host = socket.gethostname()
-    title = "failed" if code == FAILED else "drift repaired" if config.mode == "repair" else "drift found"
+
+def title_of(config: Configuration, code: int) -> str:
+    """Say in two words what a run has come to."""
+    return "failed" if code == FAILED else "drift repaired" if config.mode == "repair" else "drift found"
+
+
+def post(config: Configuration, code: int, text: str, commit: str, report: Path) -> None:
+    """Send the webhook, if there is one."""
+    del report
     if secret := config.credential("webhook_url"):
+        host, title = socket.gethostname(), title_of(config, code)
         document = {"title": title, "host": host, "mode": config.mode, "code": code, "commit": commit, "text": text}
         request = urllib.request.Request(  # noqa: S310
             secret.read_text(encoding="utf-8").strip(),
@@ -325,9 +343,14 @@ def notify(config: Configuration, code: int, text: str, commit: str, report: Pat
         )
         with urllib.request.urlopen(request, timeout=30):  # noqa: S310
             pass
+
+
+def mail(config: Configuration, code: int, text: str, commit: str, report: Path) -> None:
+    """Send the e-mail, if there are people for it."""
+    host = socket.gethostname()
     if email := config.email:
         message = EmailMessage()
-        message["Subject"] = f"campus.hubs on {host}: {title}"
+        message["Subject"] = f"campus.hubs on {host}: {title_of(config, code)}"
         message["From"], message["To"] = email.sender, ", ".join(email.to)
         lines = [text, "", f"Inventory: commit {commit or 'none'}", f"Report: {host}:{report}"]
         message.set_content("\n".join([*lines, "All that was said: journalctl --unit=campus-hubs-run"]))
@@ -360,17 +383,22 @@ def run(config: Configuration) -> int:
         result, text = judge(config.mode, played, report)
     except RunError as error:
         result, text = FAILED, str(error)
-    print(text, flush=True)
+    # A full disk, a program that is gone, a report that was cut off: people are told of that, too.
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        result, text = (
+            FAILED,
+            f"The run could not be started, or left what cannot be read: {type(error).__name__}: {error}",
+        )
     document = {"code": result, "text": text, "commit": commit, "mode": config.mode}
-    (report / "run.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    keep(report, config.reports)
-    if result != CLEAN:
-        try:
-            notify(config, result, text, commit, report)
-        except (OSError, ValueError) as error:
-            # Not what it says: that may hold the address, which is a secret.
-            print(f"Nobody could be told: {type(error).__name__}.", flush=True)
-            return FAILED
+    try:
+        (report / "run.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        keep(report, config.reports)
+    except OSError as error:
+        result, text = FAILED, f"{text}\nThe report cannot be kept: {error}"
+    print(text, flush=True)
+    if result != CLEAN and (failed := notify(config, result, text, commit, report)):
+        print("\n".join(failed), flush=True)
+        return FAILED
     return result
 
 

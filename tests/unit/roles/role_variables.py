@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def _templar(role: str, variables: dict[str, Any]) -> Templar:
     loader = DataLoader()
+    loader.set_basedir(str(ROOT / "roles" / role / "templates"))  # for what a template includes
     known: dict[str, Any] = {"role_path": str(ROOT / "roles" / role)}
     for folder in ("defaults", "vars"):
         for path in sorted((ROOT / "roles" / role / folder).rglob("*.yml")):

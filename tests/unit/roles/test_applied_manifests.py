@@ -1,4 +1,4 @@
-"""What is applied has changed if its manifest has, and not if its status does meanwhile: that would be a false alarm."""
+"""What is applied has changed if its manifest has, and not if its status does meanwhile: a false alarm."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.roles.role_variables import ROOT, compute
+from tests.unit.roles.role_variables import ROOT, compute, render
 
 KUBELET = {"cgroupDriver": "systemd", "podPidsLimit": 4096}
 CLUSTER = {"configuration": {"clusterName": "lab"}, "kubelet_configuration": KUBELET, "nodes": {}, "outdated": []}
@@ -120,3 +120,15 @@ def test_what_a_node_joins_with() -> None:
     }
     assert document["controlPlane"]["certificateKey"] == "ab" * 32
     assert document["nodeRegistration"]["name"] == "cp2"
+
+
+@pytest.mark.parametrize("name", ["12", "0123", "null", "on"])
+def test_names_and_addresses_stay_texts(name: str) -> None:
+    facts = variables("cp1", cp1=node())
+    facts["ansible_facts"] = {"nodename": name, "default_ipv4": {"address": "192.0.2.11"}}
+    facts |= {"_kubeadm_endpoint": "[2001:db8::1]:6443", "kubeadm_cluster_name": "campus"}
+    documents = {
+        document["kind"]: document for document in yaml.safe_load_all(render("kubeadm", "kubeadm.yaml.j2", facts))
+    }
+    assert documents["InitConfiguration"]["nodeRegistration"]["name"] == name
+    assert documents["ClusterConfiguration"]["controlPlaneEndpoint"] == "[2001:db8::1]:6443"

@@ -431,7 +431,49 @@ def test_nobody_can_be_told(ops: Ops) -> None:
     ops.hook.status = 500
     code, output = ops.run()
     assert code == FAILED
-    assert "Nobody could be told: HTTPError." in output
+    assert "The webhook could not be sent: HTTPError." in output
+
+
+def test_a_webhook_that_is_down_keeps_no_mail_back(ops: Ops) -> None:
+    ops.playbook(DRIFTED)
+    ops.hook.status = 500
+    ops.configuration["email"] = {
+        "to": ["ops@example.edu"],
+        "sender": "campus@example.edu",
+        "server": "127.0.0.1",
+        "port": ops.mailbox.server_address[1],
+        "security": "none",
+    }
+    code, output = ops.run()
+    assert code == FAILED
+    assert "The webhook could not be sent: HTTPError." in output
+    assert "  Deployment hub: changed $.spec.replicas" in ops.mailbox.lines
+
+
+def test_locks_of_a_git_that_was_killed(ops: Ops) -> None:
+    assert ops.run()[0] == CLEAN
+    repository = ops.state / "inventory/.git"
+    for lock in (repository / "index.lock", repository / "refs/heads/fetched.lock"):
+        lock.touch()
+    ops.commit("hosts.yml", "all: {hosts: {a: }}\n")
+    assert ops.run()[0] == CLEAN
+
+
+def test_a_program_that_is_gone_is_told(ops: Ops) -> None:
+    ops.configuration["program"] = str(ops.folder / "nothing")
+    code, output = ops.run()
+    assert code == FAILED
+    assert "The run could not be started, or left what cannot be read: FileNotFoundError" in output
+    assert ops.hook.posted[0][1]["title"] == "failed"
+    assert (ops.state / "reports/latest/run.json").exists()
+
+
+def test_a_report_without_its_parts_is_told(ops: Ops) -> None:
+    ops.playbook({"clean": True})
+    code, output = ops.run()
+    assert code == FAILED
+    assert "left what cannot be read: KeyError" in output
+    assert ops.hook.posted[0][1]["title"] == "failed"
 
 
 def test_secrets_are_handed_on_as_files(ops: Ops) -> None:

@@ -129,7 +129,15 @@ def test_an_init_that_was_stopped_is_not_waited_for(machine: Machine) -> None:
     machine.write("etc/kubernetes/kubelet.conf", CREDENTIALS)
     machine.answer("^kubectl", "", 'Error from server (NotFound): configmaps "kube-proxy" not found', code=1)
     assert cluster.describe(machine.commands, CONFIG) == {}
-    assert len(machine.ran) == 2
+    assert len(machine.ran) == 3
+
+
+def test_what_cannot_change_is_known_without_an_object_that_was_deleted(machine: Machine) -> None:
+    machine.write("etc/kubernetes/kubelet.conf", CREDENTIALS)
+    machine.answer("^kubectl", "", 'Error from server (NotFound): deployments.apps "coredns" not found', code=1)
+    settings = {"data": {"ClusterConfiguration": "kubernetesVersion: v1.36.1\n"}}
+    machine.answer("^kubectl .*--output=json configmap/kubeadm-config$", json.dumps(settings))
+    assert cluster.describe(machine.commands, CONFIG) == {"initialised": "kubernetesVersion: v1.36.1\n"}
 
 
 def test_an_api_server_that_does_not_answer_is_waited_for(machine: Machine) -> None:

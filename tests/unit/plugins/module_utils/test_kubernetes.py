@@ -206,3 +206,11 @@ def test_a_command_whose_connection_breaks_has_no_answer(monkeypatch: pytest.Mon
         monkeypatch.setattr(broken, "open", False, raising=False)
         with pytest.raises(NoAnswerError, match=f"Kubernetes API at {SERVER}: found no answer"):
             pod.execute("exchange", ["a"], 7)
+
+
+def test_a_page_instead_of_the_apis_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy or a log-in page answers everything with 200."""
+    api = api_of(Answers({}))
+    monkeypatch.setattr(api, "_send", lambda *_: b"<!DOCTYPE html>")
+    with pytest.raises(NoAnswerError, match=r"found no answer \(what answers there is no Kubernetes API"):
+        api.get(NAMESPACE, "", "x")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from ansible_collections.campus.hubs.plugins.module_utils import _node_machine
@@ -281,3 +282,12 @@ def test_swap_in_fstab(line: str, end: str) -> None:
 )
 def test_no_swap_in_fstab(line: str) -> None:
     assert _node_machine.without_swap(f"{line}\n") == f"{line}\n"
+
+
+def test_what_nft_has_no_json_for_drops_nothing() -> None:
+    for said in ("jump {\n\t\t\ttcp dport 22 accept\n\t\t}", 'xt match "comment"'):
+        texts: Any = [{"match": {"op": "=="}}, said]
+        assert dropping(INPUT, rule("INPUT", *texts)) == []
+    assert dropping(INPUT, rule("INPUT", {"xt": None})) == []
+    assert dropping(INPUT, rule("INPUT", {"xt": None}, {"drop": None})) == []
+    assert dropping(INPUT, rule("INPUT", COUNTER, {"drop": None})) == ["ip filter INPUT"]

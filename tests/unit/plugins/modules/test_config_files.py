@@ -105,3 +105,14 @@ def test_what_is_not_wanted_is_removed_once(capsys: pytest.CaptureFixture[str], 
     assert run(capsys, files)["changed"]
     assert list(tmp_path.iterdir()) == []
     assert not run(capsys, files)["changed"]
+
+
+@pytest.mark.parametrize("content", [b"A=b\r\n", b"A=b\n# f\xfcr\n"])
+def test_other_line_ends_and_encodings_differ(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "a.conf"
+    path.write_bytes(content)
+    assert run(capsys, {str(path): "A=b\n"}, check_mode=True, diff=True)["changed_files"] == [str(path)]
+    assert run(capsys, {str(path): "A=b\n"}, diff=True)["changed_files"] == [str(path)]
+    assert path.read_bytes() == b"A=b\n"

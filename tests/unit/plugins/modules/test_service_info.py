@@ -136,3 +136,11 @@ def test_a_program_that_is_not_installed_validates_nothing(service: Service) -> 
 def test_systemd_that_does_not_answer_is_an_error(service: Service) -> None:
     service.program.write_text("#!/bin/sh\necho 'Failed to connect to bus' >&2; exit 1\n")
     assert service.look()["failed"]
+
+
+def test_a_masked_service_is_there(service: Service) -> None:
+    """What acts on it has to be told of in a check as well."""
+    service.says({**BARE, "LoadState": "masked", "UnitFileState": "masked"})
+    assert service.look()["exists"]
+    service.says(BARE)
+    assert not service.look()["exists"]

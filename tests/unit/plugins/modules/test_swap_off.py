@@ -134,3 +134,12 @@ def test_a_machine_without_fstab_and_swap(machine: Machine, capsys: pytest.Captu
     run(capsys)
     assert not run(capsys)["changed"]
     assert not (machine.root / "etc/fstab").exists()
+
+
+def test_other_lines_of_fstab_stay_byte_for_byte(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    fstab = machine.root / "etc/fstab"
+    fstab.write_bytes(b"# f\xfcr alle\r\nUUID=1 / ext4 rw 0 1\n/swapfile none swap sw 0 0\n")
+    result = run(capsys)
+    assert result["changed"]
+    assert fstab.read_bytes().startswith(b"# f\xfcr alle\r\nUUID=1 / ext4 rw 0 1\n# off")
+    json.dumps(result, ensure_ascii=False).encode()
