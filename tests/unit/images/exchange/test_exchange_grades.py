@@ -756,6 +756,19 @@ def test_what_the_lms_has_stays_in_the_total(ledger: Ledger) -> None:
     assert ledger.send("uada") == ("ada", (10 + 4) / 20)
 
 
+@pytest.mark.parametrize(("maximum", "total"), [(10, 0.7), (14, 0.5)])
+def test_a_grade_that_waits_is_sent_though_its_assignment_is_released_again(
+    ledger: Ledger, maximum: float, total: float
+) -> None:
+    ledger.launch("uada")
+    ledger.grade("A", 10, {"uada": 7})
+    assert ledger.send("uada") is None
+    ledger.grade("A", maximum, {}, send=False)
+    assert ledger.state("A", "uada") == "waiting"
+    ledger.launch("uada", sourcedid="ada")
+    assert (ledger.send("uada"), ledger.state("A", "uada")) == (("ada", total), "sent")
+
+
 def test_a_course_that_moves_leaves_last_years_grades_alone(ledger: Ledger) -> None:
     ledger.start("57")
     ledger.launch("uprof", "instructor", "57")
@@ -971,9 +984,9 @@ def test_no_refusal_is_too_much_to_be_read(body: bytes) -> None:
     assert time.process_time() - begin < 5
 
 
-def answering(code: int, content_type: str, body: bytes) -> Lms13:
+def answering(code: int, content_type: str, body: bytes, issued: bytes = b'{"access_token": "t"}') -> Lms13:
     """Give an LMS that answers so to all that has a token."""
-    token = HTTPResponse(HTTPRequest("http://lms"), 200, buffer=BytesIO(b'{"access_token": "t"}'))
+    token = HTTPResponse(HTTPRequest("http://lms"), 200, buffer=BytesIO(issued))
     headers = HTTPHeaders({"Content-Type": content_type})
     answers = [token, HTTPResponse(HTTPRequest("http://lms"), code, headers=headers, buffer=BytesIO(body))]
 
@@ -983,6 +996,27 @@ def answering(code: int, content_type: str, body: bytes) -> Lms13:
     lms = Lms13(Registration("c", "http://lms/token", Path("/"), "a"), SimpleNamespace(send=send))  # type: ignore[arg-type]
     lms._assertion = str  # type: ignore[method-assign]
     return lms
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "seconds"),
+    [
+        ("600", 600),
+        ("-5", 0),
+        ("-1" + "0" * 400, 0),
+        ("1" + "0" * 400, 86400),
+        ("Infinity", 86400),
+        ("NaN", 0),
+        ("true", 3600),
+        ('"600"', 3600),
+    ],
+)
+def test_a_token_is_kept_for_a_day_at_most(lifetime: str, seconds: float) -> None:
+    issued = f'{{"access_token": "t", "expires_in": {lifetime}}}'.encode()
+    lms = answering(200, "text/html", b"", issued)
+    lms._clock = lambda: 1000.0
+    assert asyncio.run(lms._token("scope")) == "t"
+    assert lms._tokens["scope"] == ("t", 1000 + seconds - lms_client.TOKEN_MARGIN_SECONDS)
 
 
 def test_a_web_page_with_status_200_is_no_success() -> None:

@@ -118,6 +118,8 @@ def test_a_cell_that_runs(states: list[str | None], busy: bool) -> None:
         (404, False),
         (500, True),
         ({"message": "no"}, True),
+        # Whose JSON is deeper than Python reads.
+        ("[" * 100_000, True),
     ],
 )
 def test_a_server_is_asked_for_programs_in_terminals(
@@ -128,7 +130,8 @@ def test_a_server_is_asked_for_programs_in_terminals(
             assert self.request.headers["Authorization"] == "token asks"
             if what == "terminals" and isinstance(terminals, int):
                 raise web.HTTPError(terminals)
-            self.write(json.dumps(terminals if what == "terminals" else [{"execution_state": "idle"}]))
+            found = terminals if what == "terminals" else [{"execution_state": "idle"}]
+            self.write(found if isinstance(found, str) else json.dumps(found))
 
     async def run() -> bool:
         server = HTTPServer(web.Application([(r"/user/u1/api/(kernels|terminals)", Answer)]))

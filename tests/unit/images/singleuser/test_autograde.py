@@ -176,6 +176,15 @@ def test_a_dead_kernel(released: Course) -> None:
     assert "cell 4: The notebook's kernel died" in log
 
 
+def test_a_sandbox_that_is_killed_costs_the_points_of_its_cell_only(released: Course) -> None:
+    """Its answer then ends in the middle of a line or chunk."""
+    kill = "import os, signal, time\nos.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(5)"
+    scores, cells, log = grade(released, GOOD["square"], kill)
+    assert scores == {"test_square": 2, "test_read": 0, "why": None}
+    assert errors(cells["read"])
+    assert "The sandbox's answer ended" in log
+
+
 def test_memory_is_an_error_of_the_cell(released: Course) -> None:
     released.hub.limits = {"memory": 512 * 1024**2}
     scores, cells, _ = grade(released, "x = bytearray(2 * 1024**3)")
@@ -317,6 +326,8 @@ class Impostor(Server):
 
 
 FINE: dict[str, Any] = {"execution_count": 1, "outputs": []}
+# Python reads it, and does not write it.
+DEEP: Any = json.loads("[" * 900 + "]" * 900)
 LIES: dict[str, list[Any]] = {
     "no answer": [],
     "only an end": [{"end": ""}],
@@ -326,6 +337,14 @@ LIES: dict[str, list[Any]] = {
     "not JSON": [b"\xff\xfe\n", {"end": ""}],
     "deeply nested": [b"[" * 100_000 + b"\n"],
     "endless": [b"x" * (70 * 1024**2)],
+    "text that is no Unicode": [
+        {"cell": i, **FINE, "outputs": [{"output_type": "stream", "name": "stdout", "text": "\ud800"}]}
+        for i in range(1, 5)
+    ],
+    "deeply nested outputs": [
+        {"cell": i, **FINE, "outputs": [{"output_type": "display_data", "data": {"application/json": DEEP}}]}
+        for i in range(1, 5)
+    ],
     "no outputs": [{"cell": i, "execution_count": 1} for i in range(1, 5)] + [{"end": ""}],
     "outputs of no kind": [{"cell": i, "execution_count": 1, "outputs": [{"output_type": "x"}]} for i in range(1, 5)],
     "a stream without a name": [

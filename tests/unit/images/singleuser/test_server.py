@@ -314,6 +314,11 @@ def test_grades_are_sent_when_they_are_complete(
     exchange.refuse_grades = "The LMS is closed <today>."
     done = lab.browser.post(f"{lab.url}course/grades", data={"_xsrf": token, "assignment": "ps1"}, timeout=60)
     assert "The LMS is closed &lt;today&gt;." in done.text
+    for file in released.root.glob("gradebook.db*"):
+        file.write_bytes(b"no database" * 1000)
+    done = lab.browser.post(f"{lab.url}course/grades", data={"_xsrf": token, "assignment": "ps1"}, timeout=60)
+    assert done.status_code == 200
+    assert "The grades of ps1 were not sent: the gradebook cannot be read: " in done.text
 
 
 def test_the_page_without_an_exchange(start: Callable[[str], Lab], released: Course, exchange: Exchange) -> None:

@@ -158,7 +158,11 @@ def _update_row(row: Score, maximum: float, request: GradeRequest, *, rescaled: 
     if row.sent_value == value_of(row, maximum) or (score is None and not row.sent_value):
         row.state, row.reason, row.next_attempt = "sent" if row.sent_value else "unsent", "", None
     elif not request.send:
-        if not same:
+        if row.state == "waiting" and row.user not in request.scores:
+            # Somebody has sent it before, and nobody has taken that back.
+            if rescaled:
+                queue(row)
+        elif not same:
             row.state, row.reason, row.next_attempt = "unsent", "", None
     elif row.user in request.scores or row.sent_value:
         if row.state == "waiting" and same:

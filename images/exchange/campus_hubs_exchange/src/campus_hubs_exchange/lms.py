@@ -259,7 +259,10 @@ class Lms13:
                 retry_after=refusal.retry_after,
             )
         lifetime = document.get("expires_in")
-        seconds = min(lifetime, 86400.0) if isinstance(lifetime, int | float) else 3600.0
+        seconds = 3600.0
+        if isinstance(lifetime, int | float) and not isinstance(lifetime, bool):
+            # A whole number may have hundreds of digits; no float can be added to it.
+            seconds = max(0.0, min(lifetime, 86400.0))
         # A platform with shorter tokens than the margin gets asked each time.
         self._tokens[scope] = (issued, self._clock() + seconds - TOKEN_MARGIN_SECONDS)
         return issued

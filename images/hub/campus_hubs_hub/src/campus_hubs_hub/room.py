@@ -474,7 +474,7 @@ async def cell_runs(user_name: str) -> bool:
 
     try:
         return is_busy(await answer("kernels"), await answer("terminals"))
-    except (HTTPClientError, OSError, ValueError, AttributeError, TypeError) as error:
+    except (HTTPClientError, OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
         log.warning("The server of %s does not say whether a cell runs, and stays: %s", user_name, error)
         return True
     finally:

@@ -11,12 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 import nbformat
 import nbgrader.apps.api
 import nbgrader.server_extensions.formgrader.handlers
-import yaml
 from nbgrader.api import Gradebook
 from nbgrader.apps.dbapp import DbAssignmentAddApp, DbAssignmentImportApp
 from nbgrader.converters.base import NbGraderException
-from nbgrader.preprocessors import InstantiateTests
-from nbgrader.utils import is_grade
 
 from . import duedates, names
 from .files import regular_files
@@ -25,10 +22,8 @@ from .places import SOURCE, course_root
 if TYPE_CHECKING:
     from datetime import datetime
 
-# nbgrader's own templates of tests (its user guide, "Automatically generate tests"), where a course has none.
-TESTS: Final = "docs/source/user_guide/autotests.yml"
-KERNEL: Final = "python3"
-_DIRECTIVE: Final = re.compile(r"^\s*#+\s*(hashed\s+)?(?P<word>auto-?tests?)\b", re.IGNORECASE | re.MULTILINE)
+# As nbgrader takes it (anywhere in a comment), and as people may mean it.
+_DIRECTIVE: Final = re.compile(r"^\s*#(.*AUTOTEST|(?i:#*\s*(hashed\s+)?auto-?tests?\b))", re.MULTILINE)
 
 
 class RefusedError(NbGraderException, ValueError):  # type: ignore[misc] # nbgrader has no types
@@ -47,7 +42,6 @@ def install() -> None:
     nbgrader.apps.api.as_timezone = duedates.in_zone
     for module in (nbgrader.apps.api, nbgrader.server_extensions.formgrader.handlers):
         module.to_numeric_tz = str
-    InstantiateTests._load_test_template_file = _load_test_templates
 
 
 def check(gradebook: Gradebook, name: str) -> None:
@@ -65,7 +59,7 @@ def check(gradebook: Gradebook, name: str) -> None:
 
 
 def check_step(step: Any) -> None:  # noqa: ANN401 - a converter or an exchange step
-    """Refuse what a step cannot make: an assignment's or a notebook's name, tests that would test nothing.
+    """Refuse what a step cannot make: an assignment's or a notebook's name, tests that nbgrader would generate.
 
     Raises:
         RefusedError: see there.
@@ -75,64 +69,28 @@ def check_step(step: Any) -> None:  # noqa: ANN401 - a converter or an exchange 
     with Gradebook(course.db_url, course.course_id) as gradebook:
         check(gradebook, course.assignment_id)
     folder = Path(course.format_path(course.source_directory, ".", course.assignment_id))
-    templates = _templates(folder, Path(course.root), InstantiateTests().autotest_filename)
     sentences = []
     for file in regular_files(folder, course.ignore):
         if file.parent == folder and file.suffix == names.NOTEBOOK:
-            sentences += [names.notebook_refusal(file.name), *_test_problems(file, templates)]
+            sentences += [names.notebook_refusal(file.name), *_test_problems(file)]
     if any(sentences):
         raise RefusedError(" ".join(filter(None, sentences)))
 
 
-def _test_problems(file: Path, templates: Path) -> list[str]:
-    """Say which directives for tests of a notebook make none."""
+def _test_problems(file: Path) -> list[str]:
+    """Say which cells of a notebook ask for generated tests."""
     try:
         notebook: Any = nbformat.reads(file.read_text("utf-8"), as_version=4)  # type: ignore[no-untyped-call]
     except Exception:
         return []  # nbgrader says what is wrong with it
-    kernel = notebook.metadata.get("kernelspec", {}).get("name", "")
-    sentences = []
-    for number, cell in enumerate(notebook.cells, 1):
-        words = {found["word"] for found in _DIRECTIVE.finditer(cell.source)} if cell.cell_type == "code" else set()
-        where = f"Cell {number} of {file.name}"
-        if words - {"AUTOTEST"}:
-            sentences.append(f"{where} has {min(words - {'AUTOTEST'})!r}: nbgrader knows AUTOTEST only.")
-        elif words and not is_grade(cell):
-            sentences.append(f"{where} has AUTOTEST and no points: make it a cell with 'Autograder tests'.")
-        elif words and kernel != KERNEL:
-            sentences.append(f"{where} has AUTOTEST, which works with the kernel {KERNEL}, not with {kernel!r}.")
-        elif words and not sentences:
-            sentences.append(_template_problem(templates))
-    return sentences
+    return [
+        f"Cell {number} of {file.name} has AUTOTEST, which would run the notebook on your own server: "
+        "write the test out."
+        for number, cell in enumerate(notebook.cells, 1)
+        if cell.cell_type == "code" and _DIRECTIVE.search(cell.source)
+    ]
 
 
-def _templates(folder: Path, root: Path, name: str) -> Path:
-    """Return the templates of tests that count for an assignment: its own, the course's, or nbgrader's."""
-    own = [place / name for place in (folder, root) if (place / name).is_file()]
-    return own[0] if own else Path(nbgrader.__file__).parent / TESTS
-
-
-def _template_problem(path: Path) -> str:
-    """Say why templates of tests cannot be used; '' if they can."""
-    try:
-        tests = yaml.safe_load(path.read_bytes())[KERNEL]
-        missing = [part for part in ("templates", "dispatch", "check", "normalize") if not tests.get(part)]
-        if not missing and "default" not in tests["templates"]:
-            missing = ["templates: default"]
-        why = f"{', '.join(missing)} is missing" if missing else ""
-    except (OSError, yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
-        why = " ".join(f"{type(error).__name__}: {error}".split())
-    return f"AUTOTEST: {path.name} cannot be used: {why}." if why else ""
-
-
-def _load_test_templates(self: Any, resources: Any) -> None:  # noqa: ANN401 - an InstantiateTests, nbconvert's resources
-    """Load the templates that were checked before; nbgrader looks in the current folder, the course's."""
-    found = _templates(Path(resources["metadata"]["path"]), Path.cwd(), self.autotest_filename)
-    self.autotest_filename = str(found.resolve())
-    _plain_load(self, resources)
-
-
-_plain_load = InstantiateTests._load_test_template_file
 _plain_add, _plain_update = Gradebook.add_assignment, Gradebook.update_or_create_assignment
 
 

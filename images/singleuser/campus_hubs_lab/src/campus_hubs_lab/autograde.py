@@ -27,13 +27,13 @@ import nbgrader.utils
 from nbconvert.exporters import NotebookExporter
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.converters import Autograde
-from nbgrader.converters.base import BaseConverter
+from nbgrader.converters.base import BaseConverter, NbGraderException
 from nbgrader.preprocessors import SaveAutoGrades, SaveCells
 from nbgrader.utils import compute_checksum, is_solution, is_task
 
 from . import gradebook, reader
 from .cputime import WHOLE, cpu_limit
-from .files import regular_files
+from .files import leads_out, regular_files
 from .names import folded
 from .restore import Cell, Mark, Restored, names, restore
 
@@ -336,11 +336,16 @@ def _init_notebooks(self: Any) -> None:  # noqa: ANN401 - an Autograde
 
 
 def _limited(plain: Any) -> Any:  # noqa: ANN401 - a method
-    """Wrap the work on a notebook: one that takes too long is an error, as any other, and the next has its turn."""
+    """Wrap the work on a notebook: one that takes too long is an error, as any other, and the next has its turn.
 
-    def method(self: Any, *arguments: str) -> None:  # noqa: ANN401 - a BaseConverter
+    So is one that is a link out of the course's folder, as with other files (`regular_files`).
+    """
+
+    def method(self: Any, notebook: str) -> None:  # noqa: ANN401 - a BaseConverter
+        if leads_out(Path(notebook)):
+            raise NbGraderException(f"{notebook} is a link that leads out of the course's folder.")
         with cpu_limit(NOTEBOOK, WHOLE):
-            plain(self, *arguments)
+            plain(self, notebook)
 
     return method
 

@@ -206,6 +206,10 @@ class SendGrades(SyncRoster):
             await asyncio.to_thread(plugins.send_grades, self.root, self.course, name)
         except ExchangeApiError as error:
             self.back(f"The grades of {name} were not sent: {error}")
+        except Exception as error:
+            self.back(
+                f"The grades of {name} were not sent: the gradebook cannot be read: {type(error).__name__}: {error}"
+            )
         else:
             self.back(f"The grades of {name} are on their way.")
 

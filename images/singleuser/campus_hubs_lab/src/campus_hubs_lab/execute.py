@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import nbformat
 import requests
+import urllib3
 from nbgrader.preprocessors import Execute
 from nbgrader.utils import is_grade, is_solution
 from traitlets import Integer
@@ -43,6 +44,8 @@ LIFE: Final = 900
 # Bytes: of the answer as a whole; of what errors of one cell hold.
 MAX_ANSWER: Final = 64 * 1024**2
 MAX_ERROR: Final = 512 * 1024
+# Levels of an output's JSON.
+MAX_DEPTH: Final = 50
 
 WHY: Final = {
     "too many processes": f"This cell started more than {MAX_PROCESSES} processes; all were ended.",
@@ -182,7 +185,7 @@ class Sandbox:
                             event = json.loads(each)
                             if isinstance(event, dict):
                                 yield event
-        except (requests.RequestException, OSError, ValueError, RecursionError) as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError, RecursionError) as error:
             self._say(f"The sandbox's answer ended: {type(error).__name__}")
 
 
@@ -378,6 +381,12 @@ def _add_error(cell: NotebookNode, sentence: str) -> None:
     cell.outputs.append(error_output("SandboxError", sentence, [f"SandboxError: {sentence}"]))
 
 
+def _is_deep(value: object, left: int = MAX_DEPTH) -> bool:
+    """Tell whether JSON has more levels than are left."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return left < 0 or any(_is_deep(each, left - 1) for each in inside)
+
+
 def clean_output(output: object) -> NotebookNode | None:
     """Build an output of nbformat 4 from what a sandbox says, without anything that the format does not have.
 
@@ -406,9 +415,13 @@ def clean_output(output: object) -> NotebookNode | None:
         fields = {"ename": output.get("ename"), "evalue": output.get("evalue"), "traceback": trace}
     else:
         return None
-    made: NotebookNode = nbformat.from_dict({"output_type": kind, **fields})  # type: ignore[no-untyped-call]
     try:
+        # What is deeper, or no Unicode, can be validated, but not be written into the notebook.
+        if _is_deep(fields):
+            return None
+        json.dumps(fields, ensure_ascii=False).encode()
+        made: NotebookNode = nbformat.from_dict({"output_type": kind, **fields})  # type: ignore[no-untyped-call]
         nbformat.validator.validate(made, ref="output", version=4, version_minor=5)
-    except (nbformat.ValidationError, RecursionError, KeyError):
+    except (nbformat.ValidationError, RecursionError, KeyError, UnicodeEncodeError):
         return None
     return made

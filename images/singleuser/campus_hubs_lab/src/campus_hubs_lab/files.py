@@ -11,6 +11,8 @@ import stat
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
+from .places import course_root
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -106,7 +108,9 @@ def listed(items: Sequence[str]) -> str:
 
 
 def regular_files(folder: Path, ignore: Sequence[str] = (), *, links: bool = True) -> Iterator[Path]:
-    """List the plain files below a folder, in order.
+    """List the plain files below a folder, in order; of the course's folder no links that lead out of it.
+
+    Whoever may write there is not to be handed what else is on a lecturer's server, such as its environment.
 
     Args:
         folder: where.
@@ -122,8 +126,16 @@ def regular_files(folder: Path, ignore: Sequence[str] = (), *, links: bool = Tru
                 mode = path.stat().st_mode if links else path.lstat().st_mode
             except OSError:
                 continue
-            if stat.S_ISREG(mode) and not ignored(file, ignore):
+            if stat.S_ISREG(mode) and not ignored(file, ignore) and not leads_out(path):
                 yield path
+
+
+def leads_out(path: Path) -> bool:
+    """Tell whether a path in the course's folder leads out of it, by a link."""
+    root = course_root().resolve()
+    # By its name as well: the folder that it is in may itself be such a link.
+    shared = path.absolute().is_relative_to(course_root()) or path.parent.resolve().is_relative_to(root)
+    return shared and not path.resolve().is_relative_to(root)
 
 
 def ignored(name: str, patterns: Iterable[str]) -> bool:

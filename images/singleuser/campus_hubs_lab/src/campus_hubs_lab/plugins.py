@@ -122,6 +122,8 @@ def configure(c: Any) -> None:  # noqa: ANN401 - traitlets' Config
         "nbgrader.preprocessors.AssignLatePenalties",
         "nbgrader.preprocessors.CheckCellMetadata",
     ]
+    # It would run a notebook, which a tutor may have written, on the server of who generates the assignment.
+    c.InstantiateTests.enabled = False
     # What a submission shows must not run in the browser of who grades it.
     c.GenerateFeedback.exporter_class = "campus_hubs_lab.pages.FeedbackExporter"
     c.HTMLExporter.sanitize_html = True
