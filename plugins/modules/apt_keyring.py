@@ -82,10 +82,12 @@ def fetch(module: AnsibleModule) -> str:
             module.warn(message)
             module.exit_json(changed=True, fingerprints=[])
         module.fail_json(msg=message)
+    content = b""
     try:
-        return str(response.read(LARGEST).decode("utf-8", "replace"))
+        content = response.read(LARGEST)
     except (OSError, http.client.HTTPException) as error:
         module.fail_json(msg=f"The signing key cannot be fetched from {url}: {error}")
+    return str(content.decode("utf-8", "replace"))
 
 
 def main() -> None:

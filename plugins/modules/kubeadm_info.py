@@ -78,8 +78,8 @@ cluster:
       type: dict
     initialised:
       description: >-
-        The same of a cluster that lacks an object which kubeadm init makes, because init was stopped or somebody has deleted it. Nothing else is
-        returned of the cluster then.
+        The same of a cluster that lacks an object which kubeadm init makes, because init was stopped or somebody has
+        deleted it. Nothing else is returned of the cluster then.
       type: dict
     kubelet_configuration:
       description: The cluster's C(KubeletConfiguration), without fields that differ from node to node.

@@ -308,7 +308,7 @@ def test_links_that_lead_out_of_the_course_s_folder_are_not_released(course: Cou
     course.assignment()
     (course.home / "private.txt").write_text("of the lecturer alone")
     (course.root / "shared.txt").write_text("of the course")
-    links = {
+    links: dict[str, str | Path] = {
         "environ.txt": "/proc/self/environ",
         "home.txt": course.home / "private.txt",
         "inside.txt": "../../shared.txt",
