@@ -80,6 +80,7 @@ cluster:
       description: >-
         The same of a cluster that lacks an object which kubeadm init makes, because init was stopped or somebody has
         deleted it. Nothing else is returned of the cluster then.
+      returned: when the cluster lacks such an object
       type: dict
     kubelet_configuration:
       description: The cluster's C(KubeletConfiguration), without fields that differ from node to node.
