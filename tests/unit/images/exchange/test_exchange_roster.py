@@ -813,3 +813,20 @@ def test_several_courses_of_the_lms_are_one_roster(
         assert told["context"]["id"] == "one"
     people["one"].remove("s3")
     assert synced(exchange)["left"] == [user_name(scripted.url, "s3")]
+
+
+def test_a_roster_without_any_lecturer_leaves_those_who_teach(exposed: Exchange, scripted: ScriptedLms) -> None:
+    """Moodle does not list whoever teaches by a role in the course's category."""
+    lecturer = user_name(scripted.url, "s1")
+    serve(scripted, [{"user_id": "p1", "roles": [LEARNER]}])
+    told = synced(exposed)
+    assert (told["left"], told["notes"]) == ([], ["The LMS's roster names no lecturer: those of the course stay."])
+    assert active(exposed)[lecturer] == "instructor"
+    assert synced(exposed, "?check=1")["changed"] is False
+    # With another lecturer it is the LMS's word that they are gone, and so it is when somebody confirms it.
+    serve(
+        scripted, [{"user_id": "p1", "roles": [LEARNER]}, {"user_id": "p2", "roles": [f"{LIS}/membership#Instructor"]}]
+    )
+    assert synced(exposed, "?check=1")["left"] == [lecturer]
+    serve(scripted, [{"user_id": "p1", "roles": [LEARNER]}])
+    assert synced(exposed, "?confirm=all")["left"] == [lecturer]

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import delete, func, select, union
+from sqlalchemy import LargeBinary, cast, delete, func, select, union
 from sqlalchemy.orm import Session
 
 from .errors import Refused
@@ -21,8 +21,10 @@ from .uploads import SentFile, check_assignment_name, check_new_assignment, read
 # ngshare's way to write a time; nbgrader's own exchange writes the same.
 _TIME = "%Y-%m-%d %H:%M:%S.%f"
 MAX_SUBMISSIONS = 500
-# Of one person, each different content counted once, as a multiple of the largest upload.
+# Of one person, as a multiple of the largest upload: each different content counts once, each file's name each time.
 MAX_KEPT_UPLOADS = 10
+# What the database takes for a file of a submission beside its name: checksums, and both again in indexes.
+ROW_BYTES = 512
 
 
 @dataclass(frozen=True)
@@ -224,14 +226,12 @@ class Coursework:
         session.flush()
 
     def _kept_bytes(self, session: Session, user: str) -> int:
-        contents = (
-            select(SubmissionFile.sha256, SubmissionFile.size)
-            .join(Submission, Submission.id == SubmissionFile.owner)
-            .where(Submission.user == user)
-            .distinct()
-            .subquery()
-        )
-        return session.scalar(select(func.sum(contents.c.size))) or 0
+        mine = SubmissionFile.owner.in_(select(Submission.id).where(Submission.user == user))
+        contents = select(SubmissionFile.sha256, SubmissionFile.size).where(mine).distinct().subquery()
+        # A name stands in the row and in its primary key.
+        row = 2 * func.length(cast(SubmissionFile.path, LargeBinary)) + ROW_BYTES
+        sums = (select(func.sum(contents.c.size)), select(func.sum(row)).where(mine))
+        return sum(session.scalar(query) or 0 for query in sums)
 
     def _assignment(self, session: Session, name: str) -> Assignment:
         assignment = session.scalar(select(Assignment).where(Assignment.name == name))

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeGuard
 
-from campus_hubs_membership.identity import identifier_of
+from campus_hubs_membership.identity import identifier_of, printable
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from .ags import missing_scopes
 from .coursework import now
 from .errors import Refused
-from .members import all_members, full_name, iso, printable, services
+from .members import all_members, full_name, iso, services
 from .model import Column, Score
 from .uploads import check_assignment_name
 

@@ -11,7 +11,7 @@ from html import unescape
 from html.entities import html5
 from typing import Any
 
-from campus_hubs_membership.identity import identifier_of
+from campus_hubs_membership.identity import MAX_TEXT, identifier_of, printable
 from campus_hubs_membership.roles import COURSE_ROLES, TEACHERS
 from sqlalchemy import select
 from sqlalchemy import update as change
@@ -21,7 +21,6 @@ from .coursework import now
 from .errors import Refused
 from .model import Member, PlatformFact, Score
 
-MAX_TEXT = 512
 MAX_URL = 2048
 USER = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 # With its semicolon: "R&D" and "AT&T" are no escapes.
@@ -353,13 +352,6 @@ def plain(value: object) -> str:
             lambda match: unescape(match[0]) if match[0][1] == "#" else html5.get(match[0][1:], match[0]), text
         )
     return printable(text)
-
-
-def printable(value: object, limit: int = MAX_TEXT) -> str:
-    """Make a text that can be stored and shown, as the login does: no control characters, no surrogates."""
-    if not isinstance(value, str):
-        return ""
-    return "".join(char for char in value if char.isprintable()).strip()[:limit]
 
 
 def _url(document: Mapping[str, Any], name: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from campus_hubs_membership.identity import identifier_of, user_name
+from campus_hubs_membership.identity import identifier_of, printable, user_name
 from campus_hubs_membership.roles import COURSE_ROLES, NO_ROLES, course_role, listing, texts
 from sqlalchemy.orm import Session
 
@@ -21,7 +21,7 @@ from .database import Database
 from .errors import Refused
 from .hub import Hub
 from .lms import Lms13, LmsError
-from .members import all_members, iso, plain, printable, recall, remember, services, told_services, update
+from .members import all_members, iso, plain, recall, remember, services, told_services, update
 from .model import Member
 
 log = logging.getLogger("exchange")
@@ -31,6 +31,7 @@ MEDIA_TYPE = "application/vnd.ims.lti-nrps.v2.membershipcontainer+json"
 # A roster that removes more than these, and more than half of the members, waits until somebody confirms it.
 UNCONFIRMED_REMOVALS = 5
 CONFIRM_ALL = "all"
+LECTURER = COURSE_ROLES[0]
 _STATUSES = {"active": True, "inactive": False, "deleted": False}
 _SHOWN_ROLES = 3
 
@@ -233,7 +234,13 @@ def plan(session: Session, reading: Reading, confirm: str = "") -> Plan:
             result.role_changed.append({"user": user, "before": member.role, "after": entry.role})
         elif any(getattr(member, name) != value for name, value in _attributes(entry).items()):
             result.updated.append(user)
-    result.left = sorted(active - listed.keys() - reading.unclear - newer)
+    left = active - listed.keys() - reading.unclear - newer
+    # An LMS may not list who teaches by a role above the course. Without a lecturer nobody could confirm anything.
+    lecturers = {user for user in left if members[user].role == LECTURER}
+    if lecturers and confirm != CONFIRM_ALL and not any(entry.role == LECTURER for entry in listed.values()):
+        left -= lecturers
+        result.notes.append("The LMS's roster names no lecturer: those of the course stay.")
+    result.left = sorted(left)
     # Who has come meanwhile, by the same roster perhaps, does not make it less than half.
     result.of = min(len(active), (recall(session, "roster") or {}).get("of") or len(active))
     if len(result.left) > UNCONFIRMED_REMOVALS and 2 * len(result.left) > result.of:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from campus_hubs_membership.identity import USER_NAME
+from campus_hubs_membership.identity import USER_NAME, printable
 from campus_hubs_membership.roles import COURSE_ROLES
 from jupyterhub.app import JupyterHub
 from jupyterhub.auth import Authenticator
@@ -28,7 +28,7 @@ from .handlers import (
     NoPage,
 )
 from .keyset import KeySet
-from .launch import Launch, text
+from .launch import Launch
 from .lti13 import Platform
 from .replay import ReplayStore
 from .settings import origin
@@ -138,7 +138,7 @@ class CourseAuthenticator(Authenticator):  # type: ignore[misc] # JupyterHub has
     def note_error(self, status: int, why: object) -> str:
         """Write into the log why a page says no; return the reference for the page."""
         found = reference()
-        self.log.warning("Reference %s: %s %s", found, status, text(str(why), limit=2048))
+        self.log.warning("Reference %s: %s %s", found, status, printable(str(why), limit=2048))
         return found
 
     @property

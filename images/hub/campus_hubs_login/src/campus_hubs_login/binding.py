@@ -57,7 +57,7 @@ class Binding:
             sqlite3.Error: if it cannot be written; better no hub than one that forgets whose it is.
         """
         self._contexts = frozenset(contexts)
-        self._connection = sqlite3.connect(path, timeout=5, isolation_level=None)
+        self._connection = sqlite3.connect(path, timeout=1, isolation_level=None)
         self._connection.execute(
             "CREATE TABLE IF NOT EXISTS bound (one INTEGER PRIMARY KEY CHECK (one = 1), lms TEXT NOT NULL,"
             " context TEXT NOT NULL, title TEXT NOT NULL, label TEXT NOT NULL, user TEXT NOT NULL, at INTEGER NOT NULL)"

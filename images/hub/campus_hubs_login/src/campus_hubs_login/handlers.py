@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import secrets
+import sqlite3
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -20,10 +21,11 @@ from jupyterhub.handlers.base import BaseHandler
 from jupyterhub.handlers.login import LogoutHandler
 from jupyterhub.utils import get_browser_protocol, url_path_join
 from ltiauthenticator.lti13.handlers import LTI13LoginInitHandler
+from sqlalchemy.exc import SQLAlchemyError
 from tornado.web import HTTPError
 
 from . import lti11, lti13
-from .errors import LaunchRefused
+from .errors import TELL_ADMINS, LaunchRefused
 from .launch import Launch, launch_from_claims, launch_from_form
 from .settings import origin
 
@@ -106,11 +108,21 @@ class LaunchHandler(CoursePage):
         try:
             await step()
         except LaunchRefused as refusal:
-            why = f"launch refused on {self.request.path}: {refusal.reason} {refusal.advice[2]}"
-            noted = self.authenticator.note_error(refusal.status, why)
-            await self.show(
-                "launch_refused.html", refusal.status, reason=refusal.reason, advice=refusal.advice, reference=noted
-            )
+            await self._refuse(refusal)
+        # The login's own files, and the hub's database.
+        except (sqlite3.Error, SQLAlchemyError) as error:
+            self.log.exception("the launch cannot be stored")
+            self.db.rollback()
+            where = f"The hub's volume may be full, or its file system read-only ({type(error).__name__})."
+            reason = "The hub cannot store your login."
+            await self._refuse(LaunchRefused(503, reason, lecturer=TELL_ADMINS, admin=where))
+
+    async def _refuse(self, refusal: LaunchRefused) -> None:
+        why = f"launch refused on {self.request.path}: {refusal.reason} {refusal.advice[2]}"
+        noted = self.authenticator.note_error(refusal.status, why)
+        await self.show(
+            "launch_refused.html", refusal.status, reason=refusal.reason, advice=refusal.advice, reference=noted
+        )
 
     async def get(self) -> None:
         """Answer a direct visit."""

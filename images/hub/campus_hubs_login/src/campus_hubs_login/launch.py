@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from campus_hubs_membership.identity import digits, identifier_of, is_identifier, user_name
+from campus_hubs_membership.identity import MAX_TEXT, digits, identifier_of, is_identifier, printable, user_name
 from campus_hubs_membership.roles import COURSE_ROLES, NO_ROLES, CourseRole, course_role, texts
 
 from .errors import LaunchRefused
@@ -16,7 +16,6 @@ LTI = "https://purl.imsglobal.org/spec/lti/claim/"
 NRPS = "https://purl.imsglobal.org/spec/lti-nrps/claim/namesroleservice"
 AGS = "https://purl.imsglobal.org/spec/lti-ags/claim/endpoint"
 
-MAX_TEXT = 512
 MAX_URL = 2048
 # Of the roles that came, so many are shown, each so long.
 SHOWN_ROLES, SHOWN_CHARACTERS = 5, 120
@@ -81,19 +80,19 @@ def launch_from_claims(claims: Mapping[str, Any], *, issuer: str, roles: Mapping
     details = {
         "lti_version": "1.3",
         "client_id": _first(claims.get("azp"), claims.get("aud")),
-        "deployment_id": text(digits(claims.get(LTI + "deployment_id"))),
+        "deployment_id": printable(digits(claims.get(LTI + "deployment_id"))),
         "issued_at": int(claims["iat"]),
         "context": {
             # Exactly as it is, since it is compared; some LMSs send a number.
             "id": identifier_of(context.get("id")),
-            "title": text(context.get("title")),
-            "label": text(context.get("label")),
+            "title": printable(context.get("title")),
+            "label": printable(context.get("label")),
         },
-        "resource_link_id": text(_mapping(claims.get(LTI + "resource_link")).get("id")),
-        "full_name": text(claims.get("name")),
-        "given_name": text(claims.get("given_name")),
-        "family_name": text(claims.get("family_name")),
-        "email": text(claims.get("email")),
+        "resource_link_id": printable(_mapping(claims.get(LTI + "resource_link")).get("id")),
+        "full_name": printable(claims.get("name")),
+        "given_name": printable(claims.get("given_name")),
+        "family_name": printable(claims.get("family_name")),
+        "email": printable(claims.get("email")),
         # Moodle sends the login name in `ext`, and only if the tool's privacy settings allow it.
         "login": _first(claims.get("preferred_username"), _mapping(claims.get(LTI + "ext")).get("user_username")),
         "nrps": {
@@ -108,7 +107,8 @@ def launch_from_claims(claims: Mapping[str, Any], *, issuer: str, roles: Mapping
     }
     role = checked_role(_texts(claims.get(LTI + "roles")), roles)
     target = claims.get(LTI + "target_link_uri")
-    return Launch(issuer, subject, role, details, target if isinstance(target, str) else "", text(claims.get("iss")))
+    lms = printable(claims.get("iss"))
+    return Launch(issuer, subject, role, details, target if isinstance(target, str) else "", lms)
 
 
 def launch_from_form(form: Mapping[str, str], *, issuer: str, roles: Mapping[str, str] = NO_ROLES) -> Launch:
@@ -127,23 +127,23 @@ def launch_from_form(form: Mapping[str, str], *, issuer: str, roles: Mapping[str
     lms = form.get("tool_consumer_instance_guid") or form["oauth_consumer_key"]
     details = {
         "lti_version": "1.1",
-        "consumer_key": text(form["oauth_consumer_key"]),
+        "consumer_key": printable(form["oauth_consumer_key"]),
         "issued_at": int(form["oauth_timestamp"]),
         "context": {
             "id": identifier_of(form.get("context_id")),
-            "title": text(form.get("context_title")),
-            "label": text(form.get("context_label")),
+            "title": printable(form.get("context_title")),
+            "label": printable(form.get("context_label")),
         },
-        "resource_link_id": text(form.get("resource_link_id")),
-        "full_name": text(form.get("lis_person_name_full")),
-        "given_name": text(form.get("lis_person_name_given")),
-        "family_name": text(form.get("lis_person_name_family")),
-        "email": text(form.get("lis_person_contact_email_primary")),
+        "resource_link_id": printable(form.get("resource_link_id")),
+        "full_name": printable(form.get("lis_person_name_full")),
+        "given_name": printable(form.get("lis_person_name_given")),
+        "family_name": printable(form.get("lis_person_name_family")),
+        "email": printable(form.get("lis_person_contact_email_primary")),
         "login": _first(form.get("ext_user_username"), form.get("custom_canvas_user_login_id")),
         # Basic Outcomes, LTI 1.1's only way to give a score back.
         "outcomes": {
             "service_url": _url(form.get("lis_outcome_service_url")),
-            "result_sourcedid": text(form.get("lis_result_sourcedid"), limit=4 * MAX_TEXT),
+            "result_sourcedid": printable(form.get("lis_result_sourcedid"), limit=4 * MAX_TEXT),
         },
     }
     role = checked_role(form.get("roles", "").split(","), roles)
@@ -209,22 +209,13 @@ def spawn_environment(auth_state: Mapping[str, Any] | None) -> dict[str, str]:
     """
     state = auth_state or {}
     role = state.get("course_role")
-    full_name = (
-        text(state.get("full_name")) or f"{text(state.get('given_name'))} {text(state.get('family_name'))}".strip()
-    )
+    full_name, given_name, family_name = (printable(state.get(f"{part}_name")) for part in ("full", "given", "family"))
     return {
         "COURSE_ROLE": role if role in COURSE_ROLES else "student",
-        "COURSE_CONTEXT_ID": text(_mapping(state.get("context")).get("id")).translate(_UNWANTED_IN_NAMES),
-        "COURSE_USER_FULL_NAME": full_name.translate(_UNWANTED_IN_NAMES),
-        "COURSE_USER_EMAIL": text(state.get("email")).translate(_UNWANTED_IN_NAMES),
+        "COURSE_CONTEXT_ID": printable(_mapping(state.get("context")).get("id")).translate(_UNWANTED_IN_NAMES),
+        "COURSE_USER_FULL_NAME": (full_name or f"{given_name} {family_name}".strip()).translate(_UNWANTED_IN_NAMES),
+        "COURSE_USER_EMAIL": printable(state.get("email")).translate(_UNWANTED_IN_NAMES),
     }
-
-
-def text(value: object, limit: int = MAX_TEXT) -> str:
-    """Make a string that can be stored, shown and put into an environment: no control characters, no surrogates."""
-    if not isinstance(value, str):
-        return ""
-    return "".join(char for char in value if char.isprintable()).strip()[:limit]
 
 
 def _first(*values: object) -> str:
@@ -233,14 +224,14 @@ def _first(*values: object) -> str:
         (
             found
             for value in values
-            if (found := text(digits(value[0] if isinstance(value, list) and value else value)))
+            if (found := printable(digits(value[0] if isinstance(value, list) and value else value)))
         ),
         "",
     )
 
 
 def _texts(value: object) -> list[str]:
-    return [text(entry) for entry in texts(value) or []]
+    return [printable(entry) for entry in texts(value) or []]
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -248,5 +239,5 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _url(value: object) -> str:
-    url = text(value, limit=MAX_URL + 1)
+    url = printable(value, limit=MAX_URL + 1)
     return url if url.startswith(("https://", "http://")) and len(url) <= MAX_URL else ""

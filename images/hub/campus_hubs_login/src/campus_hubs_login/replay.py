@@ -29,7 +29,7 @@ class ReplayStore:
         Raises:
             sqlite3.Error: if it cannot be written; better no hub than one that accepts replays.
         """
-        self._connection = sqlite3.connect(path, timeout=5, isolation_level=None)
+        self._connection = sqlite3.connect(path, timeout=1, isolation_level=None)
         self._connection.execute(
             "CREATE TABLE IF NOT EXISTS used (launch BLOB PRIMARY KEY, until INTEGER NOT NULL) WITHOUT ROWID"
         )

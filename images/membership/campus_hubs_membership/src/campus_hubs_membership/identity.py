@@ -10,6 +10,9 @@ _SCHEME = re.compile(r"^https?://", re.IGNORECASE)
 USER_NAME = re.compile(r"u[a-z2-7]{16}")
 # OpenID Connect Core 1.0, section 2: `sub` must not exceed 255 characters.
 MAX_SUBJECT = 255
+MAX_TEXT = 512
+# Zero width non-joiner and joiner: without them, names in Persian or Hindi are other words.
+_JOINERS = frozenset("\u200c\u200d")
 
 
 def normalise_issuer(issuer: str) -> str:
@@ -59,3 +62,14 @@ def identifier_of(value: object) -> str:
     """Return somebody's identifier, which may be written as a number; '' if it is none."""
     text = digits(value)
     return text if isinstance(text, str) and is_identifier(text) else ""
+
+
+def printable(value: object, limit: int = MAX_TEXT) -> str:
+    """Make a text that can be stored, shown and put into an environment: no control characters, no surrogates.
+
+    White space of any kind is a blank; what is no text is ''.
+    """
+    if not isinstance(value, str):
+        return ""
+    kept = (char if char.isprintable() or char in _JOINERS else " " * char.isspace() for char in value)
+    return "".join(kept).strip()[:limit]
