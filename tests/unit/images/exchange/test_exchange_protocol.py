@@ -200,6 +200,19 @@ def test_too_large_an_upload_is_told_so(make_exchange: Callable[..., Exchange]) 
     assert ada.submit("ps1", {"a.bin": b"\xff" * MEBIBYTE}).status_code == 200
 
 
+def test_names_of_files_fill_the_volume_no_more_than_contents_do(make_exchange: Callable[..., Exchange]) -> None:
+    """An upload of empty files with long names is small, and a thousand rows of the database."""
+    exchange = make_exchange(EXCHANGE_MAX_UPLOAD_BYTES=str(MEBIBYTE)).enrol_all()
+    exchange.as_user(TEACHER).release("ps1")
+    ada = exchange.as_user(ADA)
+    files = {f"{'/'.join(['n' * 250] * 3)}/{number}": b"" for number in range(1000)}
+    statuses = [ada.submit("ps1", files).status_code for _ in range(8)]
+    assert statuses == [200] * 5 + [413] * 3
+    assert exchange.query("SELECT count(*) FROM submission_files") == [(5000,)]
+    # Of each person.
+    assert exchange.as_user(BEN).submit("ps1", files).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("path", "tail", "more", "status"),
     [
@@ -297,14 +310,14 @@ def test_a_document_of_a_million_parts_is_not_read(shared: Exchange, part: str) 
 
 
 def test_a_person_cannot_fill_the_volume(make_exchange: Callable[..., Exchange]) -> None:
-    exchange = make_exchange(EXCHANGE_MAX_UPLOAD_BYTES="10240").enrol_all()
+    exchange = make_exchange(EXCHANGE_MAX_UPLOAD_BYTES="102400").enrol_all()
     exchange.as_user(TEACHER).release("ps1")
     ada = exchange.as_user(ADA)
-    # The same again costs nothing.
-    assert [ada.submit("ps1", {"a": bytes(10_000)}).status_code for _ in range(12)] == [200] * 12
-    codes = [ada.submit("ps1", {"a": bytes([number]) * 10_000}).status_code for number in range(1, 12)]
+    # The same again costs its row of the database.
+    assert [ada.submit("ps1", {"a": bytes(100_000)}).status_code for _ in range(12)] == [200] * 12
+    codes = [ada.submit("ps1", {"a": bytes([number]) * 100_000}).status_code for number in range(1, 12)]
     assert codes == [200] * 9 + [413] * 2
-    assert exchange.as_user(BEN).submit("ps1", {"a": b"b" * 10_000}).status_code == 200
+    assert exchange.as_user(BEN).submit("ps1", {"a": b"b" * 100_000}).status_code == 200
     assert len(exchange.contents()) == 12
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -607,3 +609,14 @@ def test_a_hub_that_cannot_remember_launches_does_not_start(make_hub: Callable[.
 def test_a_wrong_configuration_is_named(traits: dict[str, Any], message: str) -> None:
     with pytest.raises(TraitError, match=re.escape(message)):
         CourseAuthenticator(config=Config({"CourseAuthenticator": traits}))
+
+
+@pytest.mark.parametrize("file", ["lti-replay.sqlite", "lti-context.sqlite", "jupyterhub.sqlite"])
+def test_a_launch_that_cannot_be_stored_says_so(hub: Hub, file: str) -> None:
+    """A full disk looks the same to SQLite's callers as a file that somebody else holds."""
+    launch: dict[str, Any] = {"sub": "lecturer", "roles": [f"{MEMBERSHIP}#Instructor"]}
+    with closing(sqlite3.connect(hub.directory / file, isolation_level=None)) as held:
+        held.execute("BEGIN EXCLUSIVE")
+        refused = Browser(hub).launch13(**launch)
+    assert (refused.status_code, "The hub cannot store your login." in refused.text) == (503, True)
+    assert Browser(hub).launch13(**launch).status_code == 303

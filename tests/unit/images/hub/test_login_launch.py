@@ -209,7 +209,7 @@ def test_environment_cannot_be_broken_by_a_name() -> None:
         "given_name": 5,
     }
     name = spawn_environment(state)["COURSE_USER_FULL_NAME"]
-    assert name.startswith("(JUPYTERHUB_API_TOKEN) usernameΩx")
+    assert name.startswith("(JUPYTERHUB_API_TOKEN) username Ωx")
     assert len(name) <= 512
     name.encode()
 

@@ -7,7 +7,14 @@ import hashlib
 import re
 
 import pytest
-from campus_hubs_membership.identity import USER_NAME, identifier_of, is_identifier, normalise_issuer, user_name
+from campus_hubs_membership.identity import (
+    USER_NAME,
+    identifier_of,
+    is_identifier,
+    normalise_issuer,
+    printable,
+    user_name,
+)
 
 
 @pytest.mark.parametrize(
@@ -91,3 +98,20 @@ def test_a_number_is_the_person_of_its_digits() -> None:
 @pytest.mark.parametrize("value", USABLE)
 def test_usable_subjects_stay_as_they_are(value: str) -> None:
     assert identifier_of(value) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Zoë Müller", "Zoë Müller"),
+        ("Anna\u00a0Maria\tde\nSouza ", "Anna Maria de Souza"),
+        ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"),
+        ("\u0936\u094d\u200d\u0930\u0940", "\u0936\u094d\u200d\u0930\u0940"),
+        ("a\x00b\x1b[31m\u202e\ud800", "ab[31m"),
+        (["a"], ""),
+        (None, ""),
+    ],
+)
+def test_names_can_be_shown_and_stay_whole(text: object, shown: str) -> None:
+    assert printable(text) == shown
+    assert printable("x" * 1000, 10) == "x" * 10
