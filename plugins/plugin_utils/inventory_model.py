@@ -110,14 +110,14 @@ class Unquoted(str):
     __slots__ = ()
 
 
-def show(name: str, value: object) -> str:
+def show(name: object, value: object) -> str:
     """Return a value for a message: short, on one line, and without secrets.
 
     Args:
-        name: the variable's or option's name, dotted; decides whether the value may be shown.
+        name: the variable's or option's name, dotted, perhaps a number by YAML; decides whether the value may be shown.
         value: anything from an inventory.
     """
-    if any(is_secret(part) for part in name.split(".")):
+    if any(is_secret(part) for part in str(name).split(".")):
         return "(hidden)"
     if isinstance(value, Mapping):
         return "a dictionary with " + (", ".join(str(key) for key in value) or "nothing")

@@ -23,10 +23,12 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.cluster_rules import c
 from ansible_collections.campus.hubs.plugins.plugin_utils.course_rules import check_courses
 from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_files import QUOTES, Changed, File, check_files
 from ansible_collections.campus.hubs.plugins.plugin_utils.inventory_model import (
+    COURSES,
     Host,
     Inventory,
     Mistake,
     Unquoted,
+    did_you_mean,
 )
 from ansible_collections.campus.hubs.plugins.plugin_utils.variable_forms import check_forms
 from ansible_collections.campus.hubs.plugins.plugin_utils.variable_specs import (
@@ -39,6 +41,7 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.variable_specs import 
 _WORD = re.compile(r"[A-Za-z_]\w*")
 # What exists only while the play runs: facts of the servers, and what roles publish.
 _LATER = re.compile(r"ansible_(?!host$|user$|port$|connection$)\w+|hostvars")
+_NAMED_HOST = re.compile(r"""hostvars\s*(?:\[\s*['"]([^'"]+)['"]\s*\]|\.(\w+))""")
 
 
 @functools.cache
@@ -105,13 +108,13 @@ class InventoryReader:
         templar = Templar(loader=self._loader, variables={**defaults, **raw})
         given = {}
         for var in sorted(names):
-            known, value = self._compute(templar, var, raw[var], {**defaults, **raw}, name)
+            known, value = self._compute(templar, var, raw[var], {**defaults, **raw}, host=name, groups=groups)
             if known:
                 given[var] = _in_text(value, self._options.get(var) or {"type": "raw"})
                 self._find_changed(name, var, value, raw)
         effective = {}
         for var in set(defaults) - names:
-            known, value = self._compute(templar, var, defaults[var], {**defaults, **raw}, None)
+            known, value = self._compute(templar, var, defaults[var], {**defaults, **raw})
             if known:
                 effective[var] = value
         others = frozenset(var for var in raw if not var.startswith("ansible_")) - names
@@ -127,34 +130,53 @@ class InventoryReader:
                 found = f"the value of {other}, {changed}"
                 self.mistakes.append(Mistake(host, name, found, "what is written there", f"{QUOTES} there"))
 
-    def _compute(
-        self, templar: Templar, name: str, raw: object, variables: Mapping[str, Any], host: str | None
+    def _compute(  # noqa: PLR0913
+        self,
+        templar: Templar,
+        name: str,
+        raw: object,
+        variables: Mapping[str, Any],
+        *,
+        host: str | None = None,
+        groups: Iterable[str] = (),
     ) -> tuple[bool, object]:
         try:
             return True, templar.template(raw)
         except AnsibleError as error:
-            if host is not None and not needs_facts(raw, variables):
+            if host is None:
+                return False, None
+            others = {text[0] or text[1] for text in _NAMED_HOST.findall(str(raw))} - set(variables["groups"]["all"])
+            if others:
+                fix = did_you_mean(min(others), variables["groups"]["all"])
+                self.mistakes.append(Mistake(host, name, min(others), "the name of a host of the inventory", fix))
+            # A course has no facts: nobody gathers them of the machine that its run is on.
+            elif not needs_facts(raw, variables, is_server=COURSES not in groups):
                 why = re.sub(r"\s+", " ", str(error.message)).rstrip(".")
                 fix = f"correct the expression ({why})"
                 self.mistakes.append(Mistake(host, name, "an expression that fails", "a value", fix))
             return False, None
 
 
-def needs_facts(raw: object, variables: Mapping[str, Any], seen: frozenset[str] = frozenset()) -> bool:
+def needs_facts(
+    raw: object, variables: Mapping[str, Any], seen: frozenset[str] = frozenset(), *, is_server: bool = True
+) -> bool:
     """Tell whether a value depends, directly or through other variables, on what is known only later.
 
     Args:
         raw: the value, not templated.
         variables: all variables of the host, not templated.
         seen: names that were followed already.
+        is_server: whether the host has facts of its own.
     """
     words = _words(raw) - seen
-    if any(_LATER.fullmatch(word) and word not in variables for word in words - {"ansible_facts", "hostvars"}):
+    if "hostvars" in words or (is_server and "ansible_facts" in words):
         return True
-    if words & {"ansible_facts", "hostvars"}:
+    if is_server and any(_LATER.fullmatch(word) and word not in variables for word in words - {"ansible_facts"}):
         return True
     seen |= words
-    return any(word in variables and needs_facts(variables[word], variables, seen) for word in words)
+    return any(
+        word in variables and needs_facts(variables[word], variables, seen, is_server=is_server) for word in words
+    )
 
 
 def _reached(raw: object, variables: Mapping[str, Any]) -> set[str]:

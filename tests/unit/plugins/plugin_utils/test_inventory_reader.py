@@ -107,3 +107,8 @@ def test_variables_of_others_are_not_ours(tmp_path: Path, line: str) -> None:
 )
 def test_needs_facts(raw: object, variables: dict[str, object], *, answer: bool) -> None:
     assert needs_facts(raw, variables) is answer
+
+
+def test_a_course_has_no_facts_but_servers_have() -> None:
+    assert not needs_facts("{{ ansible_facts.x }} {{ ansible_eth0 }}", {}, is_server=False)
+    assert needs_facts("{{ hostvars.cp1.ansible_facts.x }}", {}, is_server=False)
