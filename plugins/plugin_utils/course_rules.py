@@ -128,7 +128,7 @@ def check_courses(inventory: Inventory) -> Iterator[Mistake]:
         yield from _check_title(course)
         yield from _check_timezone(course)
         yield from _check_server_limits(course, MEMORY, CPU, course.value(MEMORY), course.value(CPU))
-        yield from _check_values_limits(course)
+        yield from _check_overlaid_limits(course)
         yield from _check_image(course, IMAGE, course.value(IMAGE), PACKAGES, course.value(PACKAGES))
         yield from _check_profiles(course)
         yield from _check_environment(course)
@@ -182,19 +182,31 @@ def _check_timezone(course: Host) -> Iterator[Mistake]:
             yield Mistake(course.name, name, show(name, value), expected, did_you_mean(value, known))
 
 
+# How such a quantity is read, its form in words, and the least.
+_MEMORY, _CORES = (parse_memory, MEMORY_FORM, LEAST_MEMORY), (parse_cpu, CPU_FORM, 0)
+
+
 def _check_server_limits(course: Host, memory: str, cpu: str, sizes: object, cores: object) -> Iterator[Mistake]:
-    yield from _check_limits(course, memory, sizes, (parse_memory, MEMORY_FORM, LEAST_MEMORY))
-    yield from _check_limits(course, cpu, cores, (parse_cpu, CPU_FORM, 0))
+    yield from _check_limits(course, f"{memory}.", sizes, _MEMORY)
+    yield from _check_limits(course, f"{cpu}.", cores, _CORES)
 
 
-def _check_values_limits(course: Host) -> Iterator[Mistake]:
+def _check_overlaid_limits(course: Host) -> Iterator[Mistake]:
     """Check limits that are laid over those of the course's own variables; their form is the schema's business."""
-    inner = _part(course.value(VALUES), "singleuser")
-    quantities = ((MEMORY, "memory", (parse_memory, MEMORY_FORM, LEAST_MEMORY)), (CPU, "cpu", (parse_cpu, CPU_FORM, 0)))
-    for name, key, quantity in quantities:
-        usual, part = course.value(name), _part(inner, key)
-        if isinstance(usual, Mapping) and isinstance(part, Mapping) and None not in map(quantity[0], part.values()):
-            yield from _check_limits(course, f"{VALUES}.singleuser.{key}", {**usual, **part}, quantity)
+    values = course.value(VALUES)
+    configs = ((CONFIG, course.value(CONFIG)), (f"{VALUES}.hub.config", _part(_part(values, "hub"), "config")))
+    for name, short, quantity in ((MEMORY, "mem", _MEMORY), (CPU, "cpu", _CORES)):
+        whole, kind = course.value(name), name.removeprefix("course_hub_")
+        layers = [(f"{VALUES}.singleuser.{kind}.", _part(_part(values, "singleuser"), kind), "")]
+        for root, config in configs:
+            for spawner in ("KubeSpawner", "CourseSpawner"):
+                layers.append((f"{root}.{spawner}.{short}_", _part(config, spawner), f"{short}_"))
+        for path, layer, prefix in layers:
+            found = {key: _part(layer, f"{prefix}{key}") for key in ("guarantee", "limit")}
+            over = {key: value for key, value in found.items() if value is not None}
+            if over and isinstance(whole, Mapping) and None not in map(quantity[0], {**whole, **over}.values()):
+                whole = {**whole, **over}
+                yield from _check_limits(course, path, whole, quantity)
 
 
 def _check_limits(
@@ -211,15 +223,15 @@ def _check_limits(
         if parsed[key] is None:
             # What is no number at all, the argument spec refuses.
             if parse is parse_memory or re.fullmatch(r"[-+]?[0-9.]+", str(value[key])):
-                yield Mistake(course.name, f"{name}.{key}", show(key, value[key]), form, _without_i(value[key]))
+                yield Mistake(course.name, f"{name}{key}", show(key, value[key]), form, _without_i(value[key]))
         elif parsed[key] < least or (key == "limit" and parsed[key] == 0):
-            yield Mistake(course.name, f"{name}.{key}", show(key, value[key]), f"{form}, enough to start a server")
+            yield Mistake(course.name, f"{name}{key}", show(key, value[key]), f"{form}, enough to start a server")
             return
     low, high = parsed.get("guarantee"), parsed.get("limit")
     if low is not None and high is not None and low > high:
         expected = f"at least the guarantee ({value['guarantee']})"
         yield Mistake(
-            course.name, f"{name}.limit", show(name, value["limit"]), expected, "raise it or lower the guarantee"
+            course.name, f"{name}limit", show(name, value["limit"]), expected, "raise it or lower the guarantee"
         )
 
 
