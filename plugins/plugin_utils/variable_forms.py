@@ -28,6 +28,7 @@ from ansible_collections.campus.hubs.plugins.plugin_utils.references import (
 )
 
 _DNS_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+_DNS_SUBDOMAIN = rf"(?=.{{1,253}}$){_DNS_LABEL}(\.{_DNS_LABEL})*"
 # RFC 3986, section 2, without quotes; and with a host, if not its exact form.
 _URL = r"https?://[-A-Za-z0-9._~%:@\[\]]+(/[-A-Za-z0-9._~%:@!$&()*+,;=/?#]*)?"
 # Of such a URL what stands in front of a last slash.
@@ -67,7 +68,7 @@ FORMS: dict[str, tuple[str, str]] = {
     ),
     "course_hub_helm_url": (_URL_PARTS, "a URL without a slash at the end"),
     "course_hub_helm_version": (rf"4\.{_N}\.{_N}", 'three numbers without a v, such as "4.3.1"'),
-    "course_hub_tls_secret": (rf"({_DNS_LABEL}(\.{_DNS_LABEL})*)?", "the name of a Secret"),
+    "course_hub_tls_secret": (rf"({_DNS_SUBDOMAIN})?", "the name of a Secret"),
     "kubeadm_apt_key_url": (_URL, "a URL"),
     "kubeadm_apt_url": (rf"{_URL_PARTS}/", "a URL with a slash at the end"),
     "kubeadm_cluster_name": (_DNS_LABEL, "a name of a-z, 0-9 and '-'"),
@@ -89,7 +90,7 @@ FORMS: dict[str, tuple[str, str]] = {
     "scheduled_run_pip_index_url": (_URL, "a URL"),
     "scheduled_run_python": (r"[A-Za-z0-9/][-A-Za-z0-9._/]*", "the name or path of a program, such as python3.12"),
     "scheduled_run_repository": (r"([A-Za-z0-9/~.]\S*)?", "the address of a git repository"),
-    "storage_class": (rf"{_DNS_LABEL}(\.{_DNS_LABEL})*", "a name of a-z, 0-9, '-' and '.'"),
+    "storage_class": (_DNS_SUBDOMAIN, "a name of a-z, 0-9, '-' and '.'"),
     # The last part becomes readable for root alone: none of the system's own folders (Filesystem Hierarchy Standard).
     "storage_local_path": (
         r"(?!/(bin|boot|dev|etc|lib(32|64|x32)?|lost\+found|proc|root|run|sbin|sys|tmp|usr)(/|$))"
@@ -126,6 +127,10 @@ RANGES: dict[str, tuple[int, int]] = {
     "node_min_disk_gb": (0, 1_000_000),
     "node_min_memory_mb": (0, 10_000_000),
 }
+# Of the registry's host, mostly a control plane: SSH, Kubernetes' programs and its range for Services, and where the
+# registry takes images.
+REGISTRY_PORT = "course_images_registry_port"
+TAKEN_PORTS = frozenset({22, 2379, 2380, 5001, 6443, 10250, 10256, 10257, 10259, *range(30000, 32768)})
 # RFC 8200, section 5: IPv6 needs 1280; jumbo frames have 9000.
 MTU, LEAST_MTU, MOST_MTU = "calico_mtu", 1280, 9000
 MIRRORS, BY_NODE = "containerd_mirrors", "storage_local_path_by_node"
@@ -200,6 +205,8 @@ def _check_number(host: Host, name: str, value: object) -> Iterator[Mistake]:
     least, most = RANGES[name]
     if not least <= number <= most:
         yield Mistake(host.name, name, str(number), f"{least} to {most}")
+    elif name == REGISTRY_PORT and number in TAKEN_PORTS:
+        yield Mistake(host.name, name, str(number), "a port that neither SSH, Kubernetes nor the push of images takes")
 
 
 def _check_mirrors(host: Host) -> Iterator[Mistake]:
