@@ -522,7 +522,7 @@ def test_each_refusal_helps_who_reads_it_and_is_in_the_log(browser: Browser, hub
         "no signature": (browser.launch11(secret="guessed"), 401, "signature"),
         "no launch": (browser.post11("x=1"), 400, "lti_message_type is missing"),
         "institution roles": (browser.launch13(roles=[institution, *["x" * 999] * 9]), 403, "person#<i>Faculty</i>"),
-        "other context": (browser.launch13(context={"id": "1", "title": "Two\nlines"}), 403, "Twolines (id 1)"),
+        "other context": (browser.launch13(context={"id": "1", "title": "Two\nlines"}), 403, "Two lines (id 1)"),
         "other issuer": (browser.launch13(iss=f"{hub.lms.issuer}/"), 401, f"inventory has issuer '{hub.lms.issuer}'"),
         "direct visit": (Browser(hub).get(hub.page("hub/login")), 403, "/hub/login without a launch"),
         "error of the hub": (browser.get(hub.page("hub/spawn/someone-else")), 404, "No access to resources"),
