@@ -11,7 +11,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +145,8 @@ class InventoryReader:
         except AnsibleError as error:
             if host is None:
                 return False, None
-            others = {text[0] or text[1] for text in _NAMED_HOST.findall(str(raw))} - set(variables["groups"]["all"])
+            named = {found[0] or found[1] for text in _texts(raw) for found in _NAMED_HOST.findall(text)}
+            others = named - set(variables["groups"]["all"])
             if others:
                 fix = did_you_mean(min(others), variables["groups"]["all"])
                 self.mistakes.append(Mistake(host, name, min(others), "the name of a host of the inventory", fix))
@@ -210,11 +211,16 @@ def _in_text(value: Any, spec: Mapping[str, Any]) -> Any:  # noqa: ANN401 (whate
 
 
 def _words(raw: object) -> set[str]:
-    """Return the words of all texts in a value; what is neither text nor holds any (ansible-vault's) has none."""
+    """Return the words of all texts in a value."""
+    return {word for text in _texts(raw) for word in _WORD.findall(text)}
+
+
+def _texts(raw: object) -> Iterator[str]:
+    """Return all texts in a value; what is neither text nor holds any (ansible-vault's) has none."""
     if isinstance(raw, str):
-        return set(_WORD.findall(raw))
-    parts = raw.values() if isinstance(raw, Mapping) else raw if isinstance(raw, (list, tuple)) else ()
-    return {word for part in parts for word in _words(part)}
+        yield raw
+    for part in raw.values() if isinstance(raw, Mapping) else raw if isinstance(raw, (list, tuple)) else ():
+        yield from _texts(part)
 
 
 def find_mistakes(  # noqa: PLR0913 (each is read at its own place)
